@@ -1,0 +1,143 @@
+"""What the checker says: plain data, known to rules, renderers and the pytest plugin alike.
+
+Nothing here imports libcst, so that the plugin and the suppression reader can use it for free.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class Severity(str, enum.Enum):
+    """How bad a finding is: `error`, the result is wrong; `warning`, wrong for some inputs."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+class Confidence(str, enum.Enum):
+    """How much of the story the code itself shows. `possible` findings are hidden by default."""
+
+    CERTAIN = "certain"
+    LIKELY = "likely"
+    POSSIBLE = "possible"
+
+    def __str__(self) -> str:
+        return self.value
+
+    @property
+    def rank(self) -> int:
+        """2 for `certain` down to 0 for `possible`."""
+        return {"certain": 2, "likely": 1, "possible": 0}[self.value]
+
+    def at_most(self, other: Confidence) -> Confidence:
+        """Return the weaker of the two."""
+        return self if self.rank <= other.rank else other
+
+
+@dataclass(frozen=True)
+class Place:
+    """A span of source text. Lines and columns are 1-based; the end is exclusive.
+
+    In a notebook `cell` is the 0-based index among all cells and lines count within the cell.
+    """
+
+    path: str
+    line: int
+    column: int
+    end_line: int
+    end_column: int
+    cell: int | None = None
+
+
+@dataclass(frozen=True)
+class Related:
+    """A further place, in any file, with what it contributed to the finding."""
+
+    place: Place
+    message: str
+
+
+class Applicability(str, enum.Enum):
+    """Whether a fix may be applied without a look at it."""
+
+    SAFE = "safe"
+    UNSAFE = "unsafe"
+    DISPLAY = "display"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True)
+class Edit:
+    """Replace the text of `place` by `content`."""
+
+    place: Place
+    content: str
+
+
+@dataclass(frozen=True)
+class Fix:
+    """A change that cures a finding."""
+
+    message: str
+    applicability: Applicability
+    edits: tuple[Edit, ...]
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """One finding.
+
+    `message` says what is there, `effect` what it does to the result, `help` what to do.
+    `related` is the chain of facts in program order, each at its own place.
+    """
+
+    code: str
+    name: str
+    severity: Severity
+    confidence: Confidence
+    place: Place
+    message: str
+    effect: str
+    help: str
+    label: str = ""
+    related: tuple[Related, ...] = ()
+    fix: Fix | None = None
+
+    @property
+    def sort_key(self) -> tuple[str, int, int, int, str]:
+        """Source order: path, cell, line, column, code."""
+        p = self.place
+        return (p.path, -1 if p.cell is None else p.cell, p.line, p.column, self.code)
+
+
+@dataclass(frozen=True)
+class FileError:
+    """A file, or a notebook cell, that could not be checked, and why, in one line."""
+
+    path: str
+    message: str
+    line: int | None = None
+    cell: int | None = None
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What one run found.
+
+    `checked` are the files that were analysed, `skipped` those that the prefilter proved irrelevant;
+    `suppressed` counts findings silenced by a comment or by settings, `hidden` those below the wanted confidence.
+    """
+
+    diagnostics: tuple[Diagnostic, ...] = ()
+    errors: tuple[FileError, ...] = ()
+    checked: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
+    suppressed: int = 0
+    hidden: int = 0
