@@ -1,0 +1,449 @@
+"""The battery: one model, a few rows, six relations that a correct decoder-only model keeps."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import re
+import time
+from typing import TYPE_CHECKING, Any
+
+from pytest_decoderonly.compare.culprit import name_culprit
+from pytest_decoderonly.compare.drive import Batch, CannotDriveError, Driver, Row, Trace, ordinary_ids
+from pytest_decoderonly.compare.layers import first_layer
+from pytest_decoderonly.compare.measure import argmaxes, row_error
+from pytest_decoderonly.compare.precision import CannotCastError, dtype_name, dtype_of, precision, undisturbed
+from pytest_decoderonly.compare.verdict import (
+    STATE_SPACE_LIMITS,
+    BatteryResult,
+    Choice,
+    Layer,
+    Limits,
+    Relation,
+    RelationResult,
+    RowError,
+    Verdict,
+    worst,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from pytest_decoderonly.compare.verdict import Culprit
+
+_STATE_SPACE = re.compile(r"mamba|ssm|rwkv|xlstm|rglru|recurrent|deltanet|shortconv|linearattention", re.IGNORECASE)
+_EXPERTS = re.compile(r"experts|sparsemoe|moe", re.IGNORECASE)
+
+
+def run_battery(
+    model: Any,
+    rows: Sequence[Sequence[int]],
+    *,
+    pad_id: int,
+    relations: Iterable[Relation] | None = None,
+    steps: int = 4,
+    widths: Sequence[int] | None = None,
+    solo_rows: int = 4,
+) -> BatteryResult:
+    """Judge whether batching, padding and caching leave a model's logits as they are.
+
+    Same-shape relations are compared bit for bit in the model's own dtype; relations that change the shape are judged in float32 on
+    the same weights. The model comes back as it was: dtype, device, mode, buffers, random state.
+
+    Args:
+        model: A causal LM with transformers' `generate`, or any module whose forward takes `input_ids` and
+            `attention_mask` and returns logits of shape (rows, positions, vocabulary).
+        rows: Token ids of at least one prompt, unpadded.
+        pad_id: The id that stands under padding in real use.
+        relations: Which relations to judge; all by default.
+        steps: Cached steps after the prompt, teacher-forced with ordinary tokens.
+        widths: Padded widths for the pad-amount relation; by default one column more than the row, and
+            the lengths around the next multiple of 32.
+        solo_rows: At most so many rows are also run alone (the shortest, the longest, then in order).
+
+    Returns:
+        A `BatteryResult` that holds no tensors.
+
+    Raises:
+        ValueError: `rows` is empty or holds an empty row, or `steps` is not positive.
+    """
+    clean_rows = tuple(tuple(int(i) for i in row) for row in rows)
+    if not clean_rows or not all(clean_rows):
+        raise ValueError("rows: must hold at least one prompt, and no prompt may be empty")
+    if steps < 1:
+        raise ValueError(f"steps: must be at least 1, got {steps}")
+    wanted = tuple(Relation) if relations is None else tuple(relations)
+    started = time.perf_counter()
+    with undisturbed(model):
+        run = _Battery(model, clean_rows, pad_id, steps, widths, solo_rows)
+        if any(module.training for module in model.modules()):
+            run.notes.append("parts of the model stay in training mode")
+        result = run.judge(wanted)
+    return BatteryResult(
+        verdict=result[0],
+        relations=result[1],
+        culprit=result[2],
+        layer=result[3],
+        dtype=dtype_name(run.dtype),
+        device=str(run.driver.device),
+        lengths=tuple(len(row) for row in clean_rows),
+        ties=tuple(run.ties),
+        flips=tuple(run.flips),
+        notes=tuple(run.notes),
+        runs=run.driver.runs,
+        seconds=time.perf_counter() - started,
+    )
+
+
+# One run and the reference it is held against: the two batches, and which row of the first is which of the second.
+_Pair = tuple[Batch, Batch, list[tuple[int, int]]]
+
+_Errors = tuple[RowError, ...]
+_Measured = dict[Relation, "_Errors | CannotDriveError"]
+
+
+class _Battery:
+    def __init__(
+        self, model: Any, rows: tuple[Row, ...], pad_id: int, steps: int, widths: Sequence[int] | None, solo_rows: int
+    ) -> None:
+        import torch
+
+        self.model = model
+        self.rows = rows
+        self.pad_id = pad_id
+        self.driver = Driver(model, pad_id)
+        self.dtype = dtype_of(model)
+        names = {type(module).__name__ for module in model.modules()}
+        self.limits = STATE_SPACE_LIMITS if any(_STATE_SPACE.search(name) for name in names) else Limits()
+        self.experts = any(_EXPERTS.search(name) for name in names)
+        self.ordinary = ordinary_ids(model, rows)
+        draw = random.Random(7)  # noqa: S311 - test data
+        self.continuation = tuple(self._draw(draw, steps) for _ in rows)
+        self.width = max(map(len, rows))
+        if widths is None:
+            shortest = min(map(len, rows))
+            border = 32 * (shortest // 32 + 1)
+            widths = [shortest + 1, *range(border - 1, border + 3)]
+        self.widths = sorted(set(widths))
+        self.solo = self._pick(solo_rows)
+        self.notes: list[str] = []
+        self.choices: list[Choice] = []
+        self.ties: list[Choice] = []
+        self.flips: list[Choice] = []
+        self.single = torch.float32
+        self.cannot_cast = ""
+        self.work: _Measured = {}
+        self.float: _Measured = {}
+        self._work: dict[Batch, Trace] = {}
+        self._float: dict[Batch, Trace] = {}
+        self._pairs: dict[Relation, list[_Pair]] = {}
+
+    # Batches
+
+    def _draw(self, draw: random.Random, count: int) -> Row:
+        return tuple(draw.choice(self.ordinary) for _ in range(count))
+
+    def _pick(self, count: int) -> list[int]:
+        order = sorted(range(len(self.rows)), key=lambda i: len(self.rows[i]))
+        first = [order[0], order[-1], *order[1:-1]]
+        return list(dict.fromkeys(first))[:count]
+
+    def _batch(self, rows: Sequence[Row], continuation: Sequence[Row], width: int, fill: int | random.Random | None = None) -> Batch:
+        fills: list[Row] = []
+        for row in rows:
+            pads = width - len(row)
+            fills.append(self._draw(fill, pads) if isinstance(fill, random.Random) else (self.pad_id if fill is None else fill,) * pads)
+        return Batch(tuple(rows), tuple(fills), tuple(continuation))
+
+    @property
+    def _padded_width(self) -> int:
+        """The width of the batch for relations that need padding: equal rows get some."""
+        return self.width + 3 if all(len(row) == self.width for row in self.rows) else self.width
+
+    def _base(self, width: int | None = None) -> Batch:
+        return self._batch(self.rows, self.continuation, width or self.width)
+
+    def _alone(self, i: int, width: int | None = None, fill: random.Random | None = None) -> Batch:
+        return self._batch([self.rows[i]], [self.continuation[i]], width or len(self.rows[i]), fill)
+
+    def pairs(self, relation: Relation) -> list[_Pair]:
+        """The runs that a relation holds against each other: (reference, other, rows)."""
+        if relation not in self._pairs:
+            self._pairs[relation] = list(self._make_pairs(relation))
+        return self._pairs[relation]
+
+    def _make_pairs(self, relation: Relation) -> Iterable[_Pair]:
+        everyone = [(i, i) for i in range(len(self.rows))]
+        short = self.solo[0]
+        if relation is Relation.PAD_CONTENT:
+            width = self._padded_width
+            other = self._batch(self.rows, self.continuation, width, random.Random(1))  # noqa: S311 - test data
+            yield self._base(width), other, everyone
+            if len(self.rows) > 1:
+                wide = len(self.rows[short]) + 5
+                yield self._alone(short, wide), self._alone(short, wide, random.Random(2)), [(0, 0)]  # noqa: S311
+        elif relation is Relation.NEIGHBOUR_CONTENT and len(self.rows) > 1:
+            width = self._padded_width
+            for observed in dict.fromkeys([0, len(self.rows) // 2, len(self.rows) - 1]):
+                draw = random.Random(3 + observed)  # noqa: S311
+                rows = [row if i == observed else self._draw(draw, len(row)) for i, row in enumerate(self.rows)]
+                more = [row if i == observed else self._draw(draw, len(row)) for i, row in enumerate(self.continuation)]
+                yield self._base(width), self._batch(rows, more, width), [(observed, observed)]
+        elif relation is Relation.ROW_ORDER and len(self.rows) > 1:
+            order = [*range(1, len(self.rows)), 0]
+            turned = self._batch([self.rows[i] for i in order], [self.continuation[i] for i in order], self.width)
+            yield self._base(), turned, [(i, order.index(i)) for i in range(len(self.rows))]
+        elif relation is Relation.BATCH_VS_SOLO and len(self.rows) > 1:
+            for i in self.solo:
+                yield self._alone(i), self._base(), [(0, i)]
+        elif relation is Relation.PAD_AMOUNT:
+            for width in self.widths:
+                if width > len(self.rows[short]):
+                    yield self._alone(short), self._alone(short, width), [(0, 0)]
+
+    # Runs
+
+    def _trace(self, batch: Batch, store: dict[Batch, Trace]) -> Trace:
+        """Run a batch; only what several relations refer to is kept, for logits are large."""
+        if batch in store:
+            return store[batch]
+        trace = self.driver.run(batch)
+        if all(id_ == self.pad_id for fill in batch.fills for id_ in fill) and set(batch.rows) <= set(self.rows):
+            if batch.width in (self.width, self._padded_width) or not batch.fills[0]:
+                store[batch] = trace
+        return trace
+
+    def _errors(self, relation: Relation, store: dict[Batch, Trace]) -> tuple[RowError, ...]:
+        if relation is Relation.CACHED_VS_FULL:
+            i = self.solo[0]
+            batch = self._alone(i)
+            return (row_error(i, self.driver.full(batch), 0, self._trace(batch, store), 0, batch),)
+        found = []
+        for reference, other, rows in self.pairs(relation):
+            first, second = self._trace(reference, store), self._trace(other, store)
+            for mine, theirs in rows:
+                row = mine if len(reference.rows) == len(self.rows) else self.rows.index(reference.rows[mine])
+                found.append(row_error(row, first, mine, second, theirs, other))
+        return tuple(found)
+
+    def _measure(self, wanted: Sequence[Relation]) -> None:
+        """Run everything that a verdict will need: first in the working precision, then, in one cast, in float32."""
+        for relation in wanted:
+            if relation.same_shape or relation is Relation.BATCH_VS_SOLO or self.dtype == self.single:
+                self._try(relation, self.work, self._work)
+        if Relation.BATCH_VS_SOLO in wanted:
+            self._tokens()
+        if self.dtype == self.single:
+            self.float = self.work
+            return
+        self._work.clear()
+        try:
+            with precision(self.model, self.single):
+                for relation in wanted:
+                    exact = relation.same_shape and not self._nonzero(relation)
+                    if not exact:
+                        self._try(relation, self.float, {} if relation.same_shape else self._float)
+        except CannotCastError as error:
+            self.cannot_cast = str(error)
+            for relation in wanted:
+                if relation not in self.work:
+                    self._try(relation, self.work, self._work)
+
+    def _try(self, relation: Relation, into: _Measured, store: dict[Batch, Trace]) -> None:
+        try:
+            into[relation] = self._errors(relation, store)
+        except CannotDriveError as error:
+            into[relation] = error
+
+    def _nonzero(self, relation: Relation) -> bool:
+        found = self.work.get(relation)
+        rel = worst(found) if isinstance(found, tuple) else None
+        return rel is not None and rel > 0  # NaN needs no second opinion
+
+    # Verdicts
+
+    def judge(self, wanted: Sequence[Relation]) -> tuple[Verdict, tuple[RelationResult, ...], Culprit | None, Layer | None]:
+        """Measure, give each relation its verdict, name the culprit and look for the layer."""
+        ordered = [relation for relation in Relation if relation in wanted]  # same shapes first
+        missing = {relation: self._cannot(relation) for relation in ordered}
+        self._measure([relation for relation in ordered if not missing[relation]])
+        results = {relation: self._one(relation, missing[relation]) for relation in ordered}
+        self._work.clear()
+        self._float.clear()
+        clean = Relation.BATCH_VS_SOLO in results and results[Relation.BATCH_VS_SOLO].verdict.clean
+        self.ties, self.flips = (self.choices, []) if clean else ([], self.choices)
+        culprit = name_culprit(results, self.model)
+        layer = None
+        if culprit is not None and culprit.by_design:
+            for relation, result in results.items():
+                if result.verdict is Verdict.DIFFERENT:
+                    results[relation] = dataclasses.replace(result, verdict=Verdict.BY_DESIGN)
+        elif culprit is not None:
+            layer = self._layer(results)
+        return _overall(results), tuple(results.values()), culprit, layer
+
+    def _one(self, relation: Relation, missing: str) -> RelationResult:
+        if missing:
+            return RelationResult(relation, Verdict.UNDECIDED, missing)
+        found = {name: store.get(relation, ()) for name, store in (("work", self.work), ("single", self.float))}
+        for measured in found.values():
+            if isinstance(measured, CannotDriveError):
+                return RelationResult(relation, Verdict.UNDECIDED, str(measured))
+        judge = self._same_shape if relation.same_shape else self._other_shape
+        try:
+            return judge(relation, found["work"], found["single"])  # type: ignore[arg-type]
+        except CannotDriveError as error:
+            return RelationResult(relation, Verdict.UNDECIDED, str(error))
+
+    def _cannot(self, relation: Relation) -> str:
+        if len(set(self.ordinary)) < 2:
+            return "no two ordinary token ids with an embedding of their own were found, so contents cannot be varied"
+        if relation is Relation.CACHED_VS_FULL:
+            return "" if self.driver.caches else "the model has no `generate` of transformers, so there are no cached steps to compare"
+        if self.pairs(relation):
+            return ""
+        if relation is Relation.PAD_AMOUNT:
+            return f"no width among {self.widths} is greater than the row's {len(self.rows[self.solo[0]])} tokens"
+        return "a single row has no neighbours: give two or more prompts"
+
+    def _same_shape(self, relation: Relation, work: _Errors, single: _Errors) -> RelationResult:
+        rel, value = worst(work), worst(single)
+        name = dtype_name(self.dtype)
+        if rel == 0:
+            return RelationResult(relation, Verdict.EQUAL, f"bit for bit in {name}", work)
+        if rel is None or not rel > 0:
+            return self._not_finite(relation, work, ())
+        if value is None:
+            verdict = Verdict.DIFFERENT if rel > self.limits.bug else Verdict.UNDECIDED
+            return RelationResult(relation, verdict, f"{rel:.1e} in {name} where 0 is expected; {self.cannot_cast}", work)
+        if not value <= self.limits.suspicious:
+            return RelationResult(relation, Verdict.DIFFERENT, "0 is expected, the shapes are the same", work, single)
+        if value > self.limits.exact:
+            reason = f"{value:.1e} in float32: more than the order of additions explains, less than any known bug gives"
+            return RelationResult(relation, Verdict.UNDECIDED, reason, work, single)
+        if self.dtype != self.single and rel > self.limits.bug:
+            return self._only_in_work(relation, work, single)
+        return RelationResult(relation, Verdict.ROUNDING, f"{value:.1e} in float32", work, single, self.limits.exact)
+
+    def _not_finite(self, relation: Relation, work: _Errors, single: _Errors) -> RelationResult:
+        alone = self._alone(self.solo[0])
+        trace = self.driver.run(alone)
+        if not row_error(0, trace, 0, trace, 0, alone).finite:
+            reason = "a single unpadded prompt already gives logits that are not finite"
+            return RelationResult(relation, Verdict.UNDECIDED, reason, work, single)
+        return RelationResult(relation, Verdict.DIFFERENT, "not finite", work, single, self.limits.bug)
+
+    def _only_in_work(self, relation: Relation, work: tuple[RowError, ...], single: tuple[RowError, ...]) -> RelationResult:
+        """The same bits in float32, other ones in the working dtype: chance, or a kernel that only this dtype has."""
+        name = dtype_name(self.dtype)
+        batch = self.pairs(relation)[0][0]
+        once, again = self.driver.run(batch), self.driver.run(batch)
+        repeated = max(row_error(i, once, i, again, i, batch).worst for i in range(len(batch.rows)))
+        if repeated > 0:
+            reason = f"the same input twice differs by {repeated:.1e} in {name}: the kernels are not deterministic; float32 agrees"
+            return RelationResult(relation, Verdict.ROUNDING, reason, work, single, self.limits.exact)
+        if self.experts:
+            reason = f"{worst(work):.1e} in {name}, {worst(single):.1e} in float32: routing flips of experts, or a kernel used in {name} only"
+            return RelationResult(relation, Verdict.UNDECIDED, reason, work, single)
+        reason = f"in {name} only, where 0 is expected too: a kernel that float32 does not use"
+        return RelationResult(relation, Verdict.DIFFERENT, reason, work, ())
+
+    def _other_shape(self, relation: Relation, work: _Errors, single: _Errors) -> RelationResult:
+        limits = self.limits
+        if not single:
+            if worst(work) is None or not worst(work) >= 0:  # type: ignore[operator]
+                return self._not_finite(relation, work, ())
+            return RelationResult(
+                relation, Verdict.UNDECIDED, f"{self.cannot_cast}; {worst(work):.1e} in {dtype_name(self.dtype)}", work
+            )
+        rel = worst(single)
+        if rel is None or not rel >= 0:
+            return self._not_finite(relation, work, single)
+        verdict, reason = Verdict.EQUAL, "bit for bit"
+        if 0 < rel <= limits.suspicious:
+            verdict, reason = Verdict.ROUNDING, f"{rel:.1e} in float32"
+        elif rel > limits.suspicious:
+            verdict, reason = self._weigh(relation, rel)
+        return RelationResult(relation, verdict, reason, work, single, limits.suspicious)
+
+    def _weigh(self, relation: Relation, rel: float) -> tuple[Verdict, str]:
+        """Over the rounding limit: beyond doubt it is a bug, near the limit float64 has the casting vote."""
+        if rel > 10 * self.limits.bug:
+            return Verdict.DIFFERENT, f"{rel:.1e} in float32, rounding stays below {self.limits.suspicious:.0e}"
+        import torch
+
+        double = float("nan")
+        try:
+            with precision(self.model, torch.float64):
+                double = worst(self._errors(relation, {})) or 0.0
+        except (CannotDriveError, CannotCastError):
+            pass
+        if double < rel * 1e-4:
+            return Verdict.ROUNDING, f"{rel:.1e} in float32 shrinks to {double:.1e} in float64: rounding of a sensitive model"
+        if rel > self.limits.bug:
+            return Verdict.DIFFERENT, f"{rel:.1e} in float32, rounding stays below {self.limits.suspicious:.0e}"
+        known = "float64 gives no answer" if double != double else f"{double:.1e} in float64"  # noqa: PLR0124 - NaN
+        return Verdict.UNDECIDED, f"{rel:.1e} in float32 lies between rounding and any known bug; {known}"
+
+    def _tokens(self) -> None:
+        """Gather the greedy choices that differ between batch and solo, in the working precision."""
+        base = self._work.get(self._base())
+        for i in self.solo if base is not None else ():
+            alone = self._work.get(self._alone(i))
+            if alone is None or base is None:
+                continue
+            error = row_error(i, alone, 0, base, i, self._base())
+            start = error.prefill - 1  # the last prompt token is the first that chooses
+            more = alone.steps[0].shape[0] + 1
+            for at, solo, batched, margin in argmaxes(alone.row(0)[-more:], base.row(i)[-more:]):
+                gap = float(error.errors[start + at] * error.scale)
+                self.choices.append(Choice(i, error.place(start + at), batched, solo, margin, gap))
+
+    # Localisation
+
+    def _layer(self, results: dict[Relation, RelationResult]) -> Layer | None:
+        result = next(r for r in results.values() if r.verdict is Verdict.DIFFERENT)
+        exact = result.relation.same_shape
+        limit = 0.0 if exact and not self.experts else self.limits.suspicious
+        failing = result.failing or result.decisive
+        for error in failing:
+            runs = self._runs_of(result.relation, error)
+            if runs is None:
+                continue
+            try:
+                if exact and self.dtype == self.single or not result.single:
+                    return first_layer(self.model, *runs, limit=limit)
+                with precision(self.model, self.single):
+                    return first_layer(self.model, *runs, limit=limit)
+            except (CannotCastError, CannotDriveError):
+                return None
+        return None
+
+    def _runs_of(
+        self, relation: Relation, error: RowError
+    ) -> tuple[tuple[Callable[[], object], int, int], tuple[Callable[[], object], int, int]] | None:
+        if relation is Relation.CACHED_VS_FULL:
+            return None  # the two runs have different calls; the logits' position says it all
+        for reference, other, rows in self.pairs(relation):
+            for mine, theirs in rows:
+                if other.width == error.width and other.rows[theirs] == self.rows[error.row]:
+                    tokens = len(other.rows[theirs])
+                    return (
+                        (lambda b=reference: self.driver.run(b), mine, tokens),  # type: ignore[misc]
+                        (lambda b=other: self.driver.run(b), theirs, tokens),  # type: ignore[misc]
+                    )
+        return None
+
+
+def _overall(results: Mapping[Relation, RelationResult]) -> Verdict:
+    """The worst verdict; a relation that this input cannot test does not take away what the others showed."""
+    verdicts = [result.verdict for result in results.values()]
+    for verdict in (Verdict.DIFFERENT, Verdict.BY_DESIGN):
+        if verdict in verdicts:
+            return verdict
+    if any(r.verdict is Verdict.UNDECIDED and r.decisive for r in results.values()):
+        return Verdict.UNDECIDED
+    clean = [verdict for verdict in verdicts if verdict.clean]
+    if not clean:
+        return Verdict.UNDECIDED
+    return Verdict.ROUNDING if Verdict.ROUNDING in clean else Verdict.EQUAL

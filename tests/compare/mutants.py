@@ -1,0 +1,217 @@
+"""Models that are each broken in one way, as published bugs were: the checks must catch every one and name it.
+
+Each mutant is a function that breaks a sound tiny model in place and returns it.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Edit = Callable[[Any, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor, torch.Tensor]]
+
+
+def _causal(mask: torch.Tensor) -> torch.Tensor:
+    """The additive mask (rows, 1, queries, keys) without its padding part."""
+    queries, keys = mask.shape[-2:]
+    hidden = torch.ones(queries, keys, dtype=torch.bool).triu(keys - queries + 1)
+    return torch.zeros_like(mask).masked_fill(hidden, torch.finfo(mask.dtype).min)
+
+
+def _full_mask(mask: torch.Tensor | None, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
+    blank = torch.zeros(query.shape[0], 1, query.shape[2], key.shape[2], dtype=query.dtype)
+    return _causal(blank) if mask is None else mask[..., : key.shape[2]]
+
+
+def with_attention(model: Any, edit: Edit, after: Callable[..., torch.Tensor] | None = None) -> Any:
+    """Run the model's attention through an edit of (query, key, value, mask); `after` may edit the result."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import eager_mask
+
+    def attention(module, query, key, value, attention_mask, scaling=None, **_):
+        groups = query.shape[1] // key.shape[1]
+        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+        mask = _full_mask(attention_mask, query, key)
+        key, value, mask = edit(module, query, key, value, mask)
+        scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+        weights = torch.softmax((query @ key.transpose(-1, -2)) * scale + mask, -1, dtype=torch.float32).to(query.dtype)
+        result = weights @ value
+        if after is not None:
+            result = after(result, mask)
+        return result.transpose(1, 2).contiguous(), weights
+
+    name = f"mutant_{id(edit)}"
+    AttentionInterface.register(name, attention)
+    AttentionMaskInterface.register(name, eager_mask)
+    model.config._attn_implementation = name
+    for module in model.modules():
+        with suppress(AttributeError):
+            module.config._attn_implementation = name
+    model._mutant = edit  # keeps the id from being taken again
+    return model
+
+
+def sound(model: Any) -> Any:
+    """The same attention code without any fault: shows that it is the fault that is found."""
+    return with_attention(model, lambda module, query, key, value, mask: (key, value, mask))
+
+
+def _mask_where(model: Any, where: Callable[[Any, torch.Tensor], bool], *, heads: slice = slice(None)) -> Any:
+    def edit(module, query, key, value, mask):
+        if where(module, query):
+            mask = mask.expand(-1, query.shape[1], -1, -1).clone()
+            mask[:, heads] = _causal(mask[:, heads])
+        return key, value, mask
+
+    return with_attention(model, edit)
+
+
+def mask_dropped(model: Any) -> Any:
+    """No layer sees the padding mask."""
+    return _mask_where(model, lambda module, query: True)
+
+
+def mask_dropped_in_one_layer(model: Any) -> Any:
+    return _mask_where(model, lambda module, query: module.layer_idx == 1)
+
+
+def mask_dropped_in_one_head(model: Any) -> Any:
+    return _mask_where(model, lambda module, query: module.layer_idx == 0, heads=slice(1, 2))
+
+
+def mask_at_prefill_only(model: Any) -> Any:
+    return _mask_where(model, lambda module, query: query.shape[2] == 1)
+
+
+def mask_dropped_for_one_row(model: Any) -> Any:
+    """Only batches of one lose their mask."""
+    return _mask_where(model, lambda module, query: query.shape[0] == 1)
+
+
+def soft_mask(model: Any) -> Any:
+    """Padding is discouraged by -10 instead of being masked."""
+
+    def edit(module, query, key, value, mask):
+        causal = _causal(mask)
+        return key, value, torch.where((mask < -1e4) & (causal == 0), torch.full_like(mask, -10.0), mask)
+
+    return with_attention(model, edit)
+
+
+def boolean_mask_added(model: Any) -> Any:
+    """The mask is added as 0 and 1."""
+
+    def edit(module, query, key, value, mask):
+        causal = _causal(mask)
+        return key, value, torch.where(causal == 0, (mask > -1e4).to(mask.dtype), causal)
+
+    return with_attention(model, edit)
+
+
+def rows_mixed(model: Any) -> Any:
+    """At a cached step, one layer reads its neighbour's cache."""
+
+    def edit(module, query, key, value, mask):
+        if query.shape[2] == 1 and module.layer_idx == 1:
+            key, value = key.roll(1, 0), value.roll(1, 0)
+        return key, value, mask
+
+    return with_attention(model, edit)
+
+
+def wrong_at_one_alignment(model: Any) -> Any:
+    """A kernel forgets the last block where it holds one key: length = 1 mod 32."""
+
+    def edit(module, query, key, value, mask):
+        if key.shape[2] % 32 == 1 and key.shape[2] > 1:
+            mask = mask.clone()
+            mask[..., -1] = torch.finfo(mask.dtype).min
+        return key, value, mask
+
+    return with_attention(model, edit)
+
+
+def dead_rows(model: Any) -> Any:
+    """A query that may see nothing gets NaN."""
+
+    def after(result, mask):
+        dead = (mask < -1e4).all(-1, keepdim=True)
+        return result.masked_fill(dead, float("nan"))
+
+    return with_attention(model, lambda module, query, key, value, mask: (key, value, mask), after)
+
+
+def window_short_for_padded_rows(model: Any) -> Any:
+    """In batches, padded rows see only their last keys."""
+
+    def edit(module, query, key, value, mask):
+        padded = (mask[:, :, -1:, :1] < -1e4) if mask.shape[0] > 1 else None
+        if padded is not None:
+            queries, keys = mask.shape[-2:]
+            near = torch.ones(queries, keys, dtype=torch.bool).tril(keys - queries).triu(keys - queries - 2)
+            mask = torch.where(padded & ~near, torch.full_like(mask, torch.finfo(mask.dtype).min), mask)
+        return key, value, mask
+
+    return with_attention(model, edit)
+
+
+def _with_positions(model: Any, edit: Callable[[torch.Tensor, int], torch.Tensor]) -> Any:
+    """Edit `position_ids` (rows, tokens) on their way into the decoder; the int is how many tokens the cache holds."""
+
+    def before(_module, args, kwargs):
+        positions = kwargs.get("position_ids")
+        past = kwargs.get("past_key_values")
+        held = past.get_seq_length() if past is not None else 0
+        ids = kwargs["input_ids"] if kwargs.get("input_ids") is not None else args[0]
+        if positions is None:
+            positions = torch.arange(held, held + ids.shape[1]).expand(ids.shape)
+        kwargs["position_ids"] = edit(positions.expand(ids.shape).clone(), held)
+        return args, kwargs
+
+    model.base_model.register_forward_pre_hook(before, with_kwargs=True)
+    return model
+
+
+def positions_over_padding(model: Any) -> Any:
+    """Positions count padding too: wrong for learned positions, harmless for rotary ones."""
+    return _with_positions(model, lambda positions, held: torch.arange(held, held + positions.shape[1]).expand_as(positions))
+
+
+def decode_position_is_cache_length(model: Any) -> Any:
+    """The prompt is right; a new token takes the padded index."""
+    return _with_positions(model, lambda positions, held: torch.full_like(positions, held) if held else positions)
+
+
+def decode_position_in_batches(model: Any) -> Any:
+    """As above, but only where there is more than one row."""
+    return _with_positions(
+        model, lambda positions, held: torch.full_like(positions, held) if held and positions.shape[0] > 1 else positions
+    )
+
+
+def position_of_row_zero(model: Any) -> Any:
+    """At a cached step all rows take the first row's position."""
+    return _with_positions(model, lambda positions, held: positions[:1].expand_as(positions) if held else positions)
+
+
+def cached_position_off_by_one(model: Any) -> Any:
+    return _with_positions(model, lambda positions, held: positions + 1 if held else positions)
+
+
+def state_sees_padding(model: Any) -> Any:
+    """A state-space layer that does not zero its padded inputs."""
+    for module in model.modules():
+        if "Mixer" in type(module).__name__:
+            forward = type(module).forward
+
+            def blind(hidden_states, *args, _forward=forward, _module=module, **kwargs):
+                kwargs["attention_mask"] = None
+                return _forward(_module, hidden_states, *args, **kwargs)
+
+            module.forward = blind
+    return model
