@@ -1,0 +1,227 @@
+"""Source files as the analysis sees them: cells of text whose trees are parsed on first use."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import re
+import tokenize
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from decoderonly_checker.diagnostics import FileError
+from decoderonly_checker.source.scan import split_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import libcst
+
+PYTHON_SUFFIXES = frozenset({".py", ".pyi", ".pyw"})
+NOTEBOOK_SUFFIX = ".ipynb"
+SUFFIXES = PYTHON_SUFFIXES | {NOTEBOOK_SUFFIX}
+
+_LEADING_FORM_FEED = re.compile(r"^[ \t]*\x0c[ \t\x0c]*", re.MULTILINE)
+
+
+class SourceError(Exception):
+    """A file that cannot be read at all; `error` says why in one line."""
+
+    def __init__(self, error: FileError) -> None:
+        """Wrap the one-line error."""
+        super().__init__(f"{error.path}: {error.message}")
+        self.error = error
+
+
+@dataclass(eq=False)
+class Cell:
+    """One piece of code: a whole `.py` file (`index` None) or one code cell of a notebook.
+
+    Attributes:
+        index: 0-based position among all cells of the notebook; None for a file.
+        text: What is parsed. Same lines as `original`; magics and shell lines are replaced.
+        original: What the user wrote, for excerpts.
+        shown: The file's name in messages.
+        shifts: Columns by which a line of `text` was moved left against `original`, by 1-based line.
+        optional: Perhaps in another language (an unknown cell magic): not parsing is no error.
+    """
+
+    index: int | None
+    text: str
+    original: str
+    shown: str = ""
+    shifts: Mapping[int, int] = field(default_factory=dict)
+    optional: bool = False
+    _parsed: bool = field(default=False, repr=False)
+    _tree: libcst.Module | None = field(default=None, repr=False)
+    _error: FileError | None = field(default=None, repr=False)
+
+    @property
+    def tree(self) -> libcst.Module | None:
+        """The tree, parsed on first use; None where the text does not parse."""
+        self._parse()
+        return self._tree
+
+    @property
+    def error(self) -> FileError | None:
+        """Why the text does not parse."""
+        self._parse()
+        return self._error
+
+    @property
+    def lines(self) -> list[str]:
+        """The original lines, without their breaks."""
+        return split_lines(self.original)
+
+    def _parse(self) -> None:
+        if self._parsed:
+            return
+        self._parsed = True
+        from decoderonly_checker.source.parse import ParseError, parse  # libcst takes 0.2 s to import
+
+        try:
+            self._tree = parse(self.text)
+        except ParseError as problem:
+            if not self.optional:
+                self._error = FileError(self.shown, problem.message, problem.line, self.index)
+
+
+@dataclass(eq=False)
+class SourceFile:
+    """A file under check.
+
+    Attributes:
+        path: Absolute path (of standard input: the path that it was said to have).
+        shown: The name in messages: relative to the working directory where it is below it, POSIX separators.
+        cells: Code cells in order; one for a `.py` file.
+        encoding: How the bytes were decoded.
+        data: The bytes as read.
+    """
+
+    path: Path
+    shown: str
+    cells: list[Cell]
+    encoding: str = "utf-8"
+    data: bytes = field(default=b"", repr=False)
+
+    @property
+    def errors(self) -> list[FileError]:
+        """The syntax errors of the cells; parses them."""
+        return [cell.error for cell in self.cells if cell.error is not None]
+
+    def cell(self, index: int | None) -> Cell:
+        """The cell with a notebook index (None: the file itself).
+
+        Raises:
+            KeyError: There is no code cell with this index.
+        """
+        for cell in self.cells:
+            if cell.index == index:
+                return cell
+        raise KeyError(index)
+
+
+def shown_path(path: Path) -> str:
+    """Name a path the way messages do: relative to the working directory if below it, with `/`."""
+    absolute = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow symlinks and print another name
+    try:
+        return absolute.relative_to(Path.cwd()).as_posix()
+    except ValueError:
+        return absolute.as_posix()
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a file.
+
+    Raises:
+        SourceError: It cannot be read; the message is one line.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as problem:
+        raise SourceError(FileError(shown_path(path), os_reason(problem))) from problem
+
+
+def os_reason(problem: OSError) -> str:
+    """Say in a few words why the system refused."""
+    if isinstance(problem, FileNotFoundError):
+        return "no such file or directory"
+    if isinstance(problem, PermissionError):
+        return "permission denied"
+    if isinstance(problem, IsADirectoryError):
+        return "is a directory, not a file"
+    return (problem.strerror or str(problem) or type(problem).__name__).lower()
+
+
+def load_source(path: Path, data: bytes | None = None) -> SourceFile:
+    """Load a `.py`, `.pyi` or `.ipynb` file; nothing is parsed yet.
+
+    Args:
+        path: The file. Its suffix decides how it is read; anything but `.ipynb` is read as Python.
+        data: Its bytes, where they are at hand already or come from elsewhere (standard input).
+
+    Raises:
+        SourceError: The file cannot be read, is binary, is not in its encoding, or is broken JSON.
+    """
+    absolute = Path(os.path.abspath(path))  # noqa: PTH100 - as in shown_path
+    shown = shown_path(absolute)
+    if data is None:
+        data = read_bytes(absolute)
+    if absolute.suffix.lower() == NOTEBOOK_SUFFIX:
+        from decoderonly_checker.source.notebook import read_notebook  # most runs see no notebook
+
+        return SourceFile(absolute, shown, read_notebook(data, shown), "utf-8", data)
+    text, encoding = decode(data, shown)
+    parsed, shifts = _without_form_feeds(text)
+    return SourceFile(absolute, shown, [Cell(None, parsed, text, shown, shifts)], encoding, data)
+
+
+def decode(data: bytes, shown: str) -> tuple[str, str]:
+    """Decode Python source as Python does: byte order mark, then the PEP 263 cookie, then UTF-8.
+
+    Raises:
+        SourceError: A NUL byte, an unknown encoding, bytes that are not in the encoding.
+    """
+    nul = data.find(b"\0")
+    if nul >= 0:
+        reason = "is binary or UTF-16: it holds a NUL byte"
+        raise SourceError(FileError(shown, reason, data.count(b"\n", 0, nul) + 1))
+    try:
+        encoding, _ = tokenize.detect_encoding(BytesIO(data).readline)
+    except SyntaxError as problem:
+        # detect_encoding decodes the first two lines already, and then says little about where it failed.
+        if "encoding problem" in str(problem):
+            reason = "starts with a UTF-8 byte order mark, but its coding line names another encoding"
+            raise SourceError(FileError(shown, reason, 1)) from problem
+        if "invalid or missing encoding" not in str(problem):
+            raise SourceError(FileError(shown, str(problem).split(" for ")[0], 1)) from problem
+        encoding = "utf-8"
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as problem:
+        line = data.count(b"\n", 0, problem.start) + 1
+        byte = f"byte 0x{data[problem.start]:02x}"
+        reason = f"is not {encoding}: {byte} cannot be decoded (declare the encoding, PEP 263)"
+        raise SourceError(FileError(shown, reason, line)) from problem
+    except (UnicodeError, LookupError, ValueError) as problem:
+        raise SourceError(FileError(shown, f"cannot be decoded as {encoding}", 1)) from problem
+    return text.removeprefix(codecs.BOM_UTF8.decode("utf-8")), encoding
+
+
+def _without_form_feeds(text: str) -> tuple[str, dict[int, int]]:
+    """Take form feeds out of indentation: Python counts columns anew behind one, and so does the parser."""
+    if "\x0c" not in text:
+        return text, {}
+    lines: list[str] = []
+    shifts: dict[int, int] = {}
+    for number, line in enumerate(re.split(r"(?<=\n)|(?<=\r)(?!\n)", text), start=1):
+        match = _LEADING_FORM_FEED.match(line)
+        if match is None:
+            lines.append(line)
+            continue
+        cut = match.group().rindex("\x0c") + 1
+        lines.append(line[cut:])
+        shifts[number] = cut
+    return "".join(lines), shifts

@@ -1,0 +1,107 @@
+"""Text to libcst trees, without letting hostile or generated input take the process down."""
+
+from __future__ import annotations
+
+import ast
+import re
+import threading
+import warnings
+
+import libcst
+
+from decoderonly_checker.source.scan import logical_lines
+
+# CPython's own limit ("too many nested parentheses"): deeper code does not run either.
+MAX_BRACKETS = 200
+# libcst's parser recurses on the native stack and the process dies where that ends (at some 2,000 levels on
+# 8 MiB). Deep input is parsed on a thread with room to spare, deeper input is refused.
+_DEEP = 150
+MAX_NESTING = 3000
+_DEEP_STACK = 256 * 1024 * 1024
+
+_LIBCST_PLACE = re.compile(r"error at (\d+):\d+: (.*)")
+_stack_size_lock = threading.Lock()
+
+
+class ParseError(Exception):
+    """Text that is not Python, or too deep to be looked at."""
+
+    def __init__(self, message: str, line: int | None) -> None:
+        """Keep the one-line message and the 1-based line."""
+        super().__init__(message)
+        self.message = message
+        self.line = line
+
+
+def parse(text: str) -> libcst.Module:
+    """Parse a module.
+
+    Raises:
+        ParseError: The text does not parse, or nests too deep.
+    """
+    nesting = _nesting(text)
+    try:
+        return _parse_on_deep_stack(text) if nesting > _DEEP else libcst.parse_module(text)
+    except libcst.ParserSyntaxError as problem:
+        raise _explain(text, problem, nesting) from None
+    except (RecursionError, MemoryError):
+        raise ParseError("nests too deep to be parsed", None) from None
+
+
+def _nesting(text: str) -> int:
+    deepest = 0
+    line_number = 1
+    chain = 0
+    for line in logical_lines(text):
+        if line.brackets > MAX_BRACKETS:
+            reason = f"brackets nest {line.brackets} deep; Python itself stops at {MAX_BRACKETS}"
+            raise ParseError(reason, line_number)
+        # The branches of an elif chain hang below each other in the tree.
+        chain = chain + 1 if line.first_word == "elif" else chain
+        deepest = max(deepest, line.nesting, chain)
+        if deepest > MAX_NESTING:
+            reason = f"one statement nests too deep: over {MAX_NESTING} chained operators or branches"
+            raise ParseError(reason, line_number)
+        line_number += text.count("\n", line.start, line.end)
+    return deepest
+
+
+def _parse_on_deep_stack(text: str) -> libcst.Module:
+    result: list[libcst.Module] = []
+    failure: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            result.append(libcst.parse_module(text))
+        except BaseException as problem:  # handed to the caller below
+            failure.append(problem)
+
+    # The stack size is a setting of the whole process, so it is changed for the start of one thread only.
+    with _stack_size_lock:
+        before = threading.stack_size(_DEEP_STACK)
+        try:
+            thread = threading.Thread(target=work, name="decoderonly-parse")
+            thread.start()
+        finally:
+            threading.stack_size(before)
+    thread.join()
+    if failure:
+        raise failure[0]
+    return result[0]
+
+
+def _explain(text: str, problem: libcst.ParserSyntaxError, nesting: int) -> ParseError:
+    """Prefer Python's own words; libcst's say which tokens it expected, and a wrong place."""
+    if nesting <= _DEEP:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # invalid escapes in the user's strings
+                ast.parse(text)
+        except SyntaxError as error:
+            return ParseError(f"syntax error: {error.msg}", error.lineno)
+        except (ValueError, RecursionError, MemoryError):
+            pass
+    match = _LIBCST_PLACE.search(str(problem))
+    if match is None:
+        return ParseError("syntax error", problem.raw_line or None)
+    return ParseError("syntax error: unexpected token", int(match.group(1)))
