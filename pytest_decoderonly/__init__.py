@@ -1,1 +1,60 @@
-"""The pytest plugin of pytest-decoderonly."""
+"""Finds the silent mistakes of code for decoder-only language models, from pytest.
+
+The names below are imported when they are first used, so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pytest_decoderonly.assertions.equivalence import assert_batch_equals_single
+    from pytest_decoderonly.assertions.labels import assert_labels_mask_prompt
+    from pytest_decoderonly.assertions.outputs import assert_no_prompt
+    from pytest_decoderonly.assertions.padding import assert_left_padded, assert_right_padded
+    from pytest_decoderonly.compare.verdict import BatteryResult, Relation, Verdict
+    from pytest_decoderonly.tiny import TinyModelError, tiny_architectures, tiny_decoder, tiny_tokenizer
+
+_HOMES = {
+    "BatteryResult": "compare.verdict",
+    "Relation": "compare.verdict",
+    "TinyModelError": "tiny",
+    "Verdict": "compare.verdict",
+    "assert_batch_equals_single": "assertions.equivalence",
+    "assert_labels_mask_prompt": "assertions.labels",
+    "assert_left_padded": "assertions.padding",
+    "assert_no_prompt": "assertions.outputs",
+    "assert_right_padded": "assertions.padding",
+    "tiny_architectures": "tiny",
+    "tiny_decoder": "tiny",
+    "tiny_tokenizer": "tiny",
+}
+
+__all__ = [
+    "BatteryResult",
+    "Relation",
+    "TinyModelError",
+    "Verdict",
+    "assert_batch_equals_single",
+    "assert_labels_mask_prompt",
+    "assert_left_padded",
+    "assert_no_prompt",
+    "assert_right_padded",
+    "tiny_architectures",
+    "tiny_decoder",
+    "tiny_tokenizer",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        import importlib
+
+        value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+        globals()[name] = value  # asked once
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -298,6 +298,8 @@ def _shrunk(arch: str, default: Mapping[str, Any], aliases: Mapping[str, str]) -
         if name in default and isinstance(default[name], int) and not isinstance(default[name], bool):
             # Switched off by default (0 shared experts, no window) stays off.
             values[name] = small if default[name] > 0 else default[name]
+    if "kv_lora_rank" in values and "num_key_value_heads" in values:
+        values["num_key_value_heads"] = values["num_attention_heads"]  # latent attention has no groups
     if "qk_rope_head_dim" in values and "head_dim" in values:
         values["head_dim"] = values["qk_rope_head_dim"]  # latent attention: `head_dim` sizes the rotary part alone
     specific = dict(_BY_TYPE.get(arch, {}))

@@ -270,8 +270,10 @@ class _Battery:
         results = {relation: self._one(relation, missing[relation]) for relation in ordered}
         self._work.clear()
         self._float.clear()
-        clean = Relation.BATCH_VS_SOLO in results and results[Relation.BATCH_VS_SOLO].verdict.clean
-        self.ties, self.flips = (self.choices, []) if clean else ([], self.choices)
+        solo = results.get(Relation.BATCH_VS_SOLO)
+        wrong = {error.row for error in solo.failing} if solo is not None and not solo.verdict.clean else set()
+        self.ties = [choice for choice in self.choices if choice.row not in wrong]
+        self.flips = [choice for choice in self.choices if choice.row in wrong]
         culprit = name_culprit(results, self.model)
         layer = None
         if culprit is not None and culprit.by_design:

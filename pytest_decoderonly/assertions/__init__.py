@@ -1,0 +1,16 @@
+"""Assertions that say what is wrong, where, why it matters and what to do."""
+
+from __future__ import annotations
+
+from pytest_decoderonly.assertions.equivalence import assert_batch_equals_single
+from pytest_decoderonly.assertions.labels import assert_labels_mask_prompt
+from pytest_decoderonly.assertions.outputs import assert_no_prompt
+from pytest_decoderonly.assertions.padding import assert_left_padded, assert_right_padded
+
+__all__ = [
+    "assert_batch_equals_single",
+    "assert_labels_mask_prompt",
+    "assert_left_padded",
+    "assert_no_prompt",
+    "assert_right_padded",
+]

@@ -1,0 +1,126 @@
+"""The assertion that a batch gives what each of its rows gives alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pytest_decoderonly.compare.arrays import as_rows
+from pytest_decoderonly.compare.verdict import BatteryResult, Relation, Verdict
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+def assert_batch_equals_single(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase | None,
+    prompts: Sequence[str] | Any,
+    *,
+    new_tokens: int = 4,
+    relations: Iterable[Relation | str] | None = None,
+    pad_token_id: int | None = None,
+    allow_by_design: bool = False,
+) -> BatteryResult:
+    """Assert that padding, batching and caching leave the model's results as they are, and tell bugs from rounding.
+
+    There is no tolerance to choose. Other ids under the padding and other text in the neighbours must change nothing, bit for bit, in the
+    model's own dtype. Where the shape changes (alone against batched, more padding, cached against full) both sides are run in
+    float32 on the same weights, where rounding and bugs lie orders of magnitude apart. Near-ties of the greedy
+    choice pass and are listed in the result. The model comes back as it was: dtype, mode, buffers, random state.
+
+    Args:
+        model: A causal LM with `generate`, or a module whose forward takes `input_ids` and `attention_mask`.
+        tokenizer: Turns prompts into ids and gives the padding token; None where prompts are ids.
+        prompts: Texts, or ids (ragged lists, or an unpadded tensor). Two or more of different lengths show most.
+        new_tokens: Cached steps to compare after the prompt.
+        relations: Names of the relations to judge, such as `"batch-vs-solo"`; all by default.
+        pad_token_id: The padding id, where there is no tokenizer.
+        allow_by_design: Let differences pass that the model's definition causes (dynamic rope scaling, expert capacity).
+
+    Returns:
+        The verdicts with their numbers; holds no tensors.
+
+    Raises:
+        AssertionError: Something differs beyond rounding, the tokenizer pads on the right, or nothing could be decided.
+        TypeError: `model` or `prompts` cannot be used as such.
+        ValueError: No prompts, an unknown relation, or a tokenizer without a padding token.
+    """
+    __tracebackhide__ = True
+    result, message = _report(model, tokenizer, prompts, new_tokens, relations, pad_token_id, allow_by_design)
+    del model, tokenizer, prompts  # the error must not keep tensors alive
+    if message:
+        raise AssertionError(message)
+    assert result is not None  # noqa: S101 - without a result there is a message
+    return result
+
+
+def _report(
+    model: Any,
+    tokenizer: Any,
+    prompts: Any,
+    new_tokens: int,
+    relations: Iterable[Relation | str] | None,
+    pad_token_id: int | None,
+    allow_by_design: bool,
+) -> tuple[BatteryResult | None, str]:
+    if not callable(getattr(model, "forward", None)) or not hasattr(model, "parameters"):
+        raise TypeError(f"model: must be a torch module with a forward, got {type(model).__name__}")
+    wanted = None if relations is None else [named(relation) for relation in relations]
+    pad_id = pad_token_id if pad_token_id is not None else getattr(tokenizer, "pad_token_id", None)
+    if tokenizer is not None and pad_id is None:
+        raise ValueError(
+            "tokenizer: has no padding token, so no batch can be made; set one, such as tokenizer.pad_token = tokenizer.eos_token"
+        )
+    if getattr(tokenizer, "padding_side", "left") != "left":
+        return None, (
+            "the tokenizer pads on the right, so its batches are continued after the padding of the shorter rows   [DLM102]\n"
+            "        effect: those rows get other, worse answers than alone, whatever the model does\n"
+            '        do:     set tokenizer.padding_side = "left"'
+        )
+    rows = encode(tokenizer, prompts)
+    from pytest_decoderonly.assertions.report import render
+    from pytest_decoderonly.compare.battery import run_battery
+
+    fallback = getattr(getattr(model, "config", None), "pad_token_id", None)
+    pad = pad_id if pad_id is not None else fallback if isinstance(fallback, int) else 0
+    result = run_battery(model, rows, pad_id=pad, relations=wanted, steps=new_tokens)
+    fine = result.verdict.clean or (allow_by_design and result.verdict is Verdict.BY_DESIGN)
+    if fine:
+        return result, ""
+    return result, render(result, model=f"{type(model).__name__}, batched against single", tokenizer=tokenizer)
+
+
+def named(relation: Relation | str) -> Relation:
+    """Return the relation of a name.
+
+    Raises:
+        ValueError: There is none of that name.
+    """
+    try:
+        return Relation(relation)
+    except ValueError:
+        raise ValueError(f"relations: {relation!r} is none of {', '.join(map(str, Relation))}") from None
+
+
+def encode(tokenizer: Any, prompts: Any) -> list[list[int]]:
+    """Return the ids of each prompt, unpadded.
+
+    Raises:
+        TypeError: Texts without a tokenizer.
+        ValueError: No prompts, or an empty one.
+    """
+    if isinstance(prompts, str):
+        prompts = [prompts]
+    if isinstance(prompts, Sequence) and len(prompts) == 0:
+        raise ValueError("prompts: there are none")
+    if isinstance(prompts, Sequence) and all(isinstance(prompt, str) for prompt in prompts):
+        if not callable(tokenizer):
+            raise TypeError("tokenizer: is needed where prompts are texts; or give ids")
+        rows = [list(tokenizer(prompt)["input_ids"]) for prompt in prompts]
+    else:
+        rows = as_rows(prompts, "prompts")
+    for i, row in enumerate(rows):
+        if not row:
+            raise ValueError(f"prompts: prompt {i} has no tokens")
+    return rows

@@ -1,0 +1,118 @@
+"""The battery's result as text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pytest_decoderonly.assertions.drawing import MAX_ROWS, plural, strip, token_text
+from pytest_decoderonly.compare.verdict import BatteryResult, Choice, RelationResult, RowError, Verdict, worst
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def number(value: float | None) -> str:
+    """Return `1.3e-06`, `0`, `nan` or `-` for what was not run."""
+    if value is None:
+        return "-"
+    return "0" if value == 0 else f"{value:.1e}"
+
+
+def render(result: BatteryResult, *, model: str, tokenizer: Any = None) -> str:
+    """Return the report of a battery that is not clean, verdict first.
+
+    Args:
+        result: What the battery gave.
+        model: What the model is called in the first line.
+        tokenizer: Shows the text of tokens.
+    """
+    words = {
+        Verdict.DIFFERENT: "DIFFERENT, not rounding",
+        Verdict.BY_DESIGN: "different by design",
+        Verdict.UNDECIDED: "UNDECIDED",
+    }
+    lengths = ", ".join(map(str, result.lengths[:8])) + (", ..." if len(result.lengths) > 8 else "")
+    lines = [
+        f"{model}: {words.get(result.verdict, str(result.verdict))}",
+        f"compared  {plural(len(result.lengths), 'prompt')} of {lengths} tokens, {result.dtype} on {result.device}, {result.runs} runs",
+    ]
+    if result.culprit is not None:
+        lines += [
+            f"culprit   {result.culprit.name}: {result.culprit.sentence}",
+            f"do        {result.culprit.advice}",
+        ]
+    if result.layer is not None:
+        layer = result.layer
+        lines.append(
+            f"first     {layer.name}: row {layer.row}, {layer.place} (activations off by {number(layer.error)} of their spread)"
+        )
+    lines += _relations(result)
+    lines += _rows(result)
+    lines += _choices(result.flips, "flips", tokenizer, result.dtype)
+    lines += _choices(result.ties, "ties", tokenizer, result.dtype)
+    lines += [f"note      {note}" for note in result.notes]
+    lines.append("scale     max |difference of logits| / standard deviation of the logits; in float32 rounding gives 1e-6 to 1e-4, bugs above 1e-3")
+    return "\n".join(lines)
+
+
+def _relations(result: BatteryResult) -> list[str]:
+    both = result.dtype != "float32"
+    head = ["relation", "verdict", *([result.dtype] if both else []), "float32", "what must hold, or why it is undecided"]
+    rows = [head]
+    for relation in result.relations:
+        verdict = relation.verdict.value
+        numbers = [number(worst(relation.work))] if both else []
+        single = worst(relation.single) if both else worst(relation.decisive)
+        text = relation.reason if relation.verdict is Verdict.UNDECIDED else relation.relation.says
+        rows.append([str(relation.relation), verdict.upper() if not relation.verdict.clean else verdict, *numbers, number(single), text])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(head) - 1)]
+    return ["  ".join([*(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False)), row[-1]]) for row in rows]
+
+
+def _rows(result: BatteryResult) -> list[str]:
+    """Draw the rows of the first relation that does not hold."""
+    failing = result.failing
+    if not failing:
+        return []
+    relation = failing[0]
+    lines = []
+    for error in relation.failing[:MAX_ROWS]:
+        lines += draw(relation, error)
+    left = len(relation.failing) - MAX_ROWS
+    if left > 0:
+        lines.append(f"... and {plural(left, 'more row')} like these")
+    lines.append("signs     _ padding, = equal, x wrong; | the cached steps begin")
+    return lines
+
+
+def draw(relation: RelationResult, error: RowError) -> list[str]:
+    """Draw one row: padding, positions that agree, positions that do not, a pointer at the first wrong one."""
+    first = error.first(relation.limit)
+    point = 0 if first is None else first
+    signs = ["_"] * error.pads
+    for i, value in enumerate(error.errors):
+        if i == error.prefill:
+            signs.append("|")
+        signs.append("=" if value <= relation.limit else "x")
+    at = error.pads + point + (point >= error.prefill)
+    line, pointer = strip(signs, at)
+    value = float(error.errors[point]) if error.errors.size else 0.0
+    off = "not finite" if value != value else f"off by {number(value)} = {number(value * error.scale)} in logits"  # noqa: PLR0124
+    return [
+        f"row {error.row:<5} {line}",
+        f"          {pointer} {relation.relation}, {error.width} columns: first wrong at {error.place(point)}, {off}",
+    ]
+
+
+def _choices(choices: Sequence[Choice], name: str, tokenizer: Any, dtype: str) -> list[str]:
+    show = token_text(tokenizer) or (lambda _token: "")
+    lines = []
+    for choice in choices[:MAX_ROWS]:
+        batched, solo = (f"{token} {show(token)}".rstrip() for token in (choice.batched, choice.solo))
+        lines.append(
+            f"{name:<9} row {choice.row}, after {choice.place}: batched {batched}, single {solo}; "
+            f"margin {number(choice.margin)}, error {number(choice.error)} ({dtype} logits)"
+        )
+    if len(choices) > MAX_ROWS:
+        lines.append(f"... and {len(choices) - MAX_ROWS} more {name}")
+    return lines

@@ -1,0 +1,119 @@
+"""Fixtures of the plugin. Bodies import late: this module costs no import of torch or transformers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+    import pytest_decoderonly
+
+
+class DecoderOnly:
+    """What the `decoderonly` fixture gives: the assertions and the builders of tiny models, as methods."""
+
+    if TYPE_CHECKING:
+        assert_labels_mask_prompt = staticmethod(pytest_decoderonly.assert_labels_mask_prompt)
+        assert_left_padded = staticmethod(pytest_decoderonly.assert_left_padded)
+        assert_right_padded = staticmethod(pytest_decoderonly.assert_right_padded)
+        assert_no_prompt = staticmethod(pytest_decoderonly.assert_no_prompt)
+        assert_batch_equals_single = staticmethod(pytest_decoderonly.assert_batch_equals_single)
+        tiny_decoder = staticmethod(pytest_decoderonly.tiny_decoder)
+        tiny_tokenizer = staticmethod(pytest_decoderonly.tiny_tokenizer)
+        tiny_architectures = staticmethod(pytest_decoderonly.tiny_architectures)
+    else:
+
+        def __getattr__(self, name: str) -> Callable[..., Any]:
+            import pytest_decoderonly as public
+
+            if name in _METHODS:
+                return getattr(public, name)
+            raise AttributeError(f"the decoderonly fixture has no {name!r}; it has {', '.join(_METHODS)}")
+
+        def __dir__(self) -> list[str]:
+            return list(_METHODS)
+
+    def __repr__(self) -> str:
+        return f"<decoderonly: {', '.join(_METHODS)}>"
+
+
+_METHODS = (
+    "assert_labels_mask_prompt",
+    "assert_left_padded",
+    "assert_right_padded",
+    "assert_no_prompt",
+    "assert_batch_equals_single",
+    "tiny_decoder",
+    "tiny_tokenizer",
+    "tiny_architectures",
+)
+
+
+@pytest.fixture(scope="session")
+def decoderonly() -> DecoderOnly:
+    """Assertions for decoder-only models: assert_labels_mask_prompt, assert_left_padded, assert_right_padded, assert_no_prompt, assert_batch_equals_single; builders: tiny_decoder, tiny_tokenizer.
+
+    Example: `decoderonly.assert_left_padded(batch, tokenizer=tokenizer)`.
+    """
+    return DecoderOnly()
+
+
+@pytest.fixture(scope="session")
+def decoderonly_device(worker_id: str = "master") -> torch.device:
+    """The device to run models on: CUDA (one GPU a worker under pytest-xdist), else Apple's MPS, else the CPU."""
+    torch = _needs("torch")
+    if torch.cuda.is_available():
+        import os
+
+        worker = os.environ.get("PYTEST_XDIST_WORKER", worker_id)
+        number = int(worker.removeprefix("gw")) if worker.startswith("gw") and worker[2:].isdigit() else 0
+        return torch.device("cuda", number % torch.cuda.device_count())
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+@pytest.fixture(scope="session")
+def decoderonly_prompts() -> list[str]:
+    """Ragged prompts of one to several dozen tokens, with punctuation, a line break and letters beyond ASCII: what batches are made of."""
+    return [
+        "Hi",
+        "Question: is the sky blue? Answer: ",
+        "Write one word for each of these: Käse, naïve, 東京, 🙂",
+        "You are a careful reader.\nRead the text below, and say in one sentence what it is about, without a word of your own.\n"
+        "Text: the more the rows of a batch differ in length, the more padding there is.\nSentence:",
+    ]
+
+
+@pytest.fixture
+def decoderonly_tiny_model(decoderonly_device: torch.device) -> PreTrainedModel:
+    """A tiny random LLaMA (two layers, vocabulary of decoderonly_tiny_tokenizer) whose weights make padding and position bugs visible; in evaluation mode, on decoderonly_device."""
+    _needs("transformers")
+    from pytest_decoderonly.tiny import tiny_decoder
+
+    return tiny_decoder("llama", device=decoderonly_device)
+
+
+@pytest.fixture
+def decoderonly_tiny_tokenizer() -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer built in code: padding token, left padding, ChatML template; any text makes a round trip."""
+    _needs("transformers")
+    from pytest_decoderonly.tiny import tiny_tokenizer
+
+    return tiny_tokenizer()
+
+
+def _needs(package: str) -> Any:
+    """Import a package, or fail the test with what to install: a fixture that was asked for is never skipped in silence."""
+    import importlib
+
+    try:
+        return importlib.import_module(package)
+    except ImportError:
+        pytest.fail(f"this fixture needs {package}: pip install 'pytest-decoderonly[models]'", pytrace=False)
