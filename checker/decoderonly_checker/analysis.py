@@ -1,0 +1,79 @@
+"""From files to diagnostics: run the interpreter, ask the rules, look up places."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from decoderonly_checker.diagnostics import Diagnostic, FileError, Place, Related
+from decoderonly_checker.source.files import SourceFile, load_source
+
+if TYPE_CHECKING:
+    from decoderonly_checker.flow.values import Site
+    from decoderonly_checker.rules.base import Finding, Rule
+    from decoderonly_checker.source.positions import Positions
+
+
+class Analyser:
+    """Analyses files together, so that facts flow between them.
+
+    `errors` holds, after a run, what went wrong inside the analysis: one entry a file, never an exception.
+    """
+
+    def __init__(self, rules: Sequence[Rule], roots: Sequence[Path] | None = None) -> None:
+        self._rules = list(rules)
+        self._roots = list(roots) if roots else [Path.cwd()]
+        self._positions: dict[Path, Positions] = {}
+        self.errors: list[FileError] = []
+
+    def analyse(self, sources: Sequence[SourceFile]) -> list[Diagnostic]:
+        """Return the findings in `sources`, in source order, each place and code once (the surest finding)."""
+        from decoderonly_checker.flow.interpreter import Interpreter
+        from decoderonly_checker.flow.project import Project
+        from decoderonly_checker.flow.state import Store
+
+        store = Store()
+        project = Project(load_source, store.new_id, self._roots)
+        interpreter = Interpreter(store, project)
+        modules = [project.add(source) for source in sources]
+        interpreter.run_entries(modules)
+        for module, problem in interpreter.failures.items():
+            self.errors.append(FileError(module.source.shown, problem))
+        interpreter.facts.objects = store.heap()
+        wanted = {source.path for source in sources}
+        best: dict[tuple[str, Place], Diagnostic] = {}
+        for rule in self._rules:
+            for finding in rule.check(interpreter.facts):
+                if finding.site.source.path not in wanted:
+                    continue
+                diagnostic = self._diagnostic(rule, finding)
+                key = (diagnostic.code, diagnostic.place)
+                known = best.get(key)
+                if known is None or _weight(diagnostic) > _weight(known):
+                    best[key] = diagnostic
+        return sorted(best.values(), key=lambda d: d.sort_key)
+
+    def _diagnostic(self, rule: Rule, finding: Finding) -> Diagnostic:
+        place = self._place(finding.site)
+        related: list[Related] = []
+        for site, message in finding.related:
+            entry = Related(self._place(site), message)
+            if entry not in related:
+                related.append(entry)
+        return Diagnostic(
+            rule.code, rule.name, finding.severity, finding.confidence, place, finding.message, finding.effect, finding.help,
+            finding.label, tuple(related),
+        )
+
+    def _place(self, site: Site) -> Place:
+        from decoderonly_checker.source.positions import Positions
+
+        positions = self._positions.get(site.source.path)
+        if positions is None:
+            positions = self._positions[site.source.path] = Positions(site.source)
+        return positions.place(site.cell, site.node)
+
+
+def _weight(diagnostic: Diagnostic) -> tuple[int, bool]:
+    return (diagnostic.confidence.rank, diagnostic.severity.value == "error")

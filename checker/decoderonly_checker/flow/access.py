@@ -1,0 +1,435 @@
+"""Attributes, subscripts, slices and iteration: reading and writing parts of a value."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import libcst as cst
+
+from decoderonly_checker.flow.project import dotted_name
+from decoderonly_checker.flow.state import DictRec, ListRec, ObjRec
+from decoderonly_checker.flow.values import (
+    UNKNOWN,
+    Bound,
+    Choice,
+    ClassObj,
+    Const,
+    External,
+    Function,
+    Ids,
+    ImportRef,
+    Lib,
+    Method,
+    Model,
+    Opaque,
+    Pipeline,
+    Ref,
+    Str,
+    Tokenizer,
+    Tuple,
+    Unknown,
+    Value,
+    Zip,
+    alternatives,
+    each,
+    join,
+    join_all,
+    literal,
+)
+
+if TYPE_CHECKING:
+    from decoderonly_checker.flow.interpreter import Interpreter
+
+IGNORE_INDEX = -100
+_PASS_THROUGH = frozenset({"Optional", "Union", "Annotated", "Final", "ClassVar", "Required"})
+_SEQUENCES = frozenset({"List", "list", "Sequence", "Iterable", "tuple", "Tuple", "Iterator", "Collection"})
+
+
+class Slice:
+    """The bounds of one slice, as values; None where a bound is left out."""
+
+    def __init__(self, lower: Value | None, upper: Value | None, step: Value | None) -> None:
+        self.lower, self.upper, self.step = lower, upper, step
+
+
+class Access:
+    """The part of the interpreter that reads and writes parts of values."""
+
+    # -- attributes ----------------------------------------------------------------------------------------------
+
+    def attribute(self: Interpreter, node: cst.Attribute) -> Value:
+        owner = self.eval(node.value)
+        dotted = dotted_name(node)
+        if dotted:
+            module = self.frame.module.imports.get(dotted)
+            if module is not None:
+                return ImportRef(module, None, str(module.path))
+        return self.restricted(each(owner, lambda one: self.get_attribute(one, node.attr.value, node)))
+
+    def get_attribute(self: Interpreter, owner: Value, name: str, node: cst.CSTNode) -> Value:
+        """Return `owner.name` for one alternative of the owner."""
+        site = self.site(node)
+        if isinstance(owner, ImportRef):
+            return self.settle(ImportRef(owner.module, name, f"{owner.key}:{name}", origin=site))
+        if isinstance(owner, External):
+            return External(f"{owner.name}.{name}", origin=site)
+        if isinstance(owner, Ref):
+            return self.object_attribute(owner, name, node)
+        if isinstance(owner, ClassObj):
+            found = self.class_attribute(owner, name)
+            if found is not None:
+                return found
+            bases = self.external_bases(owner)
+            return External(f"{bases[0]}.{name}", origin=site) if bases else Unknown(hint=name, origin=site)
+        if isinstance(owner, Model | Tokenizer | Pipeline | Lib):
+            record = self.store.get(owner.id)
+            if isinstance(record, ObjRec) and name in record.attrs:
+                return record.attrs[name]
+        found = self.knowledge.attribute(self, owner, name, site)
+        if found is not None:
+            return cast("Value", found)
+        if isinstance(owner, Unknown):
+            return self.named_value(name, site) or Unknown(hint=name, origin=site)
+        return Method(owner, name, origin=site)
+
+    def object_attribute(self: Interpreter, owner: Ref, name: str, node: cst.CSTNode) -> Value:
+        record = self.store.get(owner.id)
+        site = self.site(node)
+        if isinstance(record, DictRec):
+            # A BatchEncoding's entries are attributes too; a plain dict has only methods.
+            if record.encoding is not None and name in record.entries:
+                return record.entries[name]
+            return Method(owner, name, origin=site)
+        if isinstance(record, ListRec):
+            return Method(owner, name, origin=site)
+        if not isinstance(record, ObjRec):
+            return Unknown(hint=name, origin=site)
+        if name in record.attrs:
+            return record.attrs[name]
+        if record.cls is None:
+            return self.named_value(name, site) or Unknown(hint=name, origin=site)
+        found = self.class_attribute(record.cls, name)
+        if isinstance(found, Function):
+            decorators = [dotted_name(d.decorator) for d in cast("cst.FunctionDef", found.node).decorators]
+            if any(d in {"property", "cached_property", "functools.cached_property"} for d in decorators):
+                from decoderonly_checker.flow.values import Args
+
+                return self.follow(found, Args(), node, owner)
+            if "staticmethod" in decorators:
+                return found
+            return Bound(owner, found, origin=site)
+        if found is not None:
+            return found
+        if name == "__class__":
+            return record.cls
+        known = self.knowledge.inherited(self, self.external_bases(record.cls), owner, name, site)
+        if known is not None:
+            return cast("Value", known)
+        getter = self.class_attribute(record.cls, "__getattr__")
+        if getter is not None or not self.external_bases(record.cls):
+            return self.named_value(name, site) or Unknown(hint=name, origin=site)
+        return self.named_value(name, site) or Unknown(hint=name, origin=site)
+
+    def mro(self: Interpreter, cls: ClassObj) -> list[ClassObj]:
+        """Return a class and its bases in the project, nearest first."""
+        order: list[ClassObj] = []
+        queue = [cls]
+        while queue and len(order) < 12:
+            one = queue.pop(0)
+            if one in order:
+                continue
+            order.append(one)
+            for base in one.bases:
+                for alt in alternatives(self.settle(base)):
+                    if isinstance(alt, ClassObj):
+                        queue.append(alt)
+        return order
+
+    def class_body(self: Interpreter, cls: ClassObj) -> dict[str, Function]:
+        """Return the methods that a class's own body defines."""
+        return self.bodies.get(cls.key, {})
+
+    def class_attribute(self: Interpreter, cls: ClassObj, name: str) -> Value | None:
+        for owner in self.mro(cls):
+            value = self.store.get((owner.scope, name))
+            if value is not None:
+                return cast("Value", value)
+        return None
+
+    def set_attribute(self: Interpreter, owner: Value, name: str, value: Value, node: cst.CSTNode) -> None:
+        """Assign to `owner.name`."""
+        site = self.site(node)
+        if isinstance(owner, Ref | Model | Tokenizer | Pipeline | Lib):
+            record = self.store.get(owner.id)
+            if isinstance(owner, Tokenizer | Model | Lib | Pipeline):
+                # The place of the assignment is what a report must show, not that of the literal.
+                value = value.at(site)
+            if isinstance(record, ObjRec):
+                self.store.set(owner.id, record.with_attr(name, value))
+            elif isinstance(record, DictRec):
+                self.store.set(owner.id, record.with_entry(name, value))
+        elif isinstance(owner, ClassObj):
+            self.store.set((owner.scope, name), value)
+        elif isinstance(owner, ImportRef) and owner.name is None:
+            self.store.set((cast("Any", owner.module).scope, name), value)
+        if isinstance(owner, Ref):
+            self.use(value, "kept", node)
+
+    # -- subscripts ----------------------------------------------------------------------------------------------
+
+    def subscript(self: Interpreter, node: cst.Subscript) -> Value:
+        owner = self.eval(node.value)
+        index = [self.slice_element(element.slice) for element in node.slice]
+        return self.restricted(each(owner, lambda one: self.get_item(one, index, node)))
+
+    def slice_element(self: Interpreter, element: cst.BaseSlice) -> Value | Slice:
+        if isinstance(element, cst.Index):
+            return self.eval(element.value)
+        bounds = cast("cst.Slice", element)
+        return Slice(
+            *(None if b is None else self.eval(b) for b in (bounds.lower, bounds.upper, bounds.step))
+        )
+
+    def get_item(self: Interpreter, owner: Value, index: list[Value | Slice], node: cst.CSTNode) -> Value:
+        """Return `owner[index]` for one alternative of the owner."""
+        first = index[0] if index else UNKNOWN
+        site = self.site(node)
+        if isinstance(owner, Ref):
+            record = self.store.get(owner.id)
+            if isinstance(record, DictRec) and isinstance(first, Value):
+                if isinstance(first, Const):
+                    value = record.get(first.value)
+                    return Unknown(hint=str(first.value), origin=site) if value is None else value
+                return (
+                    join_all(list(record.entries.values()))
+                    if record.entries and record.open is None
+                    else UNKNOWN
+                )
+            if isinstance(record, ListRec):
+                return self.list_item(owner, record, first, node)
+        if isinstance(owner, Tuple):
+            if isinstance(first, Slice):
+                low, high = literal(first.lower), literal(first.upper)
+                if first.step is None and all(b is None or isinstance(b, int) for b in (low, high)):
+                    return Tuple(owner.items[low:high], origin=site)
+                return Ref(self.store.new(ListRec(None, join_all(list(owner.items)))), "list")
+            position = literal(first)
+            if isinstance(position, int) and -len(owner.items) <= position < len(owner.items):
+                return owner.items[position]
+            return join_all(list(owner.items))
+        made = self.knowledge.item(self, owner, index, site, node)
+        if made is not None:
+            return cast("Value", made)
+        key = literal(first) if isinstance(first, Value) else None
+        return Unknown(hint=key if isinstance(key, str) else getattr(owner, "hint", ""), origin=site)
+
+    def list_item(
+        self: Interpreter, owner: Ref, record: ListRec, first: Value | Slice, node: cst.CSTNode
+    ) -> Value:
+        if isinstance(first, Slice):
+            low, high = literal(first.lower), literal(first.upper)
+            exact = record.items is not None and first.step is None
+            items = None
+            if exact and all(b is None or isinstance(b, int) for b in (low, high)):
+                items = cast("tuple[Value, ...]", record.items)[low:high]
+            return Ref(self.store.new(ListRec(items, record.element)), "list", origin=self.site(node))
+        position = literal(first)
+        if (
+            isinstance(position, int)
+            and record.items is not None
+            and -len(record.items) <= position < len(record.items)
+        ):
+            return record.items[position]
+        return record.element
+
+    def set_item(self: Interpreter, target: cst.Subscript, value: Value) -> None:
+        """Assign to `owner[index]`."""
+        owner = self.eval(target.value)
+        index = [self.slice_element(element.slice) for element in target.slice]
+        first = index[0] if index else UNKNOWN
+        for one in alternatives(owner):
+            if isinstance(one, Ref):
+                self.set_entry(one, first, value, target)
+        if literal(value) == IGNORE_INDEX or self.fills_ignore(value):
+            last = index[-1] if index else UNKNOWN
+            kind = "slice" if isinstance(last, Slice) else "mask"
+            selector = last.upper if isinstance(last, Slice) else last
+            self.ignore_write(owner, selector, kind, target)
+        elif any(isinstance(one, Ids) for one in alternatives(owner)) and not isinstance(value, Const):
+            # Something that is not known was written into the buffer; it may be the ignore index.
+            self.ignore_write(owner, value, "unknown", target)
+        self.use(value, "kept", target)
+
+    def fills_ignore(self: Interpreter, value: Value) -> bool:
+        """Whether `value` is a list or tensor filled with the ignore index."""
+        for one in alternatives(value):
+            record = self.store.get(one.id) if isinstance(one, Ref) else None
+            if isinstance(record, ListRec) and literal(record.element) == IGNORE_INDEX:
+                return True
+            if isinstance(one, Lib) and one.name == "filled":
+                return True
+        return False
+
+    def set_entry(self: Interpreter, ref: Ref, key: Value | Slice, value: Value, node: cst.Subscript) -> None:
+        record = self.store.get(ref.id)
+        if isinstance(record, DictRec):
+            if isinstance(key, Const):
+                record = record.with_entry(key.value, value)
+                self.store.set(ref.id, record)
+                if key.value == "labels":
+                    self.labels_in_dict(ref, record.entries, node)
+            else:
+                open_ = value if record.open is None else join(record.open, value)
+                self.store.set(ref.id, DictRec(record.entries, open_, record.encoding))
+        elif isinstance(record, ListRec):
+            position = literal(key) if isinstance(key, Value) else None
+            items = record.items
+            if items is not None and isinstance(position, int) and -len(items) <= position < len(items):
+                changed = list(items)
+                changed[position] = value
+                self.store.set(ref.id, ListRec(tuple(changed), join_all(changed)))
+            elif isinstance(key, Value):
+                self.store.set(ref.id, ListRec(None, join(record.element, value)))
+        elif isinstance(record, ObjRec) and record.cls is not None:
+            setter = self.class_attribute(record.cls, "__setitem__")
+            if isinstance(setter, Function) and isinstance(key, Value):
+                from decoderonly_checker.flow.values import Args
+
+                self.follow(setter, Args((key, value)), node, ref)
+
+    def delete_item(self: Interpreter, target: cst.Subscript) -> None:
+        """Run `del owner[key]`."""
+        owner = self.eval(target.value)
+        index = [self.slice_element(element.slice) for element in target.slice]
+        key = literal(index[0]) if index and isinstance(index[0], Value) else None
+        for one in alternatives(owner):
+            record = self.store.get(one.id) if isinstance(one, Ref) else None
+            if isinstance(one, Ref) and isinstance(record, DictRec) and key in record.entries:
+                entries = {k: v for k, v in record.entries.items() if k != key}
+                self.store.set(one.id, DictRec(entries, record.open, record.encoding))
+
+    def dict_record(self: Interpreter, value: Value) -> DictRec | None:
+        """Return the entries of a value that is surely one dict."""
+        for one in alternatives(value):
+            if isinstance(one, Ref):
+                record = self.store.get(one.id)
+                if isinstance(record, DictRec):
+                    return record if not isinstance(value, Choice) else self.joined_dicts(value)
+                if isinstance(record, ObjRec) and record.cls is not None:
+                    return None
+        return None
+
+    def joined_dicts(self: Interpreter, value: Choice) -> DictRec | None:
+        """Return the join of several dicts; None where an alternative is something else."""
+        from decoderonly_checker.flow.state import join_records
+
+        result: DictRec | None = None
+        for alt in value.alts:
+            if isinstance(alt.value, Const) and alt.value.value is None:
+                continue
+            record = self.store.get(alt.value.id) if isinstance(alt.value, Ref) else None
+            if not isinstance(record, DictRec):
+                return None
+            result = record if result is None else cast("DictRec", join_records(result, record, None, None))
+        return result
+
+    # -- iteration -----------------------------------------------------------------------------------------------
+
+    def elements(self: Interpreter, value: Value, size: int | None) -> tuple[Value, ...] | None:
+        """Return the items of a value where each is known (`size` of them, where given)."""
+        items: tuple[Value, ...] | None = None
+        if isinstance(value, Tuple):
+            items = value.items
+        elif isinstance(value, Ref):
+            record = self.store.get(value.id)
+            if isinstance(record, ListRec):
+                items = record.items
+            elif isinstance(record, DictRec) and record.open is None:
+                items = tuple(Const(key) for key in record.entries)
+        elif isinstance(value, Method) and value.name in {"items()", "values()", "keys()"}:
+            record = self.dict_record(value.receiver)
+            if record is not None:
+                items = self.entries_of(record, value.name)
+        if items is None or (size is not None and len(items) != size):
+            return None
+        return items
+
+    def entries_of(self: Interpreter, record: DictRec, view: str) -> tuple[Value, ...]:
+        if view == "items()":
+            return tuple(Tuple((Const(k), v)) for k, v in record.entries.items())
+        if view == "values()":
+            return tuple(record.entries.values())
+        return tuple(Const(k) for k in record.entries)
+
+    def element_at(self: Interpreter, value: Value, position: int) -> Value:
+        """Return the element that unpacking puts at `position`."""
+        if isinstance(value, Choice):
+            return each(value, lambda one: self.element_at(one, position))
+        items = self.elements(value, None)
+        if items is not None and position < len(items):
+            return items[position]
+        if isinstance(value, Ref):
+            return self.iterate(value)
+        made = self.knowledge.unpacked(self, value, position)
+        return UNKNOWN if made is None else cast("Value", made)
+
+    def iterate(self: Interpreter, value: Value) -> Value:
+        """Return what one turn of a loop over `value` sees."""
+        return each(value, self.iterate_one)
+
+    def iterate_one(self: Interpreter, value: Value) -> Value:
+        if isinstance(value, Tuple):
+            return join_all(list(value.items))
+        if isinstance(value, Zip):
+            return Tuple(tuple(self.iterate(source) for source in value.sources))
+        if isinstance(value, Method) and value.name in {"items()", "values()", "keys()"}:
+            record = self.dict_record(value.receiver)
+            if record is not None:
+                pairs = self.entries_of(record, value.name)
+                if value.name == "items()":
+                    values = [record.open] if record.open is not None else []
+                    values += list(record.entries.values())
+                    return Tuple((Unknown(hint="key"), join_all(values)))
+                return join_all(list(pairs))
+            return Tuple((Unknown(hint="key"), UNKNOWN)) if value.name == "items()" else UNKNOWN
+        if isinstance(value, Ref):
+            record = self.store.get(value.id)
+            if isinstance(record, ListRec):
+                return (
+                    record.element if record.items is None else join_all([record.element, *record.items[:8]])
+                )
+            if isinstance(record, DictRec):
+                return Unknown(hint="key")
+            if isinstance(record, ObjRec) and record.cls is not None:
+                return self.iterate_object(value, record.cls)
+        if isinstance(value, Str):
+            return Unknown(hint="character")
+        made = self.knowledge.iterated(self, value)
+        if made is not None:
+            return cast("Value", made)
+        hint = getattr(value, "hint", "")
+        singular = hint[:-1] if hint.endswith("s") else hint
+        return Unknown(hint=singular if isinstance(value, Unknown) and not isinstance(value, Opaque) else "")
+
+    def iterate_object(self: Interpreter, value: Ref, cls: ClassObj) -> Value:
+        """Return what a loop over an object of the project sees: `__iter__`, or a dataset's `__getitem__`."""
+        from decoderonly_checker.flow.values import Args
+
+        for name, args in (("__iter__", Args()), ("__getitem__", Args((Unknown(hint="index"),)))):
+            method = self.class_attribute(cls, name)
+            if isinstance(method, Function):
+                result = self.follow(method, args, method.node, value)
+                return self.iterate(result) if name == "__iter__" else result
+        return UNKNOWN
+
+    def enter(self: Interpreter, value: Value) -> Value:
+        """Return what `with value as …` binds."""
+        for one in alternatives(value):
+            record = self.store.get(one.id) if isinstance(one, Ref) else None
+            if isinstance(record, ObjRec) and record.cls is not None:
+                method = self.class_attribute(record.cls, "__enter__")
+                if isinstance(method, Function):
+                    from decoderonly_checker.flow.values import Args
+
+                    return self.follow(method, Args(), method.node, one)
+        return value

@@ -1,0 +1,390 @@
+"""Calls: arguments, parameters, following functions, making objects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+import libcst as cst
+
+from decoderonly_checker.flow.facts import LabelsMade
+from decoderonly_checker.flow.project import dotted_name
+from decoderonly_checker.flow.state import DictRec, ListRec, ObjRec
+from decoderonly_checker.flow.values import (
+    UNKNOWN,
+    Args,
+    Bound,
+    Choice,
+    ClassObj,
+    Const,
+    External,
+    Function,
+    Hole,
+    Ids,
+    ImportRef,
+    Lib,
+    Method,
+    Model,
+    Partial,
+    Pipeline,
+    Ref,
+    Site,
+    Str,
+    Tokenizer,
+    Unknown,
+    Value,
+    alternatives,
+    join,
+    join_all,
+)
+
+if TYPE_CHECKING:
+    from decoderonly_checker.flow.interpreter import Frame, Interpreter
+
+_WRAPPING_ANNOTATIONS = frozenset({"Optional", "Union", "Annotated", "Final", "ClassVar", "Required", "Type"})
+_SEQUENCE_ANNOTATIONS = frozenset(
+    {"List", "list", "Sequence", "Iterable", "tuple", "Tuple", "Iterator", "Collection"}
+)
+_MAKERS = frozenset({"from_pretrained", "from_config", "_from_config"})
+
+
+class Calls:
+    """The part of the interpreter that calls."""
+
+    def call(self: Interpreter, node: cst.Call) -> Value:
+        callee = self.eval(node.func)
+        args = self.arguments(node)
+        options = [v for v in alternatives(callee) if not (isinstance(v, Const) and v.value is None)]
+        if len(options) <= 1:
+            return self.call_value(options[0] if options else UNKNOWN, args, node)
+        # Several callees: each runs on the state of before, and what they leave is joined.
+        results: list[Value] = []
+        branches: list[Any] = []
+        for option in options:
+            self.store.fork()
+            results.append(self.call_value(option, args, node))
+            branches.append((self.store.rollback(), None))
+        self.store.merge(branches)
+        guards = callee.alts if isinstance(callee, Choice) and len(callee.alts) == len(options) else None
+        if guards is None:
+            return join_all(results)
+        result: Value | None = None
+        for alt, value in zip(guards, results, strict=True):
+            guard = next(iter(alt.guards), None) if len(alt.guards) == 1 else None
+            result = join(value, value, guard) if result is None else join(result, value, None, guard)
+        return cast("Value", result)
+
+    def arguments(self: Interpreter, node: cst.Call) -> Args:
+        """Evaluate the arguments of a call and unpack what can be unpacked."""
+        positional: list[Value] = []
+        keywords: dict[str, Value] = {}
+        open_: Value | None = None
+        star: Value | None = None
+        encoding = None
+        for arg in node.args:
+            value = self.eval(arg.value)
+            if arg.star == "*":
+                items = self.elements(value, None)
+                if items is None or star is not None:
+                    star = value
+                else:
+                    positional.extend(items)
+            elif arg.star == "**":
+                record = self.dict_record(value)
+                if record is None:
+                    fields = self.knowledge.unpacked_keywords(self, value)
+                    if fields is None:
+                        open_ = value
+                    else:
+                        keywords.update(fields)
+                else:
+                    keywords.update({k: v for k, v in record.entries.items() if isinstance(k, str)})
+                    encoding = record.encoding or encoding
+                    open_ = record.open if record.open is not None else open_
+            elif arg.keyword is not None:
+                keywords[arg.keyword.value] = value
+            else:
+                positional.append(value)
+        return Args(tuple(positional), keywords, open_, star, encoding)
+
+    def call_value(self: Interpreter, callee: Value, args: Args, node: cst.CSTNode) -> Value:
+        """Call one value."""
+        callee = self.settle(callee)
+        if isinstance(callee, Choice):
+            return join_all([self.call_value(v, args, node) for v in alternatives(callee)])
+        site = self.site(node)
+        if isinstance(callee, Function):
+            return self.follow(callee, args, node)
+        if isinstance(callee, Bound):
+            decorators = [dotted_name(d.decorator) for d in getattr(callee.function.node, "decorators", ())]
+            if "classmethod" in decorators:
+                record = self.store.get(callee.receiver.id) if isinstance(callee.receiver, Ref) else None
+                owner = (
+                    record.cls if isinstance(record, ObjRec) and record.cls is not None else callee.receiver
+                )
+                return self.follow(callee.function, args, node, owner)
+            return self.follow(callee.function, args, node, callee.receiver)
+        if isinstance(callee, ClassObj):
+            return self.construct(callee, args, node)
+        if isinstance(callee, Partial):
+            return self.call_value(callee.function, self.merged(callee.args, args), node)
+        if isinstance(callee, External):
+            made = self.knowledge.call(self, callee.name, args, node)
+            if made is not None:
+                return cast("Value", made)
+            self.hand_over(args, callee.name, node)
+            return self.knowledge.opaque(callee.name, site)
+        if isinstance(callee, Method):
+            return self.call_method(callee, args, node)
+        if isinstance(callee, Ref):
+            record = self.store.get(callee.id)
+            if isinstance(record, ObjRec) and record.cls is not None:
+                for name in ("__call__", "forward"):
+                    method = self.class_attribute(record.cls, name)
+                    if isinstance(method, Function):
+                        return self.follow(method, args, node, callee)
+                inherited = self.knowledge.inherited(
+                    self, self.external_bases(record.cls), callee, "__call__", site
+                )
+                if inherited is not None:
+                    return self.call_value(inherited, args, node)
+        made = self.knowledge.call_object(self, callee, args, node)
+        if made is not None:
+            return cast("Value", made)
+        self.hand_over(args, getattr(callee, "hint", ""), node)
+        return Unknown(hint=getattr(callee, "hint", ""), origin=site)
+
+    def call_method(self: Interpreter, callee: Method, args: Args, node: cst.CSTNode) -> Value:
+        if isinstance(callee.receiver, ClassObj) and callee.name in _MAKERS:
+            cls = callee.receiver
+            if "generate" in self.methods_of(cls) or not self.external_bases(cls):
+                return self.instance_of(cls)
+            made = self.knowledge.call(self, f"{self.external_bases(cls)[0]}.{callee.name}", args, node)
+            return UNKNOWN if made is None else cast("Value", made)
+        made = self.knowledge.call_method(self, callee.receiver, callee.name, args, node)
+        if made is not None:
+            return cast("Value", made)
+        self.hand_over(args, callee.name, node)
+        return Unknown(origin=self.site(node))
+
+    def hand_over(self: Interpreter, args: Args, to: str, node: cst.CSTNode) -> None:
+        """Note that values leave the analysed code."""
+        kind = "printed" if self.knowledge.only_shows(to) else "passed"
+        for value in args.all():
+            self.use(value, kind, node)
+        self.knowledge.handed_over(self, args, to, node)
+
+    def merged(self: Interpreter, first: Args, second: Args) -> Args:
+        """Return the arguments of a partial call followed by those of the call itself."""
+        return Args(
+            (*first.positional, *second.positional),
+            {**first.keywords, **second.keywords},
+            second.open if first.open is None else first.open,
+            first.star or second.star,
+            second.encoding or first.encoding,
+        )
+
+    # -- parameters ----------------------------------------------------------------------------------------------
+
+    def bind_parameters(
+        self: Interpreter, function: Function, args: Args | None, receiver: Value | None, frame: Frame
+    ) -> dict[str, Value]:
+        """Return what each parameter holds. `args` is None for an entry point."""
+        params = function.node.params
+        names = [*params.posonly_params, *params.params]
+        bound: dict[str, Value] = {}
+        decorators = [dotted_name(d.decorator) for d in getattr(function.node, "decorators", ())]
+        is_method = function.owner is not None and "staticmethod" not in decorators
+        if is_method and names:
+            first = names.pop(0)
+            if receiver is not None:
+                bound[first.name.value] = receiver
+            elif args is not None and args.positional:
+                bound[first.name.value] = args.positional[0]
+                args = Args(args.positional[1:], args.keywords, args.open, args.star, args.encoding)
+            elif "classmethod" in decorators:
+                bound[first.name.value] = cast("ClassObj", function.owner)
+        used: set[str] = set()
+        for position, param in enumerate(names):
+            given = args.get(position, param.name.value) if args is not None else None
+            used.add(param.name.value)
+            bound[param.name.value] = self.parameter(param, given, args, function, frame)
+        for param in params.kwonly_params:
+            given = args.get(None, param.name.value) if args is not None else None
+            used.add(param.name.value)
+            bound[param.name.value] = self.parameter(param, given, args, function, frame)
+        if isinstance(params.star_arg, cst.Param):
+            rest = args.positional[len(names) :] if args is not None else ()
+            exact = args is not None and args.star is None
+            record = ListRec(tuple(rest) if exact else None, join_all(list(rest)))
+            bound[params.star_arg.name.value] = Ref(self.store.new(record), "list")
+        if params.star_kwarg is not None:
+            extra: Mapping[str, Value] = {}
+            open_: Value | None = Unknown(hint=params.star_kwarg.name.value)
+            if args is not None:
+                extra = {k: v for k, v in args.keywords.items() if k not in used}
+                open_ = args.open
+            encoding = args.encoding if args is not None else None
+            bound[params.star_kwarg.name.value] = Ref(self.store.new(DictRec(extra, open_, encoding)), "dict")
+        return bound
+
+    def parameter(
+        self: Interpreter,
+        param: cst.Param,
+        given: Value | None,
+        args: Args | None,
+        function: Function,
+        frame: Frame,
+    ) -> Value:
+        """Return what one parameter holds: what is passed, its annotation, its default, or last its name."""
+        name = param.name.value
+        site = Site.of(function.module.source, function.cell, param)
+        if given is not None and not isinstance(given, Unknown):
+            return given
+        known = None
+        if param.annotation is not None:
+            self.frames.append(frame)
+            try:
+                known = self.from_annotation(param.annotation.annotation)
+            finally:
+                self.frames.pop()
+        if known is not None:
+            return known.at(site)
+        if given is not None:
+            return self.named_value(name, site) or (
+                given if getattr(given, "hint", "") else Unknown(hint=name, origin=site)
+            )
+        if param.default is not None and (args is None or (args.open is None and args.star is None)):
+            self.frames.append(frame)
+            try:
+                value = self.eval(param.default)
+            finally:
+                self.frames.pop()
+            if args is not None:
+                return value
+            named = self.named_value(name, site)
+            if named is not None:
+                return named
+            if isinstance(value, Const):
+                return (
+                    Unknown(hint=name, origin=site)
+                    if value.value is None
+                    else Const(value.value, default=True, origin=site)
+                )
+            return value
+        return self.named_value(name, site) or Unknown(hint=name, origin=site)
+
+    def named_value(self: Interpreter, name: str, site: Site) -> Value | None:
+        """Return what a name alone suggests: evidence of the weakest kind."""
+        return cast("Value | None", self.knowledge.by_name(self, name, site))
+
+    def from_annotation(self: Interpreter, node: cst.BaseExpression) -> Value | None:
+        """Return what an annotation says, None where it says nothing useful."""
+        if isinstance(node, cst.SimpleString):
+            try:
+                return self.from_annotation(cst.parse_expression(cast("str", node.evaluated_value)))
+            except cst.ParserSyntaxError:
+                return None
+        if isinstance(node, cst.BinaryOperation) and isinstance(node.operator, cst.BitOr):
+            return self.from_annotation(node.left) or self.from_annotation(node.right)
+        if isinstance(node, cst.Subscript):
+            outer = dotted_name(node.value).rpartition(".")[2]
+            inner = [e.slice.value for e in node.slice if isinstance(e.slice, cst.Index)]
+            if outer in _WRAPPING_ANNOTATIONS:
+                return next((v for v in map(self.from_annotation, inner) if v is not None), None)
+            if outer in _SEQUENCE_ANNOTATIONS and inner:
+                element = self.from_annotation(inner[0]) or UNKNOWN
+                return Ref(self.store.new(ListRec(None, element)), "list")
+            return None
+        if not isinstance(node, cst.Name | cst.Attribute):
+            return None
+        value = self.settle(self.eval(node))
+        for one in alternatives(value):
+            if isinstance(one, ClassObj):
+                return self.instance_of(one) if len(self.active) < 4 else None
+            if isinstance(one, External):
+                if one.name == "builtins.str":
+                    return Str((Hole(UNKNOWN),))
+                return cast("Value | None", self.knowledge.annotated(self, one.name, self.site(node)))
+        return None
+
+    # -- objects -------------------------------------------------------------------------------------------------
+
+    def construct(self: Interpreter, cls: ClassObj, args: Args, node: cst.CSTNode) -> Value:
+        """Make an object of a class of the project."""
+        ref = Ref(self.store.new(ObjRec(cls)), "object", origin=self.site(node))
+        made = self.instances.setdefault(cls.key, [])
+        self.set_dataclass_fields(cls, ref, args)
+        init = self.class_attribute(cls, "__init__")
+        if isinstance(init, Function):
+            self.follow(init, args, node, ref)
+        else:
+            self.hand_over(args, cls.name, node)
+        if len(made) < 4:
+            made.append(ref)
+        return ref
+
+    def set_dataclass_fields(self: Interpreter, cls: ClassObj, ref: Ref, args: Args | None) -> None:
+        """Set annotated fields from the arguments, or from their defaults."""
+        if self.class_attribute(cls, "__init__") is not None:
+            return
+        names: dict[str, tuple[cst.BaseExpression, Value | None]] = {}
+        for owner in reversed(self.mro(cls)):
+            names.update(self.fields.get(owner.key, {}))
+        for position, (name, (annotation, default)) in enumerate(names.items()):
+            value = args.get(position, name) if args is not None else None
+            if value is None:
+                if isinstance(default, Const) and args is None:
+                    default = Const(default.value, default=True, origin=default.origin)
+                value = default or self.from_annotation(annotation) or Unknown(hint=name)
+            record = cast("ObjRec", self.store.get(ref.id))
+            self.store.set(ref.id, record.with_attr(name, value))
+
+    def labels_in_dict(self: Interpreter, ref: Ref, entries: Mapping[Any, Value], node: cst.CSTNode) -> None:
+        """Note that ids became labels beside their `input_ids`."""
+        del ref
+        self.labels_made(entries["labels"], "dict", node)
+
+    def labels_made(self: Interpreter, labels: Value, where: str, node: cst.CSTNode) -> None:
+        """Note that `labels` are what the loss is taken over."""
+        for one in alternatives(labels):
+            if isinstance(one, Ids) and one.encoding is not None and one.field == "input_ids":
+                self.record("labels_made", LabelsMade(*self.where(node), one, where))
+            elif isinstance(one, Ref):
+                record = self.store.get(one.id)
+                if isinstance(record, ListRec):
+                    for item in alternatives(record.element):
+                        if isinstance(item, Ids) and item.encoding is not None and item.rank == "row":
+                            self.record("labels_made", LabelsMade(*self.where(node), item, where))
+
+    def narrow_isinstance(self: Interpreter, node: cst.Call, truth: bool) -> None:
+        """Narrow a variable by `isinstance(x, str)`."""
+        if not (isinstance(node.func, cst.Name) and node.func.value == "isinstance" and len(node.args) == 2):
+            return
+        subject, kinds = node.args[0].value, node.args[1].value
+        if not isinstance(subject, cst.Name):
+            return
+        value = self.lookup(subject.value)
+        wanted = (
+            {dotted_name(e.value) for e in kinds.elements}
+            if isinstance(kinds, cst.Tuple)
+            else {dotted_name(kinds)}
+        )
+        if value is None:
+            return
+
+        def fits(one: Value) -> bool | None:
+            text = isinstance(one, Str | Hole) or (isinstance(one, Const) and isinstance(one.value, str))
+            listed = isinstance(one, Ref) and one.kind == "list"
+            if not text and not listed:
+                return None
+            return (text and "str" in wanted) or (listed and bool(wanted & {"list", "tuple"}))
+
+        kept = [one for one in alternatives(value) if fits(one) in (None, truth)]
+        if truth and wanted == {"str"}:
+            kept = [Str((Hole(one, subject.value),)) if isinstance(one, Unknown) else one for one in kept]
+        if kept and (len(kept) < len(alternatives(value)) or truth):
+            self.store.set((self.scope_for(subject.value), subject.value), join_all(kept))
+
+
+__all__ = ["Bound", "Calls", "ImportRef", "Lib", "Model", "Pipeline", "Tokenizer"]

@@ -1,0 +1,476 @@
+"""Expressions: literals, names, operators, comprehensions, strings, conditions."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, cast
+
+import libcst as cst
+
+from decoderonly_checker.flow.state import DictRec, ListRec
+from decoderonly_checker.flow.values import (
+    UNKNOWN,
+    Args,
+    Choice,
+    ClassObj,
+    Const,
+    External,
+    Function,
+    Hole,
+    Ids,
+    Length,
+    Model,
+    Ref,
+    Str,
+    Tokenizer,
+    Tuple,
+    Unknown,
+    Value,
+    alternatives,
+    concat,
+    decoded_in,
+    each,
+    join,
+    join_all,
+    literal,
+    text_of,
+)
+
+if TYPE_CHECKING:
+    from decoderonly_checker.flow.interpreter import Interpreter
+
+_BUILTINS = frozenset(
+    "print len list tuple dict set str int float bool zip enumerate range map filter sorted reversed open isinstance "
+    "getattr setattr hasattr min max sum any all next iter super type format repr abs round input vars id hash".split()
+)
+MAX_LITERAL = 64
+# Names under which a sum of two unknown values is a text, not a number or a list of ids.
+_TEXTLIKE = re.compile(
+    r"(?!.*(?:ids|mask|label|len|num|count|index|loss|size|token_id))"
+    r".*(?:prompt|question|answer|text|instruct|input|output|response|context|query|completion|title|content|message|story"
+    r"|summary|document|article|target|source|eos_token|bos_token|sep_token|chosen|reject|user|system|template|dialog)",
+    re.IGNORECASE,
+)
+
+
+class Expressions:
+    """The expression half of the interpreter."""
+
+    def eval(self: Interpreter, node: cst.BaseExpression) -> Value:
+        """Return what an expression may be."""
+        self.spend()
+        handler = _EXPRESSIONS.get(type(node))
+        return handler(self, node) if handler is not None else Unknown(origin=self.site(node))
+
+    # -- atoms ---------------------------------------------------------------------------------------------------
+
+    def name(self: Interpreter, node: cst.Name) -> Value:
+        text = node.value
+        value = self.lookup(text)
+        if value is not None:
+            return value
+        if text in _CONSTANTS:
+            return Const(_CONSTANTS[text], origin=self.site(node))
+        if text in _BUILTINS:
+            return External(f"builtins.{text}", origin=self.site(node))
+        return Unknown(hint=text, origin=self.site(node))
+
+    def string(self: Interpreter, node: cst.SimpleString) -> Value:
+        return Const(node.evaluated_value, origin=self.site(node))
+
+    def joined_string(self: Interpreter, node: cst.ConcatenatedString) -> Value:
+        return self.add(self.eval(node.left), self.eval(node.right), node)
+
+    def formatted_string(self: Interpreter, node: cst.FormattedString) -> Value:
+        pieces: list[tuple[str | Hole, ...]] = []
+        for part in node.parts:
+            if isinstance(part, cst.FormattedStringText):
+                pieces.append((part.value.replace("{{", "{").replace("}}", "}").replace("\\n", "\n"),))
+            elif isinstance(part, cst.FormattedStringExpression):
+                value = self.eval(part.expression)
+                pieces.append(text_of(value, self.text_key(part.expression) or ""))
+        text = concat(*pieces)
+        if all(isinstance(p, str) for p in text.parts):
+            return Const("".join(cast("tuple[str, ...]", text.parts)), origin=self.site(node))
+        return text.at(self.site(node))
+
+    def number(self: Interpreter, node: cst.Integer | cst.Float) -> Value:
+        return Const(node.evaluated_value, origin=self.site(node))
+
+    def tuple_(self: Interpreter, node: cst.Tuple) -> Value:
+        items: list[Value] = []
+        for element in node.elements[:MAX_LITERAL]:
+            if isinstance(element, cst.StarredElement):
+                inner = self.elements(self.eval(element.value), None)
+                if inner is None:
+                    return Ref(self.store.new(ListRec(None, UNKNOWN)), "list", origin=self.site(node))
+                items.extend(inner)
+            else:
+                items.append(self.eval(element.value))
+        return Tuple(tuple(items), origin=self.site(node))
+
+    def list_(self: Interpreter, node: cst.List | cst.Set) -> Value:
+        items: list[Value] | None = []
+        holds: list[Value] = []
+        for element in node.elements[:MAX_LITERAL]:
+            value = self.eval(element.value)
+            if isinstance(element, cst.StarredElement):
+                inner = self.elements(value, None)
+                holds.append(self.iterate(value))
+                items = None if inner is None or items is None else [*items, *inner]
+            else:
+                holds.append(value)
+                if items is not None:
+                    items.append(value)
+        if len(node.elements) > MAX_LITERAL:
+            items = None
+        record = ListRec(None if items is None else tuple(items), join_all(holds))
+        return Ref(self.store.new(record), "list", origin=self.site(node))
+
+    def dict_(self: Interpreter, node: cst.Dict) -> Value:
+        entries: dict[Any, Value] = {}
+        rest: Value | None = None
+        encoding = None
+        for element in node.elements[: 4 * MAX_LITERAL]:
+            value = self.eval(element.value)
+            if isinstance(element, cst.StarredDictElement):
+                record = self.dict_record(value)
+                if record is None:
+                    rest = value if rest is None else join(rest, value)
+                else:
+                    entries.update(record.entries)
+                    rest = record.open if rest is None else rest
+                    encoding = record.encoding or encoding
+                continue
+            key = self.eval(cast("cst.DictElement", element).key)
+            if isinstance(key, Const):
+                entries[key.value] = value
+            else:
+                rest = value if rest is None else join(rest, value)
+        ref = Ref(self.store.new(DictRec(entries, rest, encoding)), "dict", origin=self.site(node))
+        if isinstance(entries.get("labels"), Value):
+            self.labels_in_dict(ref, entries, node)
+        return ref
+
+    # -- operators -----------------------------------------------------------------------------------------------
+
+    def binary(self: Interpreter, node: cst.BinaryOperation) -> Value:
+        left, right = self.eval(node.left), self.eval(node.right)
+        operator = type(node.operator)
+        if operator is cst.Add:
+            return self.add(left, right, node)
+        if operator is cst.Subtract:
+            return each(left, lambda one: self.minus(one, right, node))
+        if operator is cst.Modulo and isinstance(left, Const | Str):
+            if isinstance(literal(left), str) or isinstance(left, Str):
+                return Str((*text_of(left), Hole(right)), origin=self.site(node))
+        if operator is cst.Multiply:
+            return self.repeat(left, right, node)
+        return Unknown(origin=self.site(node))
+
+    def minus(self: Interpreter, left: Value, right: Value, node: cst.BaseExpression) -> Value:
+        shift = literal(right)
+        if isinstance(left, Length) and isinstance(shift, int):
+            return Length(left.of, left.what, left.offset - shift, origin=self.site(node))
+        a = literal(left)
+        if isinstance(a, int | float) and isinstance(shift, int | float):
+            return Const(a - shift, origin=self.site(node))
+        return Unknown(origin=self.site(node))
+
+    def repeat(self: Interpreter, left: Value, right: Value, node: cst.BaseExpression) -> Value:
+        for one, times in ((left, right), (right, left)):
+            if isinstance(one, Ref) and one.kind == "list":
+                record = self.store.get(one.id)
+                if isinstance(record, ListRec):
+                    return Ref(self.store.new(ListRec(None, record.element)), "list", origin=self.site(node))
+            if isinstance(one, Const) and isinstance(one.value, str):
+                return Str((one.value,), origin=self.site(node)) if one.value else one
+            del times
+        return Unknown(origin=self.site(node))
+
+    def add(self: Interpreter, left: Value, right: Value, node: cst.CSTNode) -> Value:
+        """Return `left + right` for strings, lists, ids and counts."""
+        return each(left, lambda one: each(right, lambda two: self.add_one(one, two, node)))
+
+    def add_one(self: Interpreter, left: Value, right: Value, node: cst.CSTNode) -> Value:
+        site = self.site(node)
+        if isinstance(left, Const) and isinstance(right, Const):
+            try:
+                return Const(left.value + right.value, origin=site)
+            except TypeError:
+                return Unknown(origin=site)
+        shift, other = (literal(right), left) if isinstance(left, Length) else (literal(left), right)
+        if isinstance(other, Length):
+            return Length(
+                other.of, other.what, other.offset + (shift if isinstance(shift, int) else 0), origin=site
+            )
+        if any(
+            isinstance(v, Str) or isinstance(literal(v), str) or isinstance(v, Hole) for v in (left, right)
+        ):
+            return concat(text_of(left), text_of(right)).at(site)
+        for one, two in ((left, right), (right, left)):
+            if isinstance(one, Ref) and one.kind == "list":
+                a = self.store.get(one.id)
+                if isinstance(two, Ref):
+                    b = self.store.get(two.id)
+                    if isinstance(a, ListRec) and isinstance(b, ListRec):
+                        first, second = (a, b) if one is left else (b, a)
+                        items = None
+                        if first.items is not None and second.items is not None:
+                            items = (*first.items, *second.items)
+                        return Ref(
+                            self.store.new(ListRec(items, join(a.element, b.element))), "list", origin=site
+                        )
+                if isinstance(two, Ids):
+                    return self.knowledge.join_ids(self, [left, right], site)
+                if isinstance(a, ListRec):
+                    return Ref(
+                        self.store.new(ListRec(None, join(a.element, self.iterate(two)))), "list", origin=site
+                    )
+        if isinstance(left, Ids) or isinstance(right, Ids):
+            return self.knowledge.join_ids(self, [left, right], site)
+        if isinstance(left, Unknown) and isinstance(right, Unknown) and all(_TEXTLIKE.search(v.hint) for v in (left, right)):
+            return concat(text_of(left, left.hint), text_of(right, right.hint)).at(site)
+        if next(decoded_in(left), None) or next(decoded_in(right), None):
+            return concat(text_of(left), text_of(right)).at(site)
+        return Unknown(origin=site)
+
+    def boolean(self: Interpreter, node: cst.BooleanOperation) -> Value:
+        left, right = self.eval(node.left), self.eval(node.right)
+        if isinstance(node.operator, cst.Or):
+            kept = [v for v in alternatives(left) if not (isinstance(v, Const) and not v.value)]
+            if not kept:
+                return right
+            if isinstance(left, Const) and left.value and not left.default:
+                return left
+            return join(join_all(kept), right)
+        return right
+
+    def unary(self: Interpreter, node: cst.UnaryOperation) -> Value:
+        value = self.eval(node.expression)
+        if isinstance(node.operator, cst.Minus):
+            number = literal(value)
+            if isinstance(number, int | float):
+                return Const(-number, origin=self.site(node))
+            if isinstance(value, Length):
+                return Length(value.of, f"-{value.what}", value.offset, origin=self.site(node))
+            return Unknown(hint="negative", origin=self.site(node))
+        return Unknown(origin=self.site(node))
+
+    def comparison(self: Interpreter, node: cst.Comparison) -> Value:
+        left = self.eval(node.left)
+        rights = [self.eval(target.comparator) for target in node.comparisons]
+        self.operands[id(node)] = (left, rights[0])
+        for value in (left, *rights):
+            self.use(value, "compared", node)
+        operator = type(node.comparisons[0].operator)
+        if len(rights) == 1 and operator in (cst.Equal, cst.NotEqual):
+            made = self.knowledge.compare(self, left, rights[0], operator is cst.Equal, self.site(node))
+            if made is not None:
+                return cast("Value", made)
+        truth = self.truth(node)
+        return Unknown(hint="condition", origin=self.site(node)) if truth is None else Const(truth)
+
+    def conditional(self: Interpreter, node: cst.IfExp) -> Value:
+        self.eval(node.test)
+        truth = self.truth(node.test)
+        if truth is not None:
+            return self.eval(node.body if truth else node.orelse)
+        self.store.fork()
+        guard = self.assume(node.test, truth=True)
+        yes = self.eval(node.body)
+        one = self.store.rollback()
+        self.store.fork()
+        other = self.assume(node.test, truth=False)
+        no = self.eval(node.orelse)
+        self.store.merge([(one, guard), (self.store.rollback(), other)])
+        return join(yes, no, guard, other)
+
+    def lambda_(self: Interpreter, node: cst.Lambda) -> Value:
+        return self.make_function(node, None)
+
+    def await_(self: Interpreter, node: cst.Await) -> Value:
+        return self.eval(node.expression)
+
+    def yield_(self: Interpreter, node: cst.Yield) -> Value:
+        if node.value is not None:
+            from_ = isinstance(node.value, cst.From)
+            value = self.eval(node.value.item if isinstance(node.value, cst.From) else node.value)
+            if from_:
+                value = self.iterate(value)
+            self.frame.yields.append(value)
+            if self.frame.entry:
+                self.returned(value, node.value.item if isinstance(node.value, cst.From) else node.value)
+        return Unknown()
+
+    def named(self: Interpreter, node: cst.NamedExpr) -> Value:
+        value = self.eval(node.value)
+        self.assign(node.target, value)
+        return value
+
+    # -- comprehensions ------------------------------------------------------------------------------------------
+
+    def comprehension(self: Interpreter, node: cst.ListComp | cst.GeneratorExp | cst.SetComp) -> Value:
+        """Run the element once per known item, or once for all items."""
+        results: list[Value] = []
+        exact = self.comp_for(node.for_in, lambda: results.append(self.eval(node.elt)))
+        record = ListRec(tuple(results) if exact else None, join_all(results))
+        return Ref(self.store.new(record), "list", origin=self.site(node))
+
+    def comp_for(self: Interpreter, clause: cst.CompFor, run: Any) -> bool:
+        """Run `run` for the items of a comprehension; return whether each item was seen on its own."""
+        from decoderonly_checker.flow.interpreter import Frame
+
+        iterable = self.eval(clause.iter)
+        items = self.elements(iterable, None)
+        exact = items is not None and not clause.ifs and clause.inner_for_in is None and len(items) <= 16
+        frame = self.frame
+        scope = self.store.new_id()
+        self.frames.append(Frame(frame.module, frame.cell, (scope, *frame.scopes), frame.function))
+        self.frame.loop_depth = frame.loop_depth + 1
+        self.frame.yields = frame.yields
+        try:
+            for item in cast("tuple[Value, ...]", items) if exact else (self.iterate(iterable),):
+                self.assign(clause.target, item)
+                for condition in clause.ifs:
+                    self.eval(condition.test)
+                if clause.inner_for_in is not None:
+                    self.comp_for(clause.inner_for_in, run)
+                else:
+                    run()
+        finally:
+            self.frames.pop()
+        return exact
+
+    def dict_comprehension(self: Interpreter, node: cst.DictComp) -> Value:
+        entries: dict[Any, Value] = {}
+        rest: list[Value] = []
+        source = self.items_source(node.for_in)
+
+        def run() -> None:
+            key, value = self.eval(node.key), self.eval(node.value)
+            if isinstance(key, Const):
+                entries[key.value] = value
+            else:
+                rest.append(value)
+
+        self.comp_for(node.for_in, run)
+        open_ = join_all(rest) if rest else (source.open if source is not None else None)
+        if source is not None and node.for_in.ifs:
+            open_ = join_all([*rest, Unknown()])
+        record = DictRec(entries, open_, source.encoding if source is not None else None)
+        return Ref(self.store.new(record), "dict", origin=self.site(node))
+
+    def items_source(self: Interpreter, clause: cst.CompFor) -> DictRec | None:
+        """Return the dict of `… for k, v in d.items()`."""
+        iter_ = clause.iter
+        if (
+            isinstance(iter_, cst.Call)
+            and isinstance(iter_.func, cst.Attribute)
+            and iter_.func.attr.value == "items"
+        ):
+            return self.dict_record(self.eval(iter_.func.value))
+        return None
+
+    # -- truth ---------------------------------------------------------------------------------------------------
+
+    def truth(self: Interpreter, node: cst.BaseExpression) -> bool | None:
+        """Return the truth of a condition where it is certain."""
+        if isinstance(node, cst.UnaryOperation) and isinstance(node.operator, cst.Not):
+            inner = self.truth(node.expression)
+            return None if inner is None else not inner
+        if isinstance(node, cst.BooleanOperation):
+            left, right = self.truth(node.left), self.truth(node.right)
+            if isinstance(node.operator, cst.And):
+                return False if False in (left, right) else (True if left and right else None)
+            return True if True in (left, right) else (False if left is False and right is False else None)
+        guard = self.condition(node)
+        if guard is not None:
+            held = self.store.get(("?", guard[0], guard[1]))
+            if isinstance(held, bool):
+                return held == guard[2]
+        if isinstance(node, cst.Comparison) and len(node.comparisons) == 1:
+            return self.compare_truth(node)
+        if isinstance(node, cst.Name | cst.SimpleString | cst.Integer | cst.Attribute):
+            value = self.eval(node)
+            if isinstance(value, Const) and not value.default:
+                return bool(value.value)
+            if isinstance(value, Model | Tokenizer | Function | ClassObj):
+                return None if getattr(value, "named", False) else True
+        return None
+
+    def compare_truth(self: Interpreter, node: cst.Comparison) -> bool | None:
+        operator = node.comparisons[0].operator
+        # Operands were evaluated with the condition; a second evaluation would repeat the calls in them.
+        known = self.operands.pop(id(node), None)
+        left, right = known or (self.eval(node.left), self.eval(node.comparisons[0].comparator))
+        if isinstance(left, Const) and isinstance(right, Const) and not left.default and not right.default:
+            try:
+                return _COMPARE[type(operator)](left.value, right.value)
+            except (KeyError, TypeError):
+                return None
+        if (
+            isinstance(operator, cst.Is | cst.IsNot | cst.Equal | cst.NotEqual)
+            and isinstance(right, Const)
+            and right.value is None
+        ):
+            positive = isinstance(operator, cst.Is | cst.Equal)
+            if isinstance(left, Unknown | Choice | External) or (isinstance(left, Const) and left.default):
+                return None
+            if isinstance(left, Model | Tokenizer) and (left.named or getattr(left, "outside", False)):
+                return None
+            is_none = isinstance(left, Const) and left.value is None
+            return is_none == positive
+        return None
+
+
+_CONSTANTS = {"True": True, "False": False, "None": None}
+_COMPARE: dict[type, Any] = {
+    cst.Equal: lambda a, b: a == b,
+    cst.NotEqual: lambda a, b: a != b,
+    cst.Is: lambda a, b: a is b,
+    cst.IsNot: lambda a, b: a is not b,
+    cst.LessThan: lambda a, b: a < b,
+    cst.GreaterThan: lambda a, b: a > b,
+    cst.LessThanEqual: lambda a, b: a <= b,
+    cst.GreaterThanEqual: lambda a, b: a >= b,
+    cst.In: lambda a, b: a in b,
+    cst.NotIn: lambda a, b: a not in b,
+}
+
+
+def _starred(self: Interpreter, node: cst.StarredElement) -> Value:
+    return self.eval(node.value)
+
+
+_EXPRESSIONS = {
+    cst.Name: Expressions.name,
+    cst.SimpleString: Expressions.string,
+    cst.ConcatenatedString: Expressions.joined_string,
+    cst.FormattedString: Expressions.formatted_string,
+    cst.Integer: Expressions.number,
+    cst.Float: Expressions.number,
+    cst.Tuple: Expressions.tuple_,
+    cst.List: Expressions.list_,
+    cst.Set: Expressions.list_,
+    cst.Dict: Expressions.dict_,
+    cst.BinaryOperation: Expressions.binary,
+    cst.BooleanOperation: Expressions.boolean,
+    cst.UnaryOperation: Expressions.unary,
+    cst.Comparison: Expressions.comparison,
+    cst.IfExp: Expressions.conditional,
+    cst.Lambda: Expressions.lambda_,
+    cst.Await: Expressions.await_,
+    cst.Yield: Expressions.yield_,
+    cst.NamedExpr: Expressions.named,
+    cst.ListComp: Expressions.comprehension,
+    cst.SetComp: Expressions.comprehension,
+    cst.GeneratorExp: Expressions.comprehension,
+    cst.DictComp: Expressions.dict_comprehension,
+    cst.StarredElement: _starred,
+    cst.Attribute: lambda self, node: self.attribute(node),
+    cst.Subscript: lambda self, node: self.subscript(node),
+    cst.Call: lambda self, node: self.call(node),
+}
+
+__all__ = ["Args", "Expressions"]

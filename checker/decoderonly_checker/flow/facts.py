@@ -1,0 +1,155 @@
+"""What the interpreter saw, for the rules to judge. Records hold values and places, never verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from decoderonly_checker.flow.project import Module
+    from decoderonly_checker.flow.values import (
+        Args,
+        Encoding,
+        Generated,
+        Ids,
+        Model,
+        Pipeline,
+        Site,
+        Tokenizer,
+        Value,
+    )
+
+
+@dataclass(eq=False)
+class Record:
+    """Base of all records: where it happened, in which module, called from where (outermost first)."""
+
+    site: Site
+    module: Module
+    calls: tuple[Site, ...]
+
+
+@dataclass(eq=False)
+class GenerateCall(Record):
+    """`model.generate(…)`, however it was reached.
+
+    `ids` and `mask` are what is passed as `input_ids` and `attention_mask`, None where nothing is. `open` is set where a
+    `**` holds entries that are not known. `encoding` is set where a whole encoding was unpacked.
+    """
+
+    model: Model
+    ids: Value | None
+    mask: Value | None
+    args: Args
+    open: Value | None
+    encoding: Encoding | None
+
+
+@dataclass(eq=False)
+class Use:
+    """Something was done with a text: "printed", "returned", "stored", "passed" or "compared"."""
+
+    kind: str
+    site: Site
+
+
+@dataclass(eq=False)
+class TextCut(Record):
+    """A prompt was taken off decoded text.
+
+    `how` is "slice", "replace", "split" or "removeprefix"; `by` is the length, the marker or the prompt;
+    `sure` is false where what was taken off is not known to be the prompt.
+    """
+
+    how: str
+    by: Value
+    text: Value
+    sure: bool
+
+
+@dataclass(eq=False)
+class Decode(Record):
+    """Generated ids became text. `uses` and `cuts` are filled in as the text flows on."""
+
+    generated: Generated
+    tokenizer: Value
+    batch: bool
+    uses: list[Use] = field(default_factory=list)
+    cuts: list[TextCut] = field(default_factory=list)
+    regrown: bool = False
+
+
+@dataclass(eq=False)
+class IdsCut(Record):
+    """Generated ids were sliced from `by` on."""
+
+    generated: Generated
+    by: Value
+
+
+@dataclass(eq=False)
+class PipelineCall(Record):
+    """A pipeline was called. `uses` and `cuts` as for `Decode`, of its `generated_text`."""
+
+    pipeline: Pipeline
+    args: Args
+    inputs: Value | None
+    return_full_text: Value | None
+    chat: bool
+    reads: list[Site] = field(default_factory=list)
+    uses: list[Use] = field(default_factory=list)
+    cuts: list[TextCut] = field(default_factory=list)
+
+
+@dataclass(eq=False)
+class PipelineHandedOn(Record):
+    """A text-generation pipeline was given to another library, which reads its output."""
+
+    pipeline: Pipeline
+    to: str
+
+
+@dataclass(eq=False)
+class TokenizerCall(Record):
+    """A tokenizer or template made an encoding."""
+
+    tokenizer: Tokenizer
+    encoding: Encoding
+    args: Args
+
+
+@dataclass(eq=False)
+class LabelsMade(Record):
+    """Ids became labels: `labels` is the buffer, `ids` what it was made from; `where` says how ("dict", "forward")."""
+
+    labels: Ids
+    where: str
+
+
+@dataclass(eq=False)
+class IgnoreWrite(Record):
+    """-100 was written into labels. `selector` is the index or mask that was written to, as a value.
+
+    `target` is None where it is not known which buffer was written to.
+    """
+
+    target: Ids | None
+    selector: Value | None
+    kind: str
+
+
+@dataclass
+class Facts:
+    """All records of a run, in the order in which they were made."""
+
+    generate_calls: list[GenerateCall] = field(default_factory=list)
+    decodes: list[Decode] = field(default_factory=list)
+    text_cuts: list[TextCut] = field(default_factory=list)
+    ids_cuts: list[IdsCut] = field(default_factory=list)
+    pipeline_calls: list[PipelineCall] = field(default_factory=list)
+    pipelines_handed_on: list[PipelineHandedOn] = field(default_factory=list)
+    tokenizer_calls: list[TokenizerCall] = field(default_factory=list)
+    labels_made: list[LabelsMade] = field(default_factory=list)
+    ignore_writes: list[IgnoreWrite] = field(default_factory=list)
+    objects: Mapping[int, object] = field(default_factory=dict)

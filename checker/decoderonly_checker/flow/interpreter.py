@@ -1,0 +1,529 @@
+"""The abstract interpreter: runs modules, functions and classes on values instead of data.
+
+The work is split over mix-ins: `statements`, `expressions`, `access` (attributes, subscripts, slices) and `calls`. This
+file holds what they share: frames, scopes, conditions, following a function, and the choice of what to run.
+"""
+
+from __future__ import annotations
+
+import re
+import traceback
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import libcst as cst
+
+from decoderonly_checker.flow.access import Access
+from decoderonly_checker.flow.calls import Calls
+from decoderonly_checker.flow.expressions import Expressions
+from decoderonly_checker.flow.facts import Facts, Record, Use
+from decoderonly_checker.flow.project import Module, Project
+from decoderonly_checker.flow.state import Delta, DictRec, ListRec, ObjRec, Store
+from decoderonly_checker.flow.statements import Statements
+from decoderonly_checker.flow.values import (
+    UNKNOWN,
+    Args,
+    Choice,
+    ClassObj,
+    Const,
+    External,
+    Function,
+    Guard,
+    ImportRef,
+    Pipeline,
+    PipelineOutput,
+    Ref,
+    Site,
+    Unknown,
+    Value,
+    alternatives,
+    decoded_in,
+    join_all,
+)
+
+MAX_DEPTH = 10
+MAX_CONTEXTS = 24
+MODULE_BUDGET = 400_000
+
+
+class BudgetExhausted(Exception):  # noqa: N818 - not an error: the entry is cut short and said so
+    """The work allowed for one entry point is used up."""
+
+
+@dataclass
+class Frame:
+    """One running function or module."""
+
+    module: Module
+    cell: int | None
+    scopes: tuple[int, ...]  # innermost first
+    function: Function | None = None
+    entry: bool = False
+    returns: list[Value] = field(default_factory=list)
+    yields: list[Value] = field(default_factory=list)
+    exits: list[Delta] = field(default_factory=list)
+    loop_exits: list[list[Delta]] = field(default_factory=list)
+    globals: set[str] = field(default_factory=set)
+    nonlocals: set[str] = field(default_factory=set)
+    loop_depth: int = 0
+
+
+class Interpreter(Statements, Expressions, Access, Calls):
+    """Runs a project and fills `facts`."""
+
+    def __init__(self, store: Store, project: Project) -> None:
+        from decoderonly_checker import knowledge
+
+        self.knowledge = knowledge.loaded()
+        self.store = store
+        self.project = project
+        self.facts = Facts()
+        self.frames: list[Frame] = []
+        self.calls: list[Site] = []
+        self.active: list[int] = []
+        self.recording = True
+        self.budget = MODULE_BUDGET
+        self.exhausted: list[Module] = []
+        self.failures: dict[Module, str] = {}
+        self.reached: set[int] = set()
+        self.contexts: dict[int, int] = {}
+        self.results: dict[int, Value] = {}
+        self.assumed: dict[tuple[Any, str], bool] = {}
+        self.instances: dict[int, list[Ref]] = {}
+        self.canonical: dict[int, Ref] = {}
+        self.subclasses: dict[int, list[ClassObj]] = {}
+        self.bodies: dict[int, dict[str, Function]] = {}
+        self.fields: dict[int, dict[str, tuple[cst.BaseExpression, Value | None]]] = {}
+        self.operands: dict[int, tuple[Value, Value]] = {}
+
+    # -- places and records --------------------------------------------------------------------------------------
+
+    @property
+    def frame(self) -> Frame:
+        """The running frame."""
+        return self.frames[-1]
+
+    def site(self, node: cst.CSTNode) -> Site:
+        """Return the place of `node` in the running module."""
+        frame = self.frames[-1]
+        return Site.of(frame.module.source, frame.cell, node)
+
+    def where(self, node: cst.CSTNode) -> tuple[Site, Module, tuple[Site, ...]]:
+        """Return the first three fields of a record made at `node`."""
+        return self.site(node), self.frame.module, tuple(self.calls)
+
+    def record(self, kind: str, record: Record) -> None:
+        """Add a record to the facts, unless this is a trial run."""
+        if self.recording:
+            getattr(self.facts, kind).append(record)
+
+    def use(self, value: Value, kind: str, node: cst.CSTNode, depth: int = 0) -> None:
+        """Note what happens to decoded text that stands in `value`, through containers."""
+        if not self.recording:
+            return
+        for text in decoded_in(value):
+            text.decode.uses.append(Use(kind, self.site(node)))
+        if depth > 3:
+            return
+        for alt in alternatives(value):
+            if isinstance(alt, Ref):
+                record = self.store.get(alt.id)
+                if isinstance(record, DictRec):
+                    for entry in record.entries.values():
+                        self.use(entry, kind, node, depth + 1)
+                elif isinstance(record, ListRec):
+                    for item in (record.element, *(record.items or ())):
+                        self.use(item, kind, node, depth + 1)
+            elif isinstance(alt, PipelineOutput) and alt.call is not None:
+                alt.call.uses.append(Use(kind, self.site(node)))
+
+    def spend(self) -> None:
+        """Count one step of work."""
+        self.budget -= 1
+        if self.budget <= 0:
+            raise BudgetExhausted
+
+    def fail(self, module: Module, problem: Exception) -> None:
+        """Keep the first internal error of a module, in one line."""
+        last = traceback.extract_tb(problem.__traceback__)[-1]
+        text = f"internal error: {type(problem).__name__}: {problem} ({Path(last.filename).name}:{last.lineno}); please report it"
+        self.failures.setdefault(module, text)
+
+    # -- variables -----------------------------------------------------------------------------------------------
+
+    def lookup(self, name: str) -> Value | None:
+        """Return the value of a variable, None where it is not bound in the project's code."""
+        for scope in self.frame.scopes:
+            value = self.store.get((scope, name))
+            if value is not None:
+                value = self.settle(value)
+                return self.restricted(value)
+        for module in self.frame.module.star_imports:
+            self.run_module(module)
+            value = self.store.get((module.scope, name))
+            if value is not None:
+                return self.settle(value)
+        return None
+
+    def settle(self, value: Value) -> Value:
+        """Resolve a name imported from a module of the project."""
+        hops = 0
+        while isinstance(value, ImportRef) and hops < 8:
+            hops += 1
+            module = cast("Module", value.module)
+            if value.name is None:
+                return value
+            self.run_module(module)
+            inner = self.store.get((module.scope, value.name))
+            if inner is None:
+                for star in module.star_imports:
+                    self.run_module(star)
+                    inner = self.store.get((star.scope, value.name))
+                    if inner is not None:
+                        break
+            if inner is None:
+                sub = (
+                    self.project.resolve(module, value.name, 1) if module.path.name == "__init__.py" else None
+                )
+                if sub is None:
+                    return Unknown(hint=value.name, origin=value.origin)
+                return ImportRef(sub, None, str(sub.path))
+            value = inner
+        return value
+
+    def scope_for(self, name: str) -> int:
+        """Return the scope in which an assignment to `name` lands."""
+        frame = self.frame
+        if name in frame.globals:
+            return frame.module.scope
+        if name in frame.nonlocals:
+            for scope in frame.scopes[1:]:
+                if self.store.get((scope, name)) is not None:
+                    return scope
+        return frame.scopes[0]
+
+    def bind(self, name: str, value: Value) -> None:
+        """Assign to a variable; conditions that mention it no longer hold."""
+        self.store.set((self.scope_for(name), name), value)
+        self.forget(name)
+
+    def forget(self, name: str) -> None:
+        """Drop the assumptions that mention `name`."""
+        stale = [key for key in self.assumed if re.search(rf"(?<![\w]){re.escape(name)}(?!\w)", key[1])]
+        for key in stale:
+            self.store.set(("?", *key), None)
+
+    # -- conditions ----------------------------------------------------------------------------------------------
+
+    def condition(self, node: cst.BaseExpression) -> Guard | None:
+        """Return `node` as a condition that can be remembered, with the truth it has when `node` is true."""
+        truth = True
+        while isinstance(node, cst.UnaryOperation) and isinstance(node.operator, cst.Not):
+            node, truth = node.expression, not truth
+        text = self.text_key(node)
+        if text is None:
+            return None
+        root = re.match(r"[A-Za-z_]\w*", text)
+        if root is None:
+            return None
+        owner: Any = self.frame.scopes[0]
+        for scope in self.frame.scopes:
+            value = self.store.get((scope, root.group()))
+            if value is not None:
+                owner = value.id if isinstance(value, Ref) else scope
+                if isinstance(value, Ref):
+                    text = re.sub(rf"\b{root.group()}\b", "@", text)
+                break
+        return (owner, text, truth)
+
+    def text_key(self, node: cst.CSTNode) -> str | None:
+        """Return a short text for simple conditions; None for others."""
+        if isinstance(node, cst.Name):
+            return node.value
+        if isinstance(node, cst.Attribute):
+            left = self.text_key(node.value)
+            return None if left is None else f"{left}.{node.attr.value}"
+        if isinstance(node, cst.SimpleString | cst.Integer | cst.Float):
+            return node.value
+        if isinstance(node, cst.Comparison) and len(node.comparisons) == 1:
+            left, right = self.text_key(node.left), self.text_key(node.comparisons[0].comparator)
+            if left is None or right is None:
+                return None
+            return f"{left} {type(node.comparisons[0].operator).__name__} {right}"
+        if isinstance(node, cst.Call) and len(node.args) <= 2:
+            keys = [self.text_key(node.func), *(self.text_key(arg.value) for arg in node.args)]
+            return None if None in keys else f"{keys[0]}({', '.join(cast('list[str]', keys[1:]))})"
+        if (
+            isinstance(node, cst.Subscript)
+            and len(node.slice) == 1
+            and isinstance(node.slice[0].slice, cst.Index)
+        ):
+            left, index = self.text_key(node.value), self.text_key(node.slice[0].slice.value)
+            return None if left is None or index is None else f"{left}[{index}]"
+        return None
+
+    def assume(self, node: cst.BaseExpression, truth: bool) -> Guard | None:
+        """Let `node` be `truth` from here on; return the condition for joins, where it can be named."""
+        while isinstance(node, cst.UnaryOperation) and isinstance(node.operator, cst.Not):
+            node, truth = node.expression, not truth
+        if isinstance(node, cst.BooleanOperation):
+            both = isinstance(node.operator, cst.And)
+            if both == truth:
+                self.assume(node.left, truth)
+                self.assume(node.right, truth)
+            return None
+        guard = self.condition(node)
+        self.narrow(node, truth)
+        if guard is None:
+            return None
+        owner, text, sign = guard
+        key = (owner, text)
+        self.assumed[key] = True
+        self.store.set(("?", *key), sign == truth)
+        return (owner, text, sign == truth)
+
+    def narrow(self, node: cst.BaseExpression, truth: bool) -> None:
+        """Narrow a variable by `x is None`, `isinstance(x, …)` or its truth."""
+        subject: cst.BaseExpression = node
+        keep_none: bool | None = False if truth else None
+        if isinstance(node, cst.Comparison) and len(node.comparisons) == 1:
+            target = node.comparisons[0]
+            if not (isinstance(target.comparator, cst.Name) and target.comparator.value == "None"):
+                return
+            is_none = isinstance(target.operator, cst.Is | cst.Equal)
+            if not is_none and not isinstance(target.operator, cst.IsNot | cst.NotEqual):
+                return
+            subject, keep_none = node.left, is_none == truth
+        elif isinstance(node, cst.Call):
+            self.narrow_isinstance(node, truth)
+            return
+        if keep_none is None or not isinstance(subject, cst.Name):
+            return
+        value = self.lookup(subject.value)
+        if not isinstance(value, Choice):
+            return
+        kept = [
+            alt.value
+            for alt in value.alts
+            if (isinstance(alt.value, Const) and alt.value.value is None) == keep_none
+            or isinstance(alt.value, Unknown)
+        ]
+        if kept and len(kept) < len(value.alts):
+            self.store.set((self.scope_for(subject.value), subject.value), join_all(kept))
+
+    def restricted(self, value: Value) -> Value:
+        """Drop alternatives of `value` that contradict the conditions that hold here."""
+        if not isinstance(value, Choice) or not self.assumed:
+            return value
+        from decoderonly_checker.flow.state import restrict
+
+        guards = {(g[0], g[1]) for alt in value.alts for g in alt.guards}
+        holds = {key: held for key in guards if isinstance(held := self.store.get(("?", *key)), bool)}
+        return restrict(value, holds) if holds else value
+
+    # -- functions -----------------------------------------------------------------------------------------------
+
+    def follow(
+        self, function: Function, args: Args, node: cst.CSTNode, receiver: Value | None = None
+    ) -> Value:
+        """Run a function of the project with the arguments of one call."""
+        spent = self.contexts.get(function.key, 0)
+        if len(self.active) >= MAX_DEPTH or self.active.count(function.key) or spent >= MAX_CONTEXTS:
+            for value in args.all():
+                self.use(value, "passed", node)
+            return self.results.get(function.key, Unknown(origin=self.site(node)))
+        self.contexts[function.key] = spent + 1
+        self.calls.append(self.site(node))
+        try:
+            result = self.run_function(function, args, receiver)
+        finally:
+            self.calls.pop()
+        self.results[function.key] = result
+        return result
+
+    def run_function(self, function: Function, args: Args | None, receiver: Value | None) -> Value:
+        """Run a function's body; `args` is None for an entry point, whose callers are not known."""
+        scope = self.store.new_id()
+        frame = Frame(function.module, function.cell, (scope, *function.scopes), function, entry=args is None)
+        if self.recording:
+            self.reached.add(function.key)
+        self.active.append(function.key)
+        caller_frames = len(self.frames)
+        bindings = self.bind_parameters(function, args, receiver, frame)
+        self.frames.append(frame)
+        try:
+            for name, value in bindings.items():
+                self.store.set((scope, name), value)
+            if isinstance(function.node, cst.Lambda):
+                return self.eval(function.node.body)
+            self.run_block(function.node.body)
+        finally:
+            del self.frames[caller_frames:]
+            self.active.pop()
+        for delta in frame.exits:
+            # What a branch did before it returned reaches the caller too.
+            outer = {k: v for k, v in delta.items() if not (isinstance(k, tuple) and k[0] in (scope, "?"))}
+            if outer:
+                self.store.merge([({}, None), (outer, None)])
+        if frame.yields:
+            element = join_all(frame.yields)
+            return Ref(self.store.new(ListRec(None, element)), "list", origin=element.origin)
+        if not frame.returns:
+            return Const(None)
+        return join_all(frame.returns)
+
+    def run_module(self, module: Module) -> None:
+        """Run a module's top level, once, outside any branch that happens to import it."""
+        if module.started:
+            return
+        module.started = True
+        saved = self.store.outside()
+        frames, self.frames = self.frames, []
+        calls, self.calls = self.calls, []
+        active, self.active = self.active, []
+        recording, self.recording = self.recording, True
+        budget, self.budget = self.budget, MODULE_BUDGET
+        try:
+            for cell in module.source.cells:
+                if cell.tree is None:
+                    continue
+                self.frames.append(Frame(module, cell.index, (module.scope,)))
+                try:
+                    self.run_statements(cell.tree.body)
+                finally:
+                    self.frames.pop()
+        except BudgetExhausted:
+            self.exhausted.append(module)
+        except Exception as problem:  # noqa: BLE001 - one file's trouble must not cost the others their check
+            self.fail(module, problem)
+        finally:
+            self.recording = recording
+            self.active = active
+            self.calls = calls
+            self.frames = frames
+            self.budget = budget
+            self.store.resume(saved)
+
+    # -- what to run ---------------------------------------------------------------------------------------------
+
+    def run_entries(self, modules: Sequence[Module]) -> None:
+        """Run the top level of every module, then whatever that did not reach, callers first."""
+        for module in modules:
+            self.run_module(module)
+        called = frozenset().union(*(module.names for module in self.project.modules))
+        for pass_ in ("nobody calls it", "not reached yet"):
+            for module in modules:
+                for cls in sorted(module.classes, key=lambda c: bool(self.subclasses.get(c.key))):
+                    self.run_class(cls, called if pass_ == "nobody calls it" else frozenset())  # noqa: S105
+                for function in module.functions:
+                    if (
+                        function.owner is None
+                        and function.key not in self.reached
+                        and (
+                            pass_ == "not reached yet" or function.name not in called  # noqa: S105
+                        )
+                    ):
+                        self.run_entry(function, None)
+
+    def run_entry(self, function: Function, receiver: Value | None) -> None:
+        """Run one function whose callers are not known. What it writes to the heap is joined, not imposed."""
+        self.frames.append(Frame(function.module, function.cell, function.scopes or (function.module.scope,)))
+        self.budget = MODULE_BUDGET
+        self.store.fork()
+        forks = self.store.depth
+        try:
+            self.run_function(function, None, receiver)
+        except BudgetExhausted:
+            self.exhausted.append(function.module)
+        except Exception as problem:  # noqa: BLE001 - as in run_module
+            self.fail(function.module, problem)
+        finally:
+            while self.store.depth > forks:
+                self.store.commit()
+            self.calls.clear()
+            delta = self.store.rollback()
+            self.store.merge([({}, None), (delta, None)])
+            self.frames.pop()
+
+    def methods_of(self, cls: ClassObj) -> dict[str, Function]:
+        """Return the methods of a class and of its bases in the project, the nearest definition of each name."""
+        methods: dict[str, Function] = {}
+        for owner in self.mro(cls):
+            for key, function in self.class_body(owner).items():
+                if isinstance(function, Function):
+                    methods.setdefault(key, function)
+        return methods
+
+    def run_class(self, cls: ClassObj, called: Iterable[str]) -> None:
+        """Run the methods of a class that nothing has reached, on an object of it."""
+        methods = {name: m for name, m in self.methods_of(cls).items() if name != "__init__"}
+        waiting = [m for name, m in methods.items() if m.key not in self.reached and name not in called]
+        if not waiting:
+            return
+        receiver = self.instance_of(cls)
+        for method in waiting:
+            if method.key not in self.reached:
+                self.run_entry(method, receiver)
+
+    def instance_of(self, cls: ClassObj) -> Ref:
+        """Return an object of the class: one that the program makes, else one made with unknown arguments."""
+        made = self.instances.get(cls.key)
+        if made:
+            return made[0]
+        ref = self.canonical.get(cls.key)
+        if ref is not None:
+            return ref
+        saved = self.store.outside()
+        ref = Ref(self.store.new(ObjRec(cls)), "object")
+        self.canonical[cls.key] = ref
+        try:
+            self.fill_instance(cls, ref)
+        finally:
+            self.store.resume(saved)
+        return ref
+
+    def fill_instance(self, cls: ClassObj, ref: Ref) -> None:
+        """Run `__init__` with unknown arguments, then, on trial, the methods that set further attributes."""
+        frames, self.frames = self.frames, []
+        calls, self.calls = self.calls, []
+        active, self.active = self.active, []
+        budget = self.budget
+        try:
+            self.set_dataclass_fields(cls, ref, None)
+            methods = self.methods_of(cls)
+            init = methods.pop("__init__", None)
+            if init is not None:
+                self.run_entry(init, ref)
+            setters = [m for m in methods.values() if self.sets_attributes(m)]
+            recording, self.recording = self.recording, False
+            contexts = dict(self.contexts)
+            try:
+                for method in setters[:20]:
+                    self.run_entry(method, ref)
+            finally:
+                self.recording = recording
+                self.contexts = contexts
+        finally:
+            self.frames, self.calls, self.active, self.budget = frames, calls, active, budget
+
+    def sets_attributes(self, function: Function) -> bool:
+        """Whether a method assigns to attributes of `self`."""
+        code = cst.Module([cast("cst.FunctionDef", function.node)]).code
+        return re.search(r"\bself\.\w+(\s*,\s*self\.\w+)*\s*(:[^=\n]+)?=[^=]", code) is not None
+
+    def external_bases(self, cls: ClassObj) -> list[str]:
+        """Return the dotted names of the library classes that a class derives from."""
+        return [base.name for owner in self.mro(cls) for base in owner.bases if isinstance(base, External)]
+
+    def lib_kinds(self, value: Value) -> list[Value]:
+        """Return the alternatives of `value` without None and the unknown."""
+        return [v for v in alternatives(value) if not isinstance(v, Unknown | Const)]
+
+    def pipeline_handed(self, value: Value) -> list[Pipeline]:
+        """Return the pipelines that `value` may be."""
+        return [v for v in alternatives(value) if isinstance(v, Pipeline)]
+
+
+__all__ = ["UNKNOWN", "BudgetExhausted", "Frame", "Interpreter"]

@@ -1,0 +1,236 @@
+"""The abstract state: variables and heap, with branches run apart and joined.
+
+There is one mutable table. A branch is run under `fork`; `rollback` takes what it wrote back out, as a delta,
+and `merge` writes the join of several deltas. Only what a branch touched is looked at, so that a branch costs what it
+writes and not what the program holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from decoderonly_checker.flow.values import (
+    UNKNOWN,
+    Alt,
+    Choice,
+    ClassObj,
+    Encoding,
+    Guard,
+    Unknown,
+    Value,
+    join,
+)
+
+Delta = dict[Hashable, Any]
+_MISSING: Any = object()
+
+
+@dataclass(frozen=True)
+class DictRec:
+    """A dict: entries with literal keys. `open` holds what other keys give; None where there are none."""
+
+    entries: Mapping[Any, Value] = field(default_factory=dict)
+    open: Value | None = None
+    encoding: Encoding | None = None
+
+    def get(self, key: Any) -> Value | None:
+        """Return the entry, the value of unknown entries, or None where the key is surely absent."""
+        return self.entries.get(key, self.open)
+
+    def with_entry(self, key: Any, value: Value) -> DictRec:
+        """Return the record with one entry set."""
+        return replace(self, entries={**self.entries, key: value})
+
+
+@dataclass(frozen=True)
+class ListRec:
+    """A list: its items where all are known, and the join of what it may hold."""
+
+    items: tuple[Value, ...] | None = None
+    element: Value = UNKNOWN
+
+
+@dataclass(frozen=True)
+class ObjRec:
+    """An object: its class and what was set on it."""
+
+    cls: ClassObj | None = None
+    attrs: Mapping[str, Value] = field(default_factory=dict)
+
+    def with_attr(self, name: str, value: Value) -> ObjRec:
+        """Return the record with one attribute set."""
+        return replace(self, attrs={**self.attrs, name: value})
+
+
+Record = DictRec | ListRec | ObjRec
+
+
+def _join_maps(
+    a: Mapping[Any, Value], b: Mapping[Any, Value], ga: Guard | None, gb: Guard | None, absent: Value | None
+) -> dict[Any, Value]:
+    if a is b:
+        return dict(a)
+    result: dict[Any, Value] = {}
+    for key in (*a, *(k for k in b if k not in a)):
+        left, right = a.get(key, absent), b.get(key, absent)
+        if left is None or right is None:
+            kept = left if right is None else right
+            result[key] = kept  # type: ignore[assignment]
+        else:
+            result[key] = join(left, right, ga, gb)
+    return result
+
+
+def join_records(a: Record, b: Record, ga: Guard | None, gb: Guard | None) -> Record:
+    """Join two records of one heap object."""
+    if a is b:
+        return a
+    if isinstance(a, DictRec) and isinstance(b, DictRec):
+        entries: dict[Any, Value] = {}
+        for key in (*a.entries, *(k for k in b.entries if k not in a.entries)):
+            left, right = a.entries.get(key), b.entries.get(key)
+            if left is None or right is None:
+                # Set in one branch alone: there it may be absent, which a reader must be able to see.
+                present, guard = (left, ga) if left is not None else (right, gb)
+                entries[key] = join(present, Unknown(hint="absent"), guard)  # type: ignore[arg-type]
+            else:
+                entries[key] = join(left, right, ga, gb)
+        open_ = a.open if b.open is None else b.open if a.open is None else join(a.open, b.open)
+        return DictRec(entries, open_, a.encoding if a.encoding == b.encoding else None)
+    if isinstance(a, ListRec) and isinstance(b, ListRec):
+        items = None
+        if a.items is not None and b.items is not None and len(a.items) == len(b.items):
+            items = tuple(join(x, y, ga, gb) for x, y in zip(a.items, b.items, strict=True))
+        return ListRec(items, join(a.element, b.element, ga, gb))
+    if isinstance(a, ObjRec) and isinstance(b, ObjRec):
+        return ObjRec(a.cls, _join_maps(a.attrs, b.attrs, ga, gb, None))
+    return a
+
+
+class Store:
+    """Variables `(scope, name)`, heap records `id` and assumptions, in one table with a journal."""
+
+    def __init__(self) -> None:
+        self._data: dict[Hashable, Any] = {}
+        self._journal: list[Delta] = []
+        self._next = 1
+
+    def new_id(self) -> int:
+        """Return a fresh number for a scope or a heap object."""
+        self._next += 1
+        return self._next
+
+    def get(self, key: Hashable) -> Any:
+        """Return what is stored under `key`, or None."""
+        return self._data.get(key)
+
+    def set(self, key: Hashable, value: Any) -> None:
+        """Store `value` under `key`; undone by `rollback` of the innermost fork."""
+        if self._journal:
+            frame = self._journal[-1]
+            if key not in frame:
+                frame[key] = self._data.get(key, _MISSING)
+        if value is _MISSING:
+            self._data.pop(key, None)
+        else:
+            self._data[key] = value
+
+    def new(self, record: Record) -> int:
+        """Put a record on the heap and return its number."""
+        number = self.new_id()
+        self.set(number, record)
+        return number
+
+    def fork(self) -> None:
+        """Begin a branch."""
+        self._journal.append({})
+
+    def rollback(self) -> Delta:
+        """End a branch: take its writes out and return them."""
+        frame = self._journal.pop()
+        delta: Delta = {}
+        for key, old in frame.items():
+            delta[key] = self._data.get(key, _MISSING)
+            if old is _MISSING:
+                self._data.pop(key, None)
+            else:
+                self._data[key] = old
+        return delta
+
+    def commit(self) -> None:
+        """End a branch and keep its writes."""
+        frame = self._journal.pop()
+        if self._journal:
+            outer = self._journal[-1]
+            for key, old in frame.items():
+                outer.setdefault(key, old)
+
+    def apply(self, delta: Delta) -> None:
+        """Write a delta as it is."""
+        for key, value in delta.items():
+            self.set(key, value)
+
+    def merge(self, branches: list[tuple[Delta, Guard | None]]) -> None:
+        """Write the join of several branches that began from the present state."""
+        if len(branches) == 1:
+            self.apply(branches[0][0])
+            return
+        keys = dict.fromkeys(k for delta, _ in branches for k in delta)
+        for key in keys:
+            result: Any = _MISSING
+            guard: Guard | None = None
+            for delta, branch_guard in branches:
+                value = delta[key] if key in delta else self._data.get(key, _MISSING)
+                result, guard = self._join(result, value, guard, branch_guard)
+            self.set(key, result)
+
+    def _join(self, a: Any, b: Any, ga: Guard | None, gb: Guard | None) -> tuple[Any, Guard | None]:
+        if isinstance(a, bool) or isinstance(b, bool):
+            # An assumption outlives a join only where all branches share it.
+            return (a if a is b else _MISSING), None
+        if a is _MISSING:
+            # Bound in one branch alone: what it is there is the best that is known.
+            return (b, gb)
+        if b is _MISSING:
+            return (a, ga)
+        if isinstance(a, Value) and isinstance(b, Value):
+            return join(a, b, ga, gb), None
+        if isinstance(a, DictRec | ListRec | ObjRec) and isinstance(b, DictRec | ListRec | ObjRec):
+            return join_records(a, b, ga, gb), None
+        return (a if a == b else None), None
+
+    @property
+    def depth(self) -> int:
+        """How many branches are open."""
+        return len(self._journal)
+
+    def heap(self) -> dict[int, Record]:
+        """Return the heap's records as they stand."""
+        return {k: v for k, v in self._data.items() if isinstance(k, int)}
+
+    def outside(self) -> list[Delta]:
+        """Suspend the journal, for work that belongs to no branch (running an imported module). Undo with `resume`."""
+        saved, self._journal = self._journal, []
+        return saved
+
+    def resume(self, saved: list[Delta]) -> None:
+        """Bring back the journal that `outside` suspended."""
+        self._journal = saved
+
+
+def restrict(value: Value, holds: Mapping[tuple[Any, str], bool]) -> Value:
+    """Drop the alternatives of `value` that contradict the conditions known to hold."""
+    if not isinstance(value, Choice):
+        return value
+    kept = tuple(
+        alt
+        for alt in value.alts
+        if all(holds.get((owner, text), truth) == truth for owner, text, truth in alt.guards)
+    )
+    if not kept or len(kept) == len(value.alts):
+        return value
+    if len(kept) == 1:
+        return kept[0].value
+    return Choice(tuple(Alt(alt.value, alt.guards) for alt in kept), origin=value.origin)

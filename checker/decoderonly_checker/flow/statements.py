@@ -1,0 +1,524 @@
+"""Statements: assignments, branches, loops, imports, definitions."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
+
+import libcst as cst
+
+from decoderonly_checker.flow.facts import IgnoreWrite
+from decoderonly_checker.flow.project import dotted_name
+from decoderonly_checker.flow.state import Delta, DictRec, ListRec, ObjRec
+from decoderonly_checker.flow.values import (
+    UNKNOWN,
+    Choice,
+    ClassObj,
+    Const,
+    External,
+    Function,
+    Guard,
+    Ids,
+    ImportRef,
+    Ref,
+    Tuple,
+    Unknown,
+    Value,
+    alternatives,
+    concat,
+    join,
+    text_of,
+)
+
+if TYPE_CHECKING:
+    from decoderonly_checker.flow.interpreter import Interpreter
+
+
+class Exit(enum.Enum):
+    """How a block of statements ended."""
+
+    FALL = 0
+    LOOP = 1  # break or continue
+    LEAVE = 2  # return or raise
+
+
+class Statements:
+    """The statement half of the interpreter."""
+
+    def run_block(self: Interpreter, block: cst.BaseSuite) -> Exit:
+        """Run an indented block or a one-line suite."""
+        if isinstance(block, cst.IndentedBlock):
+            return self.run_statements(block.body)
+        return self.run_small(cast("cst.SimpleStatementSuite", block).body)
+
+    def run_statements(self: Interpreter, body: Sequence[cst.BaseStatement]) -> Exit:
+        """Run statements in order until one leaves the block."""
+        for statement in body:
+            self.spend()
+            if isinstance(statement, cst.SimpleStatementLine):
+                exit_ = self.run_small(statement.body)
+            else:
+                handler = _COMPOUND.get(type(statement))
+                exit_ = handler(self, statement) if handler is not None else Exit.FALL
+            if exit_ is not Exit.FALL:
+                return exit_
+        return Exit.FALL
+
+    def run_small(self: Interpreter, body: Sequence[cst.BaseSmallStatement]) -> Exit:
+        """Run the small statements of one line."""
+        for statement in body:
+            handler = _SMALL.get(type(statement))
+            if handler is None:
+                continue
+            exit_ = handler(self, statement)
+            if exit_ is not None and exit_ is not Exit.FALL:
+                return exit_
+        return Exit.FALL
+
+    # -- small statements ----------------------------------------------------------------------------------------
+
+    def expression_statement(self: Interpreter, node: cst.Expr) -> None:
+        value = self.eval(node.value)
+        # The last expression of a notebook's cell is shown.
+        if (
+            self.frame.cell is not None
+            and self.frame.function is None
+            and not isinstance(node.value, cst.Call)
+        ):
+            self.use(value, "printed", node.value)
+
+    def assign_statement(self: Interpreter, node: cst.Assign) -> None:
+        value = self.eval(node.value)
+        for target in node.targets:
+            self.assign(target.target, value)
+
+    def annotated_assignment(self: Interpreter, node: cst.AnnAssign) -> None:
+        if node.value is not None:
+            self.assign(node.target, self.eval(node.value))
+        elif isinstance(node.target, cst.Attribute):
+            owner = self.eval(node.target.value)
+            known = self.from_annotation(node.annotation.annotation)
+            if known is not None and isinstance(owner, Ref):
+                self.set_attribute(owner, node.target.attr.value, known, node)
+
+    def augmented_assignment(self: Interpreter, node: cst.AugAssign) -> None:
+        old = self.eval(node.target)
+        value = self.eval(node.value)
+        if isinstance(node.operator, cst.AddAssign):
+            self.assign(node.target, self.add(old, value, node.value))
+        else:
+            self.assign(node.target, Unknown(origin=self.site(node)))
+
+    def return_statement(self: Interpreter, node: cst.Return) -> Exit:
+        value: Value = Const(None) if node.value is None else self.eval(node.value)
+        frame = self.frame
+        frame.returns.append(value)
+        if frame.entry and node.value is not None:
+            self.returned(value, node.value)
+        return Exit.LEAVE
+
+    def returned(self: Interpreter, value: Value, node: cst.BaseExpression) -> None:
+        """Note that an entry point hands `value` to callers that are not known."""
+        self.use(value, "returned", node)
+
+    def raise_statement(self: Interpreter, node: cst.Raise) -> Exit:
+        if node.exc is not None:
+            self.eval(node.exc)
+        return Exit.LEAVE
+
+    def leave_loop(self: Interpreter, node: cst.Break | cst.Continue) -> Exit:  # noqa: ARG002
+        return Exit.LOOP
+
+    def assert_statement(self: Interpreter, node: cst.Assert) -> None:
+        self.eval(node.test)
+        self.assume(node.test, truth=True)
+
+    def global_statement(self: Interpreter, node: cst.Global) -> None:
+        self.frame.globals.update(item.name.value for item in node.names)
+
+    def nonlocal_statement(self: Interpreter, node: cst.Nonlocal) -> None:
+        self.frame.nonlocals.update(item.name.value for item in node.names)
+
+    def delete_statement(self: Interpreter, node: cst.Del) -> None:
+        targets = (
+            [e.value for e in node.target.elements] if isinstance(node.target, cst.Tuple) else [node.target]
+        )
+        for target in targets:
+            if isinstance(target, cst.Subscript):
+                self.delete_item(target)
+
+    def import_statement(self: Interpreter, node: cst.Import) -> None:
+        module = self.frame.module
+        for alias in node.names:
+            dotted = dotted_name(alias.name)
+            found = self.project.resolve(module, dotted, 0)
+            if alias.asname is not None and isinstance(alias.asname.name, cst.Name):
+                value: Value = External(dotted) if found is None else ImportRef(found, None, str(found.path))
+                self.bind(alias.asname.name.value, value.at(self.site(node)))
+                continue
+            first = dotted.partition(".")[0]
+            root = self.project.resolve(module, first, 0) if found is not None else None
+            if found is not None and root is None:
+                root = found if "." not in dotted else None
+            self.bind(first, External(first) if root is None else ImportRef(root, None, str(root.path)))
+            if found is not None and "." in dotted:
+                self.frame.module.imports[dotted] = found
+
+    def import_from(self: Interpreter, node: cst.ImportFrom) -> None:
+        module = self.frame.module
+        dotted = dotted_name(node.module)
+        level = len(node.relative)
+        found = self.project.resolve(module, dotted, level)
+        if isinstance(node.names, cst.ImportStar):
+            if found is not None:
+                module.star_imports.append(found)
+            else:
+                self.bind_star(dotted)
+            return
+        for alias in node.names:
+            name = dotted_name(alias.name)
+            bound = (
+                alias.asname.name.value if alias.asname and isinstance(alias.asname.name, cst.Name) else name
+            )
+            if found is not None:
+                value: Value = ImportRef(found, name, f"{found.path}:{name}")
+            elif level and not dotted:
+                sub = self.project.resolve(module, name, level)
+                value = ImportRef(sub, None, str(sub.path)) if sub else Unknown(hint=name)
+            elif level:
+                value = Unknown(hint=name)
+            else:
+                package = self.project.resolve(module, f"{dotted}.{name}", 0)
+                value = (
+                    ImportRef(package, None, str(package.path)) if package else External(f"{dotted}.{name}")
+                )
+            self.bind(bound, value)
+
+    def bind_star(self: Interpreter, dotted: str) -> None:
+        """Bind what `from library import *` brings, as far as the knowledge tables name it."""
+        for name in self.knowledge.exported(dotted, self.frame.module.names):
+            self.bind(name, External(f"{dotted}.{name}"))
+
+    # -- targets -------------------------------------------------------------------------------------------------
+
+    def assign(self: Interpreter, target: cst.BaseExpression, value: Value) -> None:
+        """Assign a value to any target."""
+        if isinstance(target, cst.Name):
+            self.bind(target.value, value)
+        elif isinstance(target, cst.Tuple | cst.List):
+            self.unpack(
+                [element.value for element in target.elements],
+                [isinstance(element, cst.StarredElement) for element in target.elements],
+                value,
+            )
+        elif isinstance(target, cst.Attribute):
+            owner = self.eval(target.value)
+            for alt in alternatives(owner):
+                self.set_attribute(alt, target.attr.value, value, target)
+            key = self.text_key(target)
+            if key is not None:
+                self.forget(key)
+        elif isinstance(target, cst.Subscript):
+            self.set_item(target, value)
+        elif isinstance(target, cst.StarredElement):
+            self.assign(target.value, value)
+
+    def unpack(
+        self: Interpreter, targets: Sequence[cst.BaseExpression], starred: Sequence[bool], value: Value
+    ) -> None:
+        """Assign the elements of `value` to several targets."""
+        size = None if any(starred) else len(targets)
+        items = self.elements(value, size)
+        for position, target in enumerate(targets):
+            if items is not None and size is not None and position < len(items):
+                self.assign(target, items[position])
+            elif starred[position]:
+                self.assign(target, UNKNOWN)
+            else:
+                name = target.value if isinstance(target, cst.Name) else ""
+                element = self.element_at(value, position)
+                self.assign(
+                    target,
+                    Unknown(hint=name) if isinstance(element, Unknown) and not element.hint else element,
+                )
+
+    # -- branches ------------------------------------------------------------------------------------------------
+
+    def if_statement(self: Interpreter, node: cst.If) -> Exit:
+        self.eval(node.test)
+        truth = self.truth(node.test)
+        if truth is True:
+            self.assume(node.test, truth=True)
+            return self.run_block(node.body)
+
+        def otherwise() -> Exit:
+            if isinstance(node.orelse, cst.If):
+                return self.if_statement(node.orelse)
+            if isinstance(node.orelse, cst.Else):
+                return self.run_block(node.orelse.body)
+            return Exit.FALL
+
+        if truth is False:
+            self.assume(node.test, truth=False)
+            return otherwise()
+        return self.branch(
+            [
+                (lambda: self.assume(node.test, truth=True), lambda: self.run_block(node.body)),
+                (lambda: self.assume(node.test, truth=False), otherwise),
+            ]
+        )
+
+    def branch(self: Interpreter, arms: Sequence[tuple]) -> Exit:  # type: ignore[type-arg]
+        """Run several arms apart and join those that fall through."""
+        live: list[tuple[Delta, Guard | None]] = []
+        exits: list[Exit] = []
+        for prepare, run in arms:
+            self.store.fork()
+            guard = prepare()
+            exit_ = run()
+            delta = self.store.rollback()
+            exits.append(exit_)
+            if exit_ is Exit.FALL:
+                live.append((delta, guard))
+            else:
+                self.leave(exit_, delta)
+        if live:
+            self.store.merge(live)
+            return Exit.FALL
+        return Exit.LOOP if all(e is Exit.LOOP for e in exits) else Exit.LEAVE
+
+    def leave(self: Interpreter, exit_: Exit, delta: Delta) -> None:
+        """Keep what a branch wrote before it left the loop or the function."""
+        frame = self.frame
+        if exit_ is Exit.LOOP and frame.loop_exits:
+            frame.loop_exits[-1].append(delta)
+        else:
+            frame.exits.append(delta)
+
+    def match_statement(self: Interpreter, node: cst.Match) -> Exit:
+        subject = self.eval(node.subject)
+        key = self.text_key(node.subject)
+        arms = []
+        for case in node.cases:
+
+            def prepare(case: cst.MatchCase = case) -> Guard | None:
+                if (
+                    isinstance(case.pattern, cst.MatchAs)
+                    and case.pattern.name is not None
+                    and case.pattern.pattern is None
+                ):
+                    self.bind(case.pattern.name.value, subject)
+                if key is not None and isinstance(case.pattern, cst.MatchValue):
+                    label = self.text_key(case.pattern.value)
+                    if label is not None:
+                        return (self.frame.scopes[0], f"{key} Equal {label}", True)
+                return None
+
+            arms.append((prepare, lambda case=case: self.run_block(case.body)))
+        arms.append((lambda: None, lambda: Exit.FALL))
+        return self.branch(arms)
+
+    def try_statement(self: Interpreter, node: cst.Try | cst.TryStar) -> Exit:
+        def body() -> Exit:
+            exit_ = self.run_block(node.body)
+            if exit_ is Exit.FALL and node.orelse is not None:
+                exit_ = self.run_block(node.orelse.body)
+            return exit_
+
+        arms = [(lambda: None, body)]
+        for handler in node.handlers:
+
+            def prepare(handler: cst.ExceptHandler | cst.ExceptStarHandler = handler) -> None:
+                if handler.name is not None and isinstance(handler.name.name, cst.Name):
+                    self.bind(handler.name.name.value, Unknown(hint="exception"))
+
+            arms.append((prepare, lambda handler=handler: self.run_block(handler.body)))
+        exit_ = self.branch(arms) if node.handlers else body()
+        if node.finalbody is not None:
+            last = self.run_block(node.finalbody.body)
+            exit_ = last if last is not Exit.FALL else exit_
+        return exit_
+
+    def with_statement(self: Interpreter, node: cst.With) -> Exit:
+        for item in node.items:
+            value = self.enter(self.eval(item.item))
+            if item.asname is not None:
+                self.assign(item.asname.name, value)
+        return self.run_block(node.body)
+
+    # -- loops ---------------------------------------------------------------------------------------------------
+
+    def for_statement(self: Interpreter, node: cst.For) -> Exit:
+        iterable = self.eval(node.iter)
+        element = self.iterate(iterable)
+        return self.loop(lambda: self.assign(node.target, element), node.body, node.orelse)
+
+    def while_statement(self: Interpreter, node: cst.While) -> Exit:
+        self.eval(node.test)
+        if self.truth(node.test) is False:
+            return Exit.FALL
+        endless = isinstance(node.test, cst.Name) and node.test.value == "True"
+        return self.loop(lambda: None, node.body, node.orelse, endless=endless)
+
+    def loop(
+        self: Interpreter, begin, body: cst.BaseSuite, orelse: cst.Else | None, *, endless: bool = False
+    ) -> Exit:  # type: ignore[no-untyped-def]  # noqa: ANN001
+        """Run a loop's body, twice in an outermost loop so that what one turn leaves reaches the next."""
+        frame = self.frame
+        frame.loop_depth += 1
+        left = False
+        try:
+            for _ in range(2 if frame.loop_depth == 1 else 1):
+                frame.loop_exits.append([])
+                self.store.fork()
+                begin()
+                exit_ = self.run_block(body)
+                delta = self.store.rollback()
+                outcomes: list[tuple[Delta, Guard | None]] = [(d, None) for d in frame.loop_exits.pop()]
+                if exit_ is Exit.LEAVE:
+                    frame.exits.append(delta)
+                    left = True
+                else:
+                    outcomes.append((delta, None))
+                if not outcomes:
+                    break
+                self.store.merge([*([] if endless else [({}, None)]), *outcomes])
+        finally:
+            frame.loop_depth -= 1
+        if orelse is not None:
+            return self.run_block(orelse.body)
+        return Exit.LEAVE if left and endless else Exit.FALL
+
+    # -- definitions ---------------------------------------------------------------------------------------------
+
+    def function_definition(self: Interpreter, node: cst.FunctionDef) -> None:
+        function = self.make_function(node, None)
+        self.frame.module.functions.append(function)
+        for decorator in node.decorators:
+            self.eval(decorator.decorator)
+        self.bind(node.name.value, function)
+
+    def make_function(
+        self: Interpreter, node: cst.FunctionDef | cst.Lambda, owner: ClassObj | None
+    ) -> Function:
+        """Return the function value of a definition in the running scope."""
+        frame = self.frame
+        return Function(node, frame.module, frame.cell, frame.scopes, owner, id(node), origin=self.site(node))
+
+    def class_definition(self: Interpreter, node: cst.ClassDef) -> None:
+        bases = tuple(self.eval(base.value) for base in node.bases if not base.star)
+        decorators = tuple(
+            dotted_name(d.decorator.func if isinstance(d.decorator, cst.Call) else d.decorator)
+            for d in node.decorators
+        )
+        frame = self.frame
+        scope = self.store.new_id()
+        cls = ClassObj(
+            node, frame.module, frame.cell, scope, bases, decorators, id(node), origin=self.site(node)
+        )
+        for base in bases:
+            if isinstance(base, ClassObj):
+                self.subclasses.setdefault(base.key, []).append(cls)
+        frame.module.classes.append(cls)
+        self.bind(node.name.value, cls)
+        self.run_class_body(cls)
+
+    def run_class_body(self: Interpreter, cls: ClassObj) -> None:
+        """Run a class's body: methods are bound, not run."""
+        from decoderonly_checker.flow.interpreter import Frame
+
+        frame = self.frame
+        self.frames.append(Frame(frame.module, frame.cell, (cls.scope, *frame.scopes)))
+        try:
+            body = cls.node.body.body
+            for statement in body:
+                if isinstance(statement, cst.FunctionDef):
+                    self.store.set(
+                        (cls.scope, statement.name.value),
+                        Function(
+                            statement,
+                            frame.module,
+                            frame.cell,
+                            frame.scopes,
+                            cls,
+                            id(statement),
+                            origin=self.site(statement),
+                        ),
+                    )
+                    self.bodies.setdefault(cls.key, {})[statement.name.value] = self.store.get(
+                        (cls.scope, statement.name.value)
+                    )
+                elif isinstance(statement, cst.SimpleStatementLine):
+                    self.class_fields(cls, statement)
+                elif isinstance(statement, cst.BaseStatement):
+                    self.run_statements([statement])
+        finally:
+            self.frames.pop()
+
+    def class_fields(self: Interpreter, cls: ClassObj, line: cst.SimpleStatementLine) -> None:
+        """Keep the annotated fields of a class (dataclass, pydantic, NamedTuple) with their defaults."""
+        for small in line.body:
+            if isinstance(small, cst.AnnAssign) and isinstance(small.target, cst.Name):
+                value = self.eval(small.value) if small.value is not None else None
+                self.fields.setdefault(cls.key, {})[small.target.value] = (small.annotation.annotation, value)
+                if value is not None:
+                    self.store.set((cls.scope, small.target.value), value)
+            else:
+                self.run_small([small])
+
+    # -- writes of -100 ------------------------------------------------------------------------------------------
+
+    def ignore_write(
+        self: Interpreter, target: Value, selector: Value | None, kind: str, node: cst.CSTNode
+    ) -> None:
+        """Note that the ignore index was written into labels."""
+        ids = [t for t in alternatives(target) if isinstance(t, Ids)]
+        for one in ids or [None]:
+            self.record("ignore_writes", IgnoreWrite(*self.where(node), one, selector, kind))
+
+    def append_text(self: Interpreter, old: Value, new: Value) -> Value:
+        """Return the string `old + new`."""
+        return concat(text_of(old), text_of(new))
+
+    def widen_list(self: Interpreter, ref: Ref, item: Value) -> None:
+        """Let the list `ref` also hold `item`."""
+        record = self.store.get(ref.id)
+        if isinstance(record, ListRec):
+            known = record.items is not None and self.frame.loop_depth == 0 and len(record.items) < 32
+            items = (*cast("tuple[Value, ...]", record.items), item) if known else None
+            empty = record.items == () or (isinstance(record.element, Unknown) and not record.element.hint)
+            element = item if empty else join(record.element, item)
+            self.store.set(ref.id, ListRec(items, element))
+
+
+_SMALL = {
+    cst.Expr: Statements.expression_statement,
+    cst.Assign: Statements.assign_statement,
+    cst.AnnAssign: Statements.annotated_assignment,
+    cst.AugAssign: Statements.augmented_assignment,
+    cst.Return: Statements.return_statement,
+    cst.Raise: Statements.raise_statement,
+    cst.Break: Statements.leave_loop,
+    cst.Continue: Statements.leave_loop,
+    cst.Assert: Statements.assert_statement,
+    cst.Global: Statements.global_statement,
+    cst.Nonlocal: Statements.nonlocal_statement,
+    cst.Del: Statements.delete_statement,
+    cst.Import: Statements.import_statement,
+    cst.ImportFrom: Statements.import_from,
+}
+
+_COMPOUND = {
+    cst.If: Statements.if_statement,
+    cst.Match: Statements.match_statement,
+    cst.Try: Statements.try_statement,
+    cst.TryStar: Statements.try_statement,
+    cst.With: Statements.with_statement,
+    cst.For: Statements.for_statement,
+    cst.While: Statements.while_statement,
+    cst.FunctionDef: Statements.function_definition,
+    cst.ClassDef: Statements.class_definition,
+}
+
+__all__ = ["Choice", "DictRec", "Exit", "ObjRec", "Statements", "Tuple"]

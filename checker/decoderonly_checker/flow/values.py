@@ -1,0 +1,493 @@
+"""What a variable may be.
+
+Values are immutable. What can change (a tokenizer's `padding_side`, `self.x`, the entries of a dict) lies on the heap
+of `flow.state.Store`, and a value only holds the number of its heap record. `origin` is the place that made the
+value; it takes no part in comparisons.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import libcst as cst
+
+    from decoderonly_checker.flow.facts import Decode, GenerateCall, PipelineCall
+    from decoderonly_checker.flow.project import Module
+    from decoderonly_checker.source.files import SourceFile
+
+MAX_ALTERNATIVES = 6
+
+
+@dataclass(frozen=True)
+class Site:
+    """A node of a source file. Turned into a `Place` only when a finding needs it."""
+
+    source: SourceFile = field(compare=False)
+    cell: int | None
+    node: cst.CSTNode = field(compare=False)
+    key: int
+
+    @classmethod
+    def of(cls, source: SourceFile, cell: int | None, node: cst.CSTNode) -> Site:
+        """Make the site of `node` in cell `cell` of `source`."""
+        return cls(source, cell, node, id(node))
+
+
+class Tri(enum.Enum):
+    """Three-valued truth."""
+
+    NO = 0
+    MAYBE = 1
+    YES = 2
+
+    def __or__(self, other: Tri) -> Tri:
+        return self if self is other else Tri.MAYBE
+
+
+@dataclass(frozen=True)
+class Value:
+    """Base of all values."""
+
+    origin: Site | None = field(default=None, compare=False, repr=False, kw_only=True)
+
+    def at(self, origin: Site | None) -> Value:
+        """Return the same value, made at `origin`."""
+        return replace(self, origin=origin)
+
+
+@dataclass(frozen=True)
+class Unknown(Value):
+    """Nothing is known. `hint` is the name of the parameter or attribute it came through, evidence of the weakest kind."""
+
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Const(Value):
+    """A literal. `default` marks a value that a user of the program may override (an option's default)."""
+
+    value: Any = None
+    default: bool = False
+
+
+@dataclass(frozen=True)
+class Hole(Value):
+    """The part of a string that is not literal."""
+
+    value: Value = field(default_factory=Unknown)
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Str(Value):
+    """A string of literal parts and holes, in order."""
+
+    parts: tuple[str | Hole, ...] = ()
+
+
+@dataclass(frozen=True)
+class External(Value):
+    """A name imported from outside the project, by its dotted path (`transformers.AutoTokenizer.from_pretrained`)."""
+
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Opaque(Value):
+    """What calling something external gave, where no knowledge says more: `vllm.LLM()`."""
+
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class ImportRef(Value):
+    """A name imported from a module of the project; resolved on first use."""
+
+    module: Module | None = field(default=None, compare=False)
+    name: str | None = None
+    key: str = ""
+
+
+@dataclass(frozen=True)
+class Function(Value):
+    """A function of the project, with the scopes it closes over."""
+
+    node: cst.FunctionDef | cst.Lambda = field(default=None, compare=False)  # type: ignore[assignment]
+    module: Module = field(default=None, compare=False)  # type: ignore[assignment]
+    cell: int | None = None
+    scopes: tuple[int, ...] = ()
+    owner: ClassObj | None = field(default=None, compare=False)
+    key: int = 0
+
+    @property
+    def name(self) -> str:
+        """The function's name; `<lambda>` for a lambda."""
+        name = getattr(self.node, "name", None)
+        return name.value if name is not None else "<lambda>"
+
+
+@dataclass(frozen=True)
+class ClassObj(Value):
+    """A class of the project."""
+
+    node: cst.ClassDef = field(default=None, compare=False)  # type: ignore[assignment]
+    module: Module = field(default=None, compare=False)  # type: ignore[assignment]
+    cell: int | None = None
+    scope: int = 0
+    bases: tuple[Value, ...] = ()
+    decorators: tuple[str, ...] = ()
+    key: int = 0
+
+    @property
+    def name(self) -> str:
+        """The class's name."""
+        return self.node.name.value
+
+
+@dataclass(frozen=True)
+class Bound(Value):
+    """A method of the project together with the object it was taken from."""
+
+    receiver: Value = field(default_factory=Unknown)
+    function: Function = field(default=None)  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
+class Method(Value):
+    """A library's method on a value: `model.generate`, `ids.to`."""
+
+    receiver: Value = field(default_factory=Unknown)
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Partial(Value):
+    """`functools.partial(function, …)`."""
+
+    function: Value = field(default_factory=Unknown)
+    args: Args = field(default=None)  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
+class Tuple(Value):
+    """A tuple of known length."""
+
+    items: tuple[Value, ...] = ()
+
+
+@dataclass(frozen=True)
+class Ref(Value):
+    """A dict, list or object on the heap."""
+
+    id: int = 0
+    kind: str = "object"  # "dict", "list", "object"
+
+
+class Kind(str, enum.Enum):
+    """What a model's `generate` returns: prompt and continuation, the answer alone, or nobody knows."""
+
+    DECODER = "decoder-only"
+    ENCODER_DECODER = "encoder-decoder"
+    OTHER = "other"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Model(Value):
+    """A transformers model, or something that acts as one. Its attributes lie on the heap under `id`.
+
+    `named` is true where only a parameter's name says that this is a model.
+    """
+
+    id: int = 0
+    kind: Kind = Kind.UNKNOWN
+    class_name: str = ""
+    checkpoint: Value = field(default_factory=Unknown, compare=False)
+    named: bool = False
+    custom_generate: bool = False
+
+
+@dataclass(frozen=True)
+class Tokenizer(Value):
+    """A transformers tokenizer or processor. What was set on it lies on the heap under `id`.
+
+    `named` is true where only a parameter's name says so; `outside` where the code under analysis does not
+    show how it was made.
+    """
+
+    id: int = 0
+    class_name: str = ""
+    checkpoint: Value = field(default_factory=Unknown, compare=False)
+    named: bool = False
+    outside: bool = False
+
+
+@dataclass(frozen=True)
+class Pipeline(Value):
+    """A `transformers.pipeline`; its construction arguments lie on the heap under `id`."""
+
+    id: int = 0
+    task: Value = field(default_factory=Unknown)
+
+
+@dataclass(frozen=True)
+class PipelineOutput(Value):
+    """What a pipeline returned: `depth` 0 is the whole, 1 one input's list or dict, 2 a dict of a batch."""
+
+    call: PipelineCall = field(default=None, compare=False)  # type: ignore[assignment]
+    depth: int = 0
+    key: int = 0
+
+
+@dataclass(frozen=True)
+class Lib(Value):
+    """An object of a library whose constructor's arguments are its attributes (configs, argument parsers, datasets)."""
+
+    id: int = 0
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How ids came to be: one tokenizer or template call. Not a value; ids, masks and dicts refer to it.
+
+    `padding_side` is what was in force at the call, with its own origin; None where that is unknown.
+    """
+
+    site: Site
+    tokenizer: Value
+    text: Value
+    batched: Tri
+    padded: Tri
+    padding_side: Value | None = None
+    truncation: Value | None = None
+    max_length: Value | None = None
+    truncation_side: Value | None = None
+    special_tokens: Value | None = None
+    template: bool = False
+    generation_prompt: Value | None = None
+    by_hand: bool = False
+    notes: tuple[tuple[Site, str], ...] = field(default=(), compare=False)
+
+
+@dataclass(frozen=True)
+class Ids(Value):
+    """Token ids or a mask of an encoding. `rank` is "batch" (rows, length), "row" (length) or "token".
+
+    `id` numbers the buffer, so that a write of -100 into it is seen by everyone who holds it.
+    """
+
+    encoding: Encoding | None = None
+    field: str = "input_ids"
+    rank: str = "batch"
+    id: int = 0
+    copied: bool = False
+
+
+@dataclass(frozen=True)
+class Generated(Value):
+    """Ids that `generate` returned. `cut` is the lower bound of the slice that took the prompt off, if one did."""
+
+    call: GenerateCall = field(default=None, compare=False)  # type: ignore[assignment]
+    key: int = 0
+    rank: str = "batch"  # "dict" where return_dict_in_generate is set
+    cut: Value | None = None
+
+
+@dataclass(frozen=True)
+class DecodedText(Value):
+    """Text decoded from generated ids; stands in a hole of a `Str`."""
+
+    decode: Decode = field(default=None, compare=False)  # type: ignore[assignment]
+    key: int = 0
+
+
+@dataclass(frozen=True)
+class Pieces(Value):
+    """`text.split(marker)` of a text that holds decoded text."""
+
+    text: Str = field(default_factory=Str)
+    marker: Value = field(default_factory=Unknown)
+    how: str = "split"
+
+
+@dataclass(frozen=True)
+class Length(Value):
+    """A count taken from a value: "width" of ids, "rows", "chars" of a text, "real" tokens of a mask, "index" of a marker."""
+
+    of: Value = field(default_factory=Unknown)
+    what: str = "width"
+    offset: int = 0
+
+
+@dataclass(frozen=True)
+class Shape(Value):
+    """`ids.shape`."""
+
+    of: Value = field(default_factory=Unknown)
+
+
+@dataclass(frozen=True)
+class Zip(Value):
+    """`zip(a, b)` or `enumerate(a)`: iterating gives a tuple of one element of each."""
+
+    sources: tuple[Value, ...] = ()
+
+
+Guard = tuple[Any, str, bool]  # (owner of the name, text of the condition, its truth)
+
+
+@dataclass(frozen=True)
+class Alt:
+    """One alternative of a `Choice`, and the conditions under which it holds."""
+
+    value: Value
+    guards: frozenset[Guard] = frozenset()
+
+
+@dataclass(frozen=True)
+class Choice(Value):
+    """One of several values, as branches left it."""
+
+    alts: tuple[Alt, ...] = ()
+
+
+@dataclass(frozen=True)
+class Args:
+    """The arguments of a call, with dicts and lists unpacked as far as they are known.
+
+    `open` is the value of a `**` whose entries are not all known, `star` that of such a `*`.
+    """
+
+    positional: tuple[Value, ...] = ()
+    keywords: Mapping[str, Value] = field(default_factory=dict, hash=False)
+    open: Value | None = None
+    star: Value | None = None
+    encoding: Encoding | None = None
+
+    def get(self, index: int | None, *names: str) -> Value | None:
+        """Return the argument at `index` or under one of `names`; None where it was not given."""
+        for name in names:
+            if name in self.keywords:
+                return self.keywords[name]
+        if index is not None and index < len(self.positional):
+            return self.positional[index]
+        return None
+
+    def all(self) -> Iterator[Value]:
+        """Yield every argument."""
+        yield from self.positional
+        yield from self.keywords.values()
+        if self.open is not None:
+            yield self.open
+        if self.star is not None:
+            yield self.star
+
+
+UNKNOWN = Unknown()
+NONE = Const(None)
+
+
+def alternatives(value: Value | None) -> tuple[Value, ...]:
+    """Return what `value` may be: one value, or those of a `Choice`."""
+    if value is None:
+        return ()
+    if isinstance(value, Choice):
+        return tuple(alt.value for alt in value.alts)
+    return (value,)
+
+
+def _alts(value: Value, guard: Guard | None) -> tuple[Alt, ...]:
+    alts = value.alts if isinstance(value, Choice) else (Alt(value),)
+    if guard is None:
+        return alts
+    return tuple(Alt(alt.value, alt.guards | {guard}) for alt in alts)
+
+
+def join(a: Value, b: Value, guard_a: Guard | None = None, guard_b: Guard | None = None) -> Value:
+    """Return the value that is `a` or `b`, remembering under which condition each holds."""
+    if a is b or (a == b and type(a) is type(b)):
+        return a
+    merged: dict[Value, Alt] = {}
+    for alt in (*_alts(a, guard_a), *_alts(b, guard_b)):
+        seen = merged.get(alt.value)
+        merged[alt.value] = alt if seen is None else Alt(seen.value, seen.guards & alt.guards)
+    if len(merged) == 1:
+        return next(iter(merged)).at(a.origin)
+    if len(merged) > MAX_ALTERNATIVES:
+        return Unknown(origin=a.origin)
+    return Choice(tuple(merged.values()), origin=a.origin)
+
+
+def join_all(values: list[Value]) -> Value:
+    """Join any number of values; `Unknown` for none."""
+    if not values:
+        return UNKNOWN
+    result = values[0]
+    for value in values[1:]:
+        result = join(result, value)
+    return result
+
+
+def each(value: Value, function: Callable[[Value], Value]) -> Value:
+    """Apply `function` to every alternative, keeping the conditions."""
+    if not isinstance(value, Choice):
+        return function(value)
+    result: Value | None = None
+    for alt in value.alts:
+        image = function(alt.value)
+        if alt.guards:
+            image = Choice(
+                tuple(Alt(a.value, a.guards | alt.guards) for a in _alts(image, None)), origin=image.origin
+            )
+        result = image if result is None else join(result, image)
+    return UNKNOWN if result is None else result
+
+
+def literal(value: Value | None) -> Any:
+    """Return the literal that `value` surely is, else None (also for the literal None)."""
+    return value.value if isinstance(value, Const) else None
+
+
+def text_of(value: Value, name: str = "") -> tuple[str | Hole, ...]:
+    """Return `value` as the parts of a string."""
+    if isinstance(value, Str):
+        return value.parts
+    if isinstance(value, Const) and isinstance(value.value, str):
+        return (value.value,)
+    return (Hole(value, name, origin=value.origin),)
+
+
+def concat(*pieces: tuple[str | Hole, ...]) -> Str:
+    """Join strings' parts, merging neighbouring literals."""
+    parts: list[str | Hole] = []
+    for part in (p for piece in pieces for p in piece):
+        if isinstance(part, str) and parts and isinstance(parts[-1], str):
+            parts[-1] += part
+        elif part != "":
+            parts.append(part)
+    return Str(tuple(parts[:64]))
+
+
+def decoded_in(value: Value) -> Iterator[DecodedText]:
+    """Yield the decoded texts that stand in `value` itself (not in containers on the heap)."""
+    if isinstance(value, DecodedText):
+        yield value
+    elif isinstance(value, Str):
+        for part in value.parts:
+            if isinstance(part, Hole):
+                yield from decoded_in(part.value)
+    elif isinstance(value, Hole):
+        yield from decoded_in(value.value)
+    elif isinstance(value, Choice):
+        for alt in value.alts:
+            yield from decoded_in(alt.value)
+    elif isinstance(value, Tuple):
+        for item in value.items:
+            yield from decoded_in(item)
+    elif isinstance(value, Pieces):
+        yield from decoded_in(value.text)

@@ -1,0 +1,33 @@
+"""What libraries do to values: one file a library, tables under `data/`.
+
+A knowledge file registers handlers with `knowledge.registry`; the interpreter asks the registry and knows no library.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from decoderonly_checker.knowledge.registry import Registry
+
+
+@cache
+def loaded() -> Registry:
+    """Return the registry with every knowledge file loaded."""
+    from decoderonly_checker.knowledge import (
+        ids,
+        models,
+        pipelines,
+        python,
+        tensors,
+        text,
+        tokenizers,
+        wrappers,
+    )
+    from decoderonly_checker.knowledge.registry import Registry
+
+    made = Registry()
+    for module in (python, text, ids, tensors, tokenizers, models, pipelines, wrappers):
+        module.register(made)
+    return made

@@ -1,0 +1,327 @@
+"""Token ids, masks and what `generate` returned: shapes, slices, copies, concatenation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import libcst as cst
+
+from decoderonly_checker.flow.access import IGNORE_INDEX, Slice
+from decoderonly_checker.flow.facts import IdsCut
+from decoderonly_checker.flow.state import DictRec, ListRec
+from decoderonly_checker.flow.values import (
+    UNKNOWN,
+    Args,
+    Const,
+    Encoding,
+    Generated,
+    Hole,
+    Ids,
+    Length,
+    Opaque,
+    Ref,
+    Shape,
+    Site,
+    Str,
+    Tri,
+    Unknown,
+    Value,
+    alternatives,
+    concat,
+    literal,
+    text_of,
+)
+
+if TYPE_CHECKING:
+    from decoderonly_checker.flow.interpreter import Interpreter
+    from decoderonly_checker.knowledge.registry import Registry
+
+Node = cst.CSTNode
+_SAME = frozenset(
+    {
+        "to",
+        "cuda",
+        "cpu",
+        "long",
+        "int",
+        "detach",
+        "contiguous",
+        "type",
+        "type_as",
+        "numpy",
+        "pin_memory",
+        "mps",
+        "half",
+        "requires_grad_",
+        "view",
+        "reshape",
+        "expand",
+        "expand_as",
+        "repeat",
+        "repeat_interleave",
+        "flatten",
+        "data",
+        "float",
+        "index_select",
+        "narrow",
+        "bool",
+        "transpose",
+        "chunk",
+        "astype",
+        "share_memory_",
+        "xpu",
+        "npu",
+        "flip",
+    }
+)
+_COPIES = frozenset({"clone", "copy", "tolist", "new_tensor"})
+
+
+def new_ids(interp: Interpreter, encoding: Encoding | None, field: str, rank: str, site: Site) -> Ids:
+    """Make a buffer of ids."""
+    return Ids(encoding, field, rank, interp.store.new_id(), origin=site)
+
+
+def copied(interp: Interpreter, ids: Ids, site: Site) -> Ids:
+    """Return a copy of ids: a buffer of its own."""
+    return replace(ids, id=interp.store.new_id(), copied=True, origin=site)
+
+
+def register(registry: Registry) -> None:  # noqa: C901
+    """Register the handlers of this file."""
+    method = registry.method
+
+    def ids_attribute(interp: Interpreter, owner: Ids | Generated, name: str, site: Site) -> Value | None:
+        if name == "shape":
+            return Shape(owner, origin=site)
+        if name in {"T", "data", "mT"}:
+            return owner
+        if isinstance(owner, Generated) and name == "sequences":
+            return replace(owner, rank="batch")
+        if isinstance(owner, Generated) and name in {
+            "scores",
+            "logits",
+            "hidden_states",
+            "attentions",
+            "past_key_values",
+        }:
+            return Opaque(name, origin=site)
+        if isinstance(owner, Ids) and name in {"input_ids", "attention_mask"} and owner.rank == "batch":
+            # `apply_chat_template(tokenize=True)` returns an encoding from transformers 5 on.
+            return replace(owner, field=name, origin=site)
+        if name in {"device", "dtype", "ndim"}:
+            return Unknown(hint=name, origin=site)
+        if name == "**" and isinstance(owner, Ids):
+            from decoderonly_checker.knowledge.python import new_lib
+
+            return new_lib(
+                interp, "kwargs", {f: replace(owner, field=f) for f in ("input_ids", "attention_mask")}, site
+            )
+        return None
+
+    registry.attributes.setdefault(Ids, []).append(ids_attribute)
+    registry.attributes.setdefault(Generated, []).append(ids_attribute)
+
+    @method((Ids, Generated), "size")
+    def size(interp: Interpreter, receiver: Value, name: str, args: Args, node: Node) -> Value:
+        axis = args.get(0, "dim")
+        if axis is None:
+            return Shape(receiver, origin=interp.site(node))
+        return dimension(receiver, literal(axis), interp.site(node))
+
+    def dimension(of: Value, axis: Any, site: Site) -> Value:
+        rank = getattr(of, "rank", "batch")
+        if axis == -1 or axis == 1 or (axis == 0 and rank == "row"):
+            return Length(of, "width", origin=site)
+        return Length(of, "rows", origin=site) if axis in (0, -2) else Unknown(hint="length", origin=site)
+
+    def shape_item(
+        interp: Interpreter, owner: Shape, index: list[Any], site: Site, node: Node
+    ) -> Value | None:
+        first = index[0] if index else UNKNOWN
+        if isinstance(first, Slice):
+            return owner
+        return dimension(owner.of, literal(first), site)
+
+    registry.items.setdefault(Shape, []).append(shape_item)
+
+    def transform(
+        interp: Interpreter, receiver: Ids | Generated, name: str, args: Args, node: Node
+    ) -> Value | None:
+        site = interp.site(node)
+        if name in _SAME:
+            return receiver
+        if name in _COPIES:
+            return copied(interp, receiver, site) if isinstance(receiver, Ids) else receiver
+        if name == "unsqueeze" and receiver.rank == "row":
+            return replace(receiver, rank="batch")
+        if name == "squeeze" and receiver.rank == "batch":
+            return replace(receiver, rank="row")
+        if name == "unsqueeze":
+            return receiver
+        if name in {"ne", "eq"} and args.positional:
+            return registry.compare(interp, receiver, args.positional[0], name == "eq", site)
+        if isinstance(receiver, Ids):
+            if name == "sum" and receiver.field == "attention_mask":
+                return Length(receiver, "real", origin=site)
+            if name in {"masked_fill", "masked_fill_", "index_fill_", "fill_"}:
+                return fill(interp, receiver, name, args, node)
+            if name in {"keys", "items", "values"}:
+                return None
+            if name == "pop":
+                return replace(receiver, field=str(literal(args.get(0))))
+        return None
+
+    def fill(interp: Interpreter, receiver: Ids, name: str, args: Args, node: Node) -> Value:
+        target = receiver if name.endswith("_") else copied(interp, receiver, interp.site(node))
+        if literal(args.get(1, "value")) == IGNORE_INDEX or name == "fill_":
+            interp.ignore_write(target, args.get(0, "mask"), "mask", node)
+        return target
+
+    for kind in (Ids, Generated):
+        registry.any_method.setdefault(kind, []).append(transform)
+
+    def ids_item(interp: Interpreter, owner: Ids, index: list[Any], site: Site, node: Node) -> Value | None:
+        first = index[0] if index else UNKNOWN
+        key = literal(first) if isinstance(first, Value) else None
+        if isinstance(key, str):
+            return replace(owner, field=key, origin=site)
+        if len(index) == 2 and not isinstance(first, Slice) and owner.rank == "batch":
+            return replace(owner, rank="row" if isinstance(index[1], Slice) else "token")
+        if isinstance(first, Slice) or len(index) > 1:
+            return owner
+        if owner.rank == "batch":
+            if isinstance(first, Unknown) and first.hint in {"None", "condition"}:
+                return owner
+            return replace(owner, rank="row")
+        return replace(owner, rank="token")
+
+    registry.items.setdefault(Ids, []).append(ids_item)
+    registry.iterators[Ids] = lambda interp, v: replace(v, rank="row" if v.rank == "batch" else "token")
+
+    def generated_item(
+        interp: Interpreter, owner: Generated, index: list[Any], site: Site, node: Node
+    ) -> Value | None:
+        first = index[0] if index else UNKNOWN
+        key = literal(first) if isinstance(first, Value) else None
+        if key == "sequences" or (owner.rank == "dict" and key == 0):
+            return replace(owner, rank="batch")
+        if isinstance(key, str):
+            return Opaque(key, origin=site)
+        rank = owner.rank
+        for position, one in enumerate(index):
+            last_axis = rank == "row" or position == 1
+            if isinstance(one, Slice):
+                if last_axis:
+                    return cut_ids(
+                        interp, replace(owner, rank="row" if rank == "row" else "batch"), one, node
+                    )
+            elif rank == "batch" and position == 0:
+                rank = "row"
+                if len(index) > 1 and isinstance(index[1], Slice):
+                    return cut_ids(interp, replace(owner, rank="row"), index[1], node)
+            else:
+                return replace(owner, rank="token")
+        return replace(owner, rank=rank, origin=site)
+
+    def cut_ids(interp: Interpreter, owner: Generated, bounds: Slice, node: Node) -> Value:
+        lower = bounds.lower
+        number = literal(lower)
+        if lower is None or (isinstance(number, int) and number in (0, 1)) or owner.cut is not None:
+            return owner
+        interp.record("ids_cuts", IdsCut(*interp.where(node), owner, lower))
+        return replace(owner, cut=lower, origin=interp.site(node))
+
+    registry.items.setdefault(Generated, []).append(generated_item)
+    registry.iterators[Generated] = lambda interp, v: replace(v, rank="row" if v.rank == "batch" else "token")
+
+    def compare(interp: Interpreter, left: Value, right: Value, equal: bool, site: Site) -> Value | None:
+        for one, other in ((left, right), (right, left)):
+            if isinstance(one, Ids):
+                return Ids(
+                    one.encoding,
+                    "comparison" if equal else "mask-by-comparison",
+                    one.rank,
+                    interp.store.new_id(),
+                    origin=site,
+                )
+            del other
+        return None
+
+    registry.comparisons.append(compare)
+
+    def join_ids(interp: Interpreter, values: list[Value], site: Site) -> Value | None:
+        """Join ids of a prompt and a response into one row, keeping what each was made of."""
+        generated = [v for value in values for v in alternatives(value) if isinstance(v, Generated)]
+        if generated:
+            return generated[0]
+        ids = [
+            v
+            for value in values
+            for v in alternatives(value)
+            if isinstance(v, Ids) and v.encoding is not None
+        ]
+        if not ids:
+            return None
+        first = ids[0]
+        fields = {one.field for one in ids}
+        ignored = any(interp.fills_ignore(v) for v in values)
+        if ignored:
+            field = "masked labels"
+        else:
+            field = first.field if len(fields) == 1 else "mixed"
+        text: Value = first.encoding.text if first.encoding is not None else UNKNOWN
+        for one in ids[1:]:
+            if one.encoding is not None and one.encoding.text is not text:
+                text = concat(text_of(text), text_of(one.encoding.text))
+        encoding = (
+            replace(first.encoding, text=text, site=first.encoding.site)
+            if first.encoding is not None
+            else None
+        )
+        return Ids(encoding, field, first.rank, interp.store.new_id(), origin=site)
+
+    registry.joins.append(join_ids)
+
+    def opaque_item(
+        interp: Interpreter, owner: Opaque, index: list[Any], site: Site, node: Node
+    ) -> Value | None:
+        return Opaque(owner.name, origin=site)
+
+    registry.items.setdefault(Opaque, []).append(opaque_item)
+    registry.iterators[Opaque] = lambda interp, v: Opaque(v.name, origin=v.origin)
+
+
+def batched(interp: Interpreter, text: Value | None) -> Tri:
+    """Whether a tokenizer's input holds more than one text."""
+    if text is None:
+        return Tri.MAYBE
+    found: Tri | None = None
+    for one in alternatives(text):
+        if isinstance(one, Str | Hole) or isinstance(literal(one), str):
+            this = Tri.NO
+        elif isinstance(one, Ref):
+            this = _batched_ref(interp, one)
+        elif isinstance(one, Const) and one.value is None:
+            continue
+        elif type(one).__name__ == "Tuple":
+            this = Tri.YES
+        else:
+            this = Tri.MAYBE
+        found = this if found is None else found | this
+    return Tri.MAYBE if found is None else found
+
+
+def _batched_ref(interp: Interpreter, ref: Ref) -> Tri:
+    record = interp.store.get(ref.id)
+    if isinstance(record, ListRec):
+        if record.items is not None:
+            return Tri.NO if len(record.items) == 1 else Tri.YES if record.items else Tri.MAYBE
+        return Tri.YES
+    if isinstance(record, DictRec):
+        return Tri.NO
+    return Tri.MAYBE
+
+
+__all__ = ["Str", "batched", "copied", "new_ids", "register"]

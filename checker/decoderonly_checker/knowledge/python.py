@@ -1,0 +1,482 @@
+"""The standard library: built-in functions, lists, dicts, argparse, functools, threads, executors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import libcst as cst
+
+from decoderonly_checker.flow.state import DictRec, ListRec, ObjRec
+from decoderonly_checker.flow.values import (
+    UNKNOWN,
+    Args,
+    Bound,
+    Const,
+    Function,
+    Generated,
+    Hole,
+    Ids,
+    Length,
+    Lib,
+    Method,
+    Opaque,
+    Partial,
+    Ref,
+    Site,
+    Str,
+    Tuple,
+    Unknown,
+    Value,
+    Zip,
+    alternatives,
+    each,
+    join,
+    literal,
+    text_of,
+)
+from decoderonly_checker.knowledge.registry import first_of
+
+if TYPE_CHECKING:
+    from decoderonly_checker.flow.interpreter import Interpreter
+    from decoderonly_checker.knowledge.registry import Registry
+
+Node = cst.CSTNode
+_CALLABLE = (Function, Bound, Method, Partial)
+
+
+def new_list(interp: Interpreter, items: tuple[Value, ...] | None, element: Value, site: Site) -> Ref:
+    """Put a list on the heap."""
+    return Ref(interp.store.new(ListRec(items, element)), "list", origin=site)
+
+
+def new_lib(interp: Interpreter, name: str, attrs: dict[str, Value], site: Site) -> Lib:
+    """Put a library's object on the heap."""
+    return Lib(interp.store.new(ObjRec(None, attrs)), name, origin=site)
+
+
+def lib_attrs(interp: Interpreter, value: Value | None) -> dict[str, Value]:
+    """Return the attributes of a library's object; empty for anything else."""
+    lib = first_of(value, Lib)
+    record = interp.store.get(lib.id) if lib is not None else None
+    return dict(record.attrs) if isinstance(record, ObjRec) else {}
+
+
+def register(registry: Registry) -> None:
+    """Register the handlers of this file."""
+    function, method = registry.function, registry.method
+
+    @function("builtins.len")
+    def length(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
+        site = interp.site(node)
+
+        def measure(one: Value) -> Value:
+            if isinstance(one, Ids | Generated):
+                return Length(one, "width" if one.rank == "row" else "rows", origin=site)
+            if isinstance(one, Str | Hole) or isinstance(literal(one), str):
+                return Length(one, "chars", origin=site)
+            if isinstance(one, Ref):
+                record = interp.store.get(one.id)
+                if (
+                    isinstance(record, ListRec)
+                    and isinstance(record.element, Ids)
+                    and record.element.rank == "token"
+                ):
+                    return Length(record.element, "width", origin=site)
+                if isinstance(record, ListRec) and record.items is not None:
+                    return Length(one, "rows", origin=site)
+            if isinstance(one, Unknown):
+                return Length(one, "chars", origin=site)
+            return Unknown(hint="length", origin=site)
+
+        return each(args.positional[0], measure) if args.positional else UNKNOWN
+
+    @function("builtins.zip", "itertools.zip_longest")
+    def zip_(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
+        return Zip(args.positional, origin=interp.site(node))
+
+    @function("builtins.enumerate")
+    def enumerate_(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
+        index = new_list(interp, None, Unknown(hint="index"), interp.site(node))
+        return Zip((index, args.positional[0] if args.positional else UNKNOWN), origin=interp.site(node))
+
+    @function(
+        "builtins.list",
+        "builtins.tuple",
+        "builtins.sorted",
+        "builtins.reversed",
+        "builtins.iter",
+        "builtins.set",
+        "itertools.chain",
+        "tqdm.tqdm",
+        "tqdm.auto.tqdm",
+        "tqdm.notebook.tqdm",
+        "tqdm.trange",
+        "tqdm.rich.tqdm",
+    )
+    def same(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
+        site = interp.site(node)
+        source = args.get(0, "iterable")
+        if source is None:
+            return new_list(interp, (), UNKNOWN, site)
+
+        def copy(one: Value) -> Value:
+            if isinstance(one, Ids) and name == "builtins.list":
+                from decoderonly_checker.knowledge.ids import copied
+
+                return copied(interp, one, site)
+            if isinstance(one, Generated | Zip | Ids):
+                return one
+            items = interp.elements(one, None)
+            if "sorted" in name or "reversed" in name or "set" in name:
+                items = None
+            return new_list(interp, items, interp.iterate(one), site)
+
+        return each(source, copy)
+
+    @function("builtins.dict", "collections.OrderedDict")
+    def dict_(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
+        record = interp.dict_record(args.positional[0]) if args.positional else DictRec()
+        entries = dict(record.entries) if record is not None else {}
+        entries.update(args.keywords)
+        open_ = (
+            args.open if record is not None and record.open is None else (record.open if record else UNKNOWN)
+        )
+        ref = Ref(
+            interp.store.new(DictRec(entries, open_, record.encoding if record else None)),
+            "dict",
+            origin=interp.site(node),
+        )
+        if "labels" in entries:
+            interp.labels_in_dict(ref, entries, node)
+        return ref
+
+    @function(
+        "builtins.str",
+        "builtins.format",
+        "builtins.repr",
+        "html.escape",
+        "json.dumps",
+        "ujson.dumps",
+        "pprint.pformat",
+    )
+    def str_(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
+        if not args.positional:
+            return Const("")
+        value = args.positional[0]
+        if name == "json.dumps":
+            interp.use(value, "stored", node)
+        return value if isinstance(value, Str | Const) else Str(text_of(value), origin=interp.site(node))
+
+    @function("builtins.getattr")
+    def getattr_(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
+        if len(args.positional) < 2:
+            return UNKNOWN
+        attr = literal(args.positional[1])
+        if not isinstance(attr, str):
+            return UNKNOWN
+        return each(args.positional[0], lambda one: interp.get_attribute(one, attr, node))
+
+    @function("builtins.setattr")
+    def setattr_(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
+        if len(args.positional) == 3 and isinstance(attr := literal(args.positional[1]), str):
+            for one in alternatives(args.positional[0]):
+                interp.set_attribute(one, attr, args.positional[2], node)
+        return Const(None)
+
+    @function("builtins.super")
+    def super_(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
+        frame = interp.frame
+        owner = frame.function.owner if frame.function is not None else None
+        if owner is None or frame.function is None:
+            return UNKNOWN
+        params = frame.function.node.params
+        names = [*params.posonly_params, *params.params]
+        receiver = interp.lookup(names[0].name.value) if names else None
+        return Method(Tuple((receiver or UNKNOWN, owner)), "super()", origin=interp.site(node))
+
+    def super_attribute(interp: Interpreter, owner: Method, name: str, site: Site) -> Value | None:
+        if owner.name != "super()" or not isinstance(owner.receiver, Tuple):
+            return None
+        receiver, cls = owner.receiver.items
+        for base in interp.mro(cast("object", cls))[1:]:  # type: ignore[arg-type]
+            found = interp.class_body(base).get(name)
+            if found is not None:
+                return Bound(receiver, found, origin=site)
+        return interp.knowledge.inherited(interp, interp.external_bases(cls), receiver, name, site)  # type: ignore[arg-type]
+
+    registry.attributes.setdefault(Method, []).append(super_attribute)
+
+    @function("builtins.map")
+    def map_(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
+        if len(args.positional) < 2:
+            return UNKNOWN
+        inputs = tuple(interp.iterate(source) for source in args.positional[1:])
+        return new_list(
+            interp, None, interp.call_value(args.positional[0], Args(inputs), node), interp.site(node)
+        )
+
+    @function("builtins.next", "builtins.min", "builtins.max", "builtins.filter")
+    def one_of(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
+        if name == "builtins.filter" and len(args.positional) == 2:
+            return new_list(interp, None, interp.iterate(args.positional[1]), interp.site(node))
+        if name == "builtins.next" and args.positional:
+            return interp.iterate(args.positional[0])
+        return Unknown(origin=interp.site(node))
+
+    @function("copy.copy", "copy.deepcopy")
+    def copy_(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
+        from decoderonly_checker.knowledge.ids import copied
+
+        def copy(one: Value) -> Value:
+            if isinstance(one, Ids):
+                return copied(interp, one, interp.site(node))
+            if isinstance(one, Ref):
+                record = interp.store.get(one.id)
+                return (
+                    Ref(interp.store.new(record), one.kind, origin=interp.site(node))
+                    if record is not None
+                    else one
+                )
+            return one
+
+        return each(args.positional[0], copy) if args.positional else UNKNOWN
+
+    @function("functools.partial")
+    def partial_(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
+        if not args.positional:
+            return UNKNOWN
+        return Partial(
+            args.positional[0],
+            Args(args.positional[1:], args.keywords, args.open, args.star),
+            origin=interp.site(node),
+        )
+
+    @function("typing.cast")
+    def cast_(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
+        return args.positional[1] if len(args.positional) > 1 else UNKNOWN
+
+    @function("functools.wraps", "contextlib.contextmanager", "contextlib.nullcontext")
+    def neutral(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
+        return args.positional[0] if args.positional else UNKNOWN
+
+    @function("threading.Thread", "multiprocessing.Process", "Thread")
+    def thread(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
+        target = args.get(1, "target")
+        if target is None:
+            return UNKNOWN
+        given = args.get(3, "args")
+        items = interp.elements(given, None) if given is not None else ()
+        keywords = args.get(4, "kwargs")
+        record = interp.dict_record(keywords) if keywords is not None else DictRec()
+        entries = (
+            {k: v for k, v in record.entries.items() if isinstance(k, str)} if record is not None else {}
+        )
+        open_ = record.open if record is not None else keywords
+        interp.call_value(
+            target,
+            Args(
+                items or (),
+                entries,
+                open_,
+                given if items is None else None,
+                record.encoding if record is not None else None,
+            ),
+            node,
+        )
+        return Opaque("threading.Thread()", origin=interp.site(node))
+
+    @function(
+        "asyncio.to_thread",
+        "anyio.to_thread.run_sync",
+        "asyncio.run",
+        "starlette.concurrency.run_in_threadpool",
+        "fastapi.concurrency.run_in_threadpool",
+    )
+    def in_thread(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
+        if not args.positional:
+            return UNKNOWN
+        if name == "asyncio.run" or not isinstance(args.positional[0], _CALLABLE):
+            return args.positional[0]
+        return interp.call_value(
+            args.positional[0], Args(args.positional[1:], args.keywords, args.open, args.star), node
+        )
+
+    def executor(interp: Interpreter, receiver: Value, name: str, args: Args, node: Node) -> Value | None:
+        """Run what is submitted to an executor or an event loop."""
+        skip = {"submit": 0, "run_in_executor": 1, "apply_async": 0}.get(name)
+        if skip is None or len(args.positional) <= skip or not isinstance(args.positional[skip], _CALLABLE):
+            return None
+        return interp.call_value(
+            args.positional[skip], Args(args.positional[skip + 1 :], args.keywords), node
+        )
+
+    for kind in (Unknown, Opaque, Lib):
+        registry.any_method.setdefault(kind, []).append(executor)
+
+    # -- argparse, dataclasses -----------------------------------------------------------------------------------
+
+    @function(
+        "argparse.ArgumentParser",
+        "HfArgumentParser",
+        "transformers.HfArgumentParser",
+        "transformers.hf_argparser.HfArgumentParser",
+    )
+    def parser(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
+        return new_lib(
+            interp,
+            "parser",
+            {"#classes": args.positional[0] if args.positional else UNKNOWN},
+            interp.site(node),
+        )
+
+    @method(Lib, "add_argument")
+    def add_argument(interp: Interpreter, receiver: Lib, name: str, args: Args, node: Node) -> Value:
+        names = [literal(v) for v in args.positional if isinstance(literal(v), str)]
+        dest = literal(args.get(None, "dest"))
+        if not isinstance(dest, str):
+            long = next((n for n in names if n.startswith("--")), names[0] if names else "")
+            dest = long.lstrip("-").replace("-", "_")
+        default = args.get(None, "default")
+        action = literal(args.get(None, "action"))
+        if default is None and action in {"store_true", "store_false"}:
+            default = Const(action == "store_false")
+        if isinstance(default, Const) and default.value is not None:
+            value: Value = Const(default.value, default=True, origin=interp.site(node))
+        else:
+            value = Unknown(hint=dest, origin=interp.site(node))
+        record = interp.store.get(receiver.id)
+        if isinstance(record, ObjRec) and dest:
+            interp.store.set(receiver.id, record.with_attr(f"={dest}", value))
+        return UNKNOWN
+
+    @method(Lib, "add_argument_group", "add_mutually_exclusive_group", "add_parser", "add_subparsers")
+    def group(interp: Interpreter, receiver: Lib, name: str, args: Args, node: Node) -> Value | None:
+        return receiver if receiver.name == "parser" else None
+
+    @method(Lib, "parse_args", "parse_known_args")
+    def parse_args(interp: Interpreter, receiver: Lib, name: str, args: Args, node: Node) -> Value:
+        record = interp.store.get(receiver.id)
+        attrs = (
+            {k[1:]: v for k, v in record.attrs.items() if k.startswith("=")}
+            if isinstance(record, ObjRec)
+            else {}
+        )
+        space = new_lib(interp, "namespace", attrs, interp.site(node))
+        return space if name == "parse_args" else Tuple((space, UNKNOWN))
+
+    @method(Lib, "parse_args_into_dataclasses", "parse_dict", "parse_json_file", "parse_yaml_file")
+    def parse_dataclasses(interp: Interpreter, receiver: Lib, name: str, args: Args, node: Node) -> Value:
+        record = interp.store.get(receiver.id)
+        classes = record.attrs.get("#classes", UNKNOWN) if isinstance(record, ObjRec) else UNKNOWN
+        items = interp.elements(classes, None)
+        return Tuple(
+            tuple(
+                interp.instance_of(c) if type(c).__name__ == "ClassObj" else UNKNOWN
+                for c in (items or (classes,))  # type: ignore[arg-type]
+            )
+        )
+
+    @function(
+        "dataclasses.field", "pydantic.Field", "typer.Option", "typer.Argument", "pydantic.fields.Field"
+    )
+    def field_(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
+        default = args.get(None if name == "dataclasses.field" else 0, "default")
+        if default is None:
+            factory = args.get(None, "default_factory")
+            return interp.call_value(factory, Args(), node) if isinstance(factory, Function) else Unknown()
+        return default
+
+    def namespace_attribute(interp: Interpreter, owner: Lib, name: str, site: Site) -> Value | None:
+        if name == "**":
+            return owner if owner.name == "kwargs" else None
+        return Unknown(hint=name, origin=site) if owner.name == "namespace" else None
+
+    registry.attributes.setdefault(Lib, []).append(namespace_attribute)
+
+    # -- lists and dicts -----------------------------------------------------------------------------------------
+
+    @method(Ref, "append", "add", "insert", "appendleft")
+    def append(interp: Interpreter, receiver: Ref, name: str, args: Args, node: Node) -> Value:
+        value = args.positional[-1] if args.positional else UNKNOWN
+        interp.use(value, "kept", node)
+        interp.widen_list(receiver, value)
+        return Const(None)
+
+    @method(Ref, "extend")
+    def extend(interp: Interpreter, receiver: Ref, name: str, args: Args, node: Node) -> Value:
+        source = args.positional[0] if args.positional else UNKNOWN
+        interp.use(source, "kept", node)
+        record = interp.store.get(receiver.id)
+        items = interp.elements(source, None)
+        if isinstance(record, ListRec):
+            element = interp.iterate(source)
+            known = (*record.items, *items) if record.items is not None and items is not None else None
+            joined = element if record.items == () else join(record.element, element)
+            interp.store.set(receiver.id, ListRec(known, joined))
+        return Const(None)
+
+    @method(Ref, "items", "values", "keys")
+    def view(interp: Interpreter, receiver: Ref, name: str, args: Args, node: Node) -> Value:
+        return Method(receiver, f"{name}()", origin=interp.site(node))
+
+    @method(Ref, "get", "pop", "setdefault")
+    def get(interp: Interpreter, receiver: Ref, name: str, args: Args, node: Node) -> Value | None:
+        record = interp.store.get(receiver.id)
+        if isinstance(record, ListRec):
+            return record.items[-1] if record.items and not args.positional else record.element
+        if not isinstance(record, DictRec) or not args.positional:
+            return None
+        key = literal(args.positional[0])
+        value = record.get(key) if isinstance(args.positional[0], Const) else UNKNOWN
+        default = args.get(1, "default")
+        if name == "pop" and key in record.entries:
+            entries = {k: v for k, v in record.entries.items() if k != key}
+            interp.store.set(receiver.id, DictRec(entries, record.open, record.encoding))
+        if name == "setdefault" and value is None and default is not None:
+            interp.store.set(receiver.id, record.with_entry(key, default))
+        if value is None:
+            return default if default is not None else Const(None)
+        return value
+
+    @method(Ref, "update")
+    def update(interp: Interpreter, receiver: Ref, name: str, args: Args, node: Node) -> Value:
+        record = interp.store.get(receiver.id)
+        if isinstance(record, DictRec):
+            other = interp.dict_record(args.positional[0]) if args.positional else DictRec()
+            entries = {**record.entries, **(other.entries if other is not None else {}), **args.keywords}
+            open_ = record.open
+            if other is None:
+                open_ = args.positional[0]
+            elif other.open is not None:
+                open_ = other.open
+            interp.store.set(
+                receiver.id, DictRec(entries, open_ if args.open is None else args.open, record.encoding)
+            )
+            if "labels" in entries and "labels" not in record.entries:
+                interp.labels_in_dict(receiver, entries, node)
+        return Const(None)
+
+    @method(Ref, "copy")
+    def copy_method(interp: Interpreter, receiver: Ref, name: str, args: Args, node: Node) -> Value:
+        record = interp.store.get(receiver.id)
+        return (
+            Ref(interp.store.new(record), receiver.kind, origin=interp.site(node))
+            if record is not None
+            else receiver
+        )
+
+    @method(Ref, "to", "cuda", "cpu", "convert_to_tensors")
+    def moved(interp: Interpreter, receiver: Ref, name: str, args: Args, node: Node) -> Value | None:
+        record = interp.store.get(receiver.id)
+        return (
+            receiver
+            if isinstance(record, DictRec) or (isinstance(record, ObjRec) and name != "convert_to_tensors")
+            else None
+        )
+
+    @method(Ref, "eval", "train", "half", "float", "bfloat16", "requires_grad_", "start", "join_thread")
+    def module_method(interp: Interpreter, receiver: Ref, name: str, args: Args, node: Node) -> Value | None:
+        record = interp.store.get(receiver.id)
+        return receiver if isinstance(record, ObjRec) and record.cls is not None else None
+
+    registry.any_method.setdefault(Ref, []).append(executor)

@@ -1,0 +1,199 @@
+"""torch and NumPy: functions that make, join and mask tensors of ids."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import libcst as cst
+
+from decoderonly_checker.flow.access import IGNORE_INDEX
+from decoderonly_checker.flow.state import ListRec
+from decoderonly_checker.flow.values import (
+    UNKNOWN,
+    Args,
+    Const,
+    Encoding,
+    Generated,
+    Ids,
+    Length,
+    Opaque,
+    Ref,
+    Tri,
+    Unknown,
+    Value,
+    alternatives,
+    join_all,
+    literal,
+)
+from decoderonly_checker.knowledge.ids import copied
+from decoderonly_checker.knowledge.python import new_lib
+
+if TYPE_CHECKING:
+    from decoderonly_checker.flow.interpreter import Interpreter
+    from decoderonly_checker.knowledge.registry import Registry
+
+Node = cst.CSTNode
+_MODULES = ("torch", "numpy", "np")
+
+
+def _names(*names: str) -> list[str]:
+    return [f"{module}.{name}" for module in _MODULES for name in names]
+
+
+def register(registry: Registry) -> None:
+    """Register the handlers of this file."""
+    function = registry.function
+
+    @function(
+        *_names(
+            "tensor",
+            "as_tensor",
+            "LongTensor",
+            "IntTensor",
+            "array",
+            "asarray",
+            "from_numpy",
+            "stack",
+            "squeeze",
+            "vstack",
+            "unsqueeze",
+            "flip",
+            "atleast_2d",
+        )
+    )
+    def tensor(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
+        source = args.get(0, "data", "tensors", "input")
+        site = interp.site(node)
+        if source is None:
+            return Opaque("tensor", origin=site)
+        for one in alternatives(source):
+            if isinstance(one, Generated | Ids):
+                made: Value = one if isinstance(one, Generated) else copied(interp, one, site)
+                return replace(made, rank="batch") if name.endswith(("unsqueeze", "atleast_2d")) else made  # type: ignore[call-arg]
+            if isinstance(one, Ref):
+                record = interp.store.get(one.id)
+                if isinstance(record, ListRec):
+                    inner = interp.iterate(one)
+                    for item in alternatives(inner):
+                        if isinstance(item, Generated):
+                            return replace(item, rank="batch" if item.rank == "row" else item.rank)
+                        if isinstance(item, Ids):
+                            single = record.items is not None and len(record.items) == 1
+                            encoding = item.encoding
+                            if encoding is not None and not single and item.rank == "row":
+                                encoding = replace(encoding, batched=Tri.YES)
+                            return replace(
+                                item,
+                                encoding=encoding,
+                                rank="batch" if item.rank == "row" else "row",
+                                id=interp.store.new_id(),
+                                origin=site,
+                            )
+                    if interp.fills_ignore(one):
+                        return new_lib(interp, "filled", {}, site)
+                    if lone_token(interp, record):
+                        return Unknown(hint="bos", origin=site)
+        return Opaque("tensor", origin=site)
+
+    @function(*_names("cat", "concat", "concatenate", "hstack"))
+    def cat(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
+        source = args.get(0, "tensors")
+        items = interp.elements(source, None) if source is not None else None
+        site = interp.site(node)
+        if items is None:
+            inner = interp.iterate(source) if source is not None else UNKNOWN
+            found = next((v for v in alternatives(inner) if isinstance(v, Generated | Ids)), None)
+            return found if found is not None else Opaque("tensor", origin=site)
+        for hook in registry.joins:
+            made = hook(interp, list(items), site)
+            if made is not None:
+                return made
+        return Opaque("tensor", origin=site)
+
+    @function(*_names("clone", "detach"))
+    def clone(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
+        source = args.get(0, "input")
+        one = next((v for v in alternatives(source) if isinstance(v, Ids)), None)
+        return copied(interp, one, interp.site(node)) if one is not None else (source or UNKNOWN)
+
+    @function(*_names("full", "full_like"))
+    def full(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
+        filled = literal(args.get(1, "fill_value")) == IGNORE_INDEX
+        return new_lib(interp, "filled" if filled else "tensor", {}, interp.site(node))
+
+    @function(
+        *_names("ones_like", "zeros_like", "ones", "zeros", "empty", "arange", "rand", "randint", "randn")
+    )
+    def made(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
+        like = next((v for v in alternatives(args.get(0, "input", "size")) if isinstance(v, Ids)), None)
+        if like is not None and name.endswith("ones_like"):
+            return Ids(like.encoding, "ones", like.rank, interp.store.new_id(), origin=interp.site(node))
+        return Opaque("tensor", origin=interp.site(node))
+
+    @function(*_names("where"))
+    def where(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
+        if len(args.positional) < 3:
+            return Opaque("tensor", origin=interp.site(node))
+        site = interp.site(node)
+        ids = next(
+            (v for value in args.positional[1:3] for v in alternatives(value) if isinstance(v, Ids)), None
+        )
+        if ids is None:
+            return Opaque("tensor", origin=site)
+        result = copied(interp, ids, site)
+        if any(literal(v) == IGNORE_INDEX or interp.fills_ignore(v) for v in args.positional[1:3]):
+            interp.ignore_write(result, args.positional[0], "mask", node)
+        return result
+
+    @function("torch.nn.utils.rnn.pad_sequence")
+    def pad_sequence(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
+        source = args.get(0, "sequences")
+        inner = interp.iterate(source) if source is not None else UNKNOWN
+        side = literal(args.get(3, "padding_side"))
+        for one in alternatives(inner):
+            if isinstance(one, Ids):
+                encoding = one.encoding
+                if encoding is not None:
+                    # Padding by hand: which side it ends on depends on flips that are not followed.
+                    encoding = replace(
+                        encoding,
+                        batched=Tri.YES,
+                        padded=Tri.YES,
+                        by_hand=True,
+                        padding_side=Const(side) if isinstance(side, str) else None,
+                    )
+                return Ids(encoding, one.field, "batch", interp.store.new_id(), origin=interp.site(node))
+        return Opaque("tensor", origin=interp.site(node))
+
+    @function("torch.sum", "numpy.sum", "builtins.sum")
+    def total(interp: Interpreter, name: str, args: Args, node: Node) -> Value | None:
+        one = next((v for v in alternatives(args.get(0, "input", "a")) if isinstance(v, Ids)), None)
+        if one is not None and one.field == "attention_mask":
+            return Length(one, "real", origin=interp.site(node))
+        return None
+
+    @function(
+        "torch.compile",
+        "torch.jit.script",
+        "torch.nn.DataParallel",
+        "torch.nn.parallel.DistributedDataParallel",
+        "torch.quantization.quantize_dynamic",
+        "torch.ao.quantization.quantize_dynamic",
+    )
+    def wrapped(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
+        return args.get(0, "model", "module") or UNKNOWN
+
+
+def lone_token(interp: Interpreter, record: ListRec) -> bool:
+    """Whether a list holds one special token and no prompt: `[[tokenizer.bos_token_id]]`."""
+    if record.items is None or len(record.items) != 1:
+        return False
+    item = record.items[0]
+    if isinstance(item, Ref):
+        inner = interp.store.get(item.id)
+        return isinstance(inner, ListRec) and lone_token(interp, inner)
+    return isinstance(item, Unknown) and any(word in item.hint for word in ("bos", "eos", "start"))
+
+
+__all__ = ["Encoding", "join_all", "register"]

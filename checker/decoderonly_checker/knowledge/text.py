@@ -1,0 +1,367 @@
+"""Strings: what their methods do to a text, and where a prompt is taken off decoded text."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, cast
+
+import libcst as cst
+
+from decoderonly_checker.flow.access import Slice
+from decoderonly_checker.flow.facts import Decode, TextCut
+from decoderonly_checker.flow.state import ListRec
+from decoderonly_checker.flow.values import (
+    UNKNOWN,
+    Args,
+    Const,
+    DecodedText,
+    Encoding,
+    Hole,
+    Ids,
+    Length,
+    Pieces,
+    Ref,
+    Site,
+    Str,
+    Unknown,
+    Value,
+    alternatives,
+    concat,
+    decoded_in,
+    literal,
+    text_of,
+)
+
+if TYPE_CHECKING:
+    from decoderonly_checker.flow.interpreter import Interpreter
+    from decoderonly_checker.knowledge.registry import Registry
+
+Node = cst.CSTNode
+_MARKER = re.compile(
+    r"#{2,}|assistant|response|answer|\[/INST\]|<\|.*\|>|bot|output|completion|model\n|gpt|ai\s*:|summary|reply|<start_of_turn>|:\s*$",
+    re.IGNORECASE,
+)
+_THINKING = re.compile(r"</think(?:ing)?>|</reason|final_answer|```|\\boxed|</?s>|<\|end", re.IGNORECASE)
+_UNCHANGED = frozenset(
+    {
+        "strip",
+        "lstrip",
+        "rstrip",
+        "lower",
+        "upper",
+        "capitalize",
+        "title",
+        "casefold",
+        "expandtabs",
+        "encode",
+        "decode",
+        "translate",
+        "removesuffix",
+        "center",
+        "ljust",
+        "rjust",
+        "zfill",
+        "swapcase",
+        "__str__",
+    }
+)
+
+
+def carries(value: Value) -> bool:
+    """Whether decoded text stands in `value`."""
+    return next(decoded_in(value), None) is not None
+
+
+def holes_of(value: Value) -> set[Value | str]:
+    """Return what the holes of a text hold, to tell whether two texts share their contents."""
+    found: set[Value | str] = set()
+    for alt in alternatives(value):
+        for part in text_of(alt):
+            if isinstance(part, Hole):
+                found.add(part.value)
+                hint = getattr(part.value, "hint", "") or part.name
+                if hint:
+                    found.add(hint)
+            elif len(part) > 40:
+                found.add(part)
+    found.discard(UNKNOWN)
+    return found
+
+
+def encodings_of(decode: Decode) -> list[Encoding]:
+    """Return the encodings whose ids were given to the `generate` call behind a decode."""
+    call = decode.generated.call
+    found = [
+        one.encoding for one in alternatives(call.ids) if isinstance(one, Ids) and one.encoding is not None
+    ]
+    return found or ([call.encoding] if call.encoding is not None else [])
+
+
+def texts_in(interp: Interpreter, value: Value) -> list[Value]:
+    """Return a prompt's texts: itself, or what a list of prompts holds."""
+    found: list[Value] = []
+    for alt in alternatives(value):
+        record = interp.store.get(alt.id) if isinstance(alt, Ref) else None
+        if isinstance(record, ListRec):
+            found.extend((*(record.items or ()), record.element))
+        else:
+            found.append(alt)
+    return found
+
+
+def is_prompt(interp: Interpreter, value: Value, decode: Decode) -> bool:
+    """Whether `value` is the text that was tokenized for the call behind `decode`."""
+    mine = holes_of(value)
+    for encoding in encodings_of(decode):
+        for text in texts_in(interp, encoding.text):
+            if value == text and not (isinstance(value, Unknown) and not value.hint):
+                return True
+            if mine and mine & holes_of(text):
+                return True
+    return False
+
+
+def text_cut(
+    interp: Interpreter, text: Value, how: str, by: Value, sure: bool, node: Node, result: str
+) -> Value:
+    """Note that a prompt was taken off decoded text, and return what is left: text without the prompt."""
+    cut = TextCut(*interp.where(node), how, by, text, sure)
+    seen = False
+    for decoded in decoded_in(text):
+        decoded.decode.cuts.append(cut)
+        seen = True
+    if seen:
+        interp.record("text_cuts", cut)
+    return Unknown(hint=result, origin=interp.site(node))
+
+
+def slice_text(interp: Interpreter, text: Value, bounds: Slice, node: Node) -> Value:
+    """Return `text[a:b]`; from a length on, that takes the prompt off."""
+    lower = bounds.lower
+    if lower is None or lower == Const(0):
+        return text
+    decode = cast("DecodedText", next(decoded_in(text))).decode
+    sure = False
+    for one in alternatives(lower):
+        number = literal(one)
+        if isinstance(number, int):
+            if number < 3:
+                return text
+            return text_cut(interp, text, "slice", one, False, node, "answer")
+        if isinstance(one, Length):
+            target = one.of
+            if isinstance(target, Str) and any(
+                isinstance(p, Hole) and isinstance(p.value, DecodedText) for p in target.parts
+            ):
+                # The difference of two decoded texts: a stream, not a prompt.
+                return Unknown(hint="chunk", origin=interp.site(node))
+            sure = one.what == "index" or is_prompt(interp, target, decode) or _promptlike(target)
+    return text_cut(interp, text, "slice", lower, sure, node, "answer")
+
+
+def _promptlike(value: Value) -> bool:
+    hints = {str(h).lower() for h in holes_of(value) if isinstance(h, str)}
+    hints.add(getattr(value, "hint", "").lower())
+    return any(
+        re.search(r"prompt|question|query|instruction|context|input_?text|source|message", hint)
+        for hint in hints
+    )
+
+
+def register(registry: Registry) -> None:
+    """Register the handlers of this file."""
+    method = registry.method
+    texts = (Str, Const, Hole, DecodedText)
+
+    def unchanged(interp: Interpreter, receiver: Value, name: str, args: Args, node: Node) -> Value | None:
+        if isinstance(receiver, Const) and not isinstance(receiver.value, str):
+            return None
+        if name in _UNCHANGED:
+            return receiver
+        for value in args.all():
+            if carries(value):
+                interp.use(value, "compared", node)
+        if carries(receiver) and name in {
+            "startswith",
+            "endswith",
+            "count",
+            "find",
+            "index",
+            "rfind",
+            "rindex",
+        }:
+            return None
+        return None
+
+    for kind in texts:
+        registry.any_method.setdefault(kind, []).append(unchanged)
+
+    @method(texts, "format", "format_map", "substitute")
+    def format_(interp: Interpreter, receiver: Value, name: str, args: Args, node: Node) -> Value:
+        pieces: list[tuple[str | Hole, ...]] = [text_of(receiver)]
+        for value in args.positional:
+            pieces.append((Hole(value, getattr(value, "hint", "")),))
+        for key, value in args.keywords.items():
+            pieces.append((Hole(value, key),))
+        if args.open is not None:
+            pieces.append((Hole(args.open, "**"),))
+        return concat(*pieces).at(interp.site(node))
+
+    @method(texts, "join")
+    def join_(interp: Interpreter, receiver: Value, name: str, args: Args, node: Node) -> Value:
+        source = args.positional[0] if args.positional else UNKNOWN
+        element = interp.iterate(source)
+        items = interp.elements(source, None)
+        pieces = [text_of(item) for item in items] if items is not None else [text_of(element)]
+        return concat(*pieces).at(interp.site(node))
+
+    @method(texts, "replace")
+    def replace(interp: Interpreter, receiver: Value, name: str, args: Args, node: Node) -> Value | None:
+        if not carries(receiver):
+            if isinstance(receiver, Str | Const) and isinstance(receiver, Str):
+                extra = [
+                    Hole(v, getattr(v, "hint", "")) for v in args.positional[1:2] if not isinstance(v, Const)
+                ]
+                return concat(receiver.parts, tuple(extra)).at(interp.site(node))
+            if isinstance(receiver, Const) and isinstance(receiver.value, str):
+                extra = [Hole(v, getattr(v, "hint", "")) for v in args.positional[1:2]]
+                return concat((receiver.value,), tuple(extra)).at(interp.site(node))
+            return None
+        old, new = args.get(0, "old"), args.get(1, "new")
+        if old is None or literal(new) not in {"", " "}:
+            return receiver
+        if all(isinstance(one, Const) for one in alternatives(old)):
+            # A literal that is replaced by nothing is a marker or a special token, not the prompt.
+            return receiver
+        decode = next(decoded_in(receiver)).decode
+        related = is_prompt(interp, old, decode) or _promptlike(old)
+        if not related and isinstance(old, Unknown | Const) and re.search(r"token", getattr(old, "hint", "")):
+            return receiver
+        return text_cut(interp, receiver, "replace", old, related, node, "answer")
+
+    @method(texts, "removeprefix", "lstrip")
+    def removeprefix(interp: Interpreter, receiver: Value, name: str, args: Args, node: Node) -> Value | None:
+        if not carries(receiver) or not args.positional:
+            return receiver
+        old = args.positional[0]
+        if isinstance(old, Const):
+            return receiver
+        decode = next(decoded_in(receiver)).decode
+        return text_cut(interp, receiver, "removeprefix", old, is_prompt(interp, old, decode), node, "answer")
+
+    @method(texts, "split", "rsplit", "partition", "rpartition")
+    def split(interp: Interpreter, receiver: Value, name: str, args: Args, node: Node) -> Value | None:
+        marker = args.get(0, "sep") or Const(None)
+        if carries(receiver):
+            return Pieces(
+                receiver if isinstance(receiver, Str) else Str(text_of(receiver)),
+                marker,
+                name,
+                origin=interp.site(node),
+            )
+        return Ref(
+            interp.store.new(ListRec(None, Str((Hole(Unknown(hint="piece")),)))),
+            "list",
+            origin=interp.site(node),
+        )
+
+    @method(texts, "splitlines")
+    def splitlines(interp: Interpreter, receiver: Value, name: str, args: Args, node: Node) -> Value | None:
+        if carries(receiver):
+            return Pieces(
+                receiver if isinstance(receiver, Str) else Str(text_of(receiver)),
+                Const("\n"),
+                name,
+                origin=interp.site(node),
+            )
+        return None
+
+    def piece(interp: Interpreter, owner: Pieces, index: list[Any], site: Site, node: Node) -> Value | None:
+        first = index[0] if index else UNKNOWN
+        number = literal(first) if isinstance(first, Value) else None
+        if isinstance(first, Slice):
+            low = literal(first.lower)
+            if low in (0, None):
+                return owner
+            number = low if isinstance(low, int) else 1
+        if number == 0:
+            return owner.text
+        text = literal(owner.marker)
+        if not isinstance(number, int):
+            return owner.text
+        decode = next(decoded_in(owner.text)).decode
+        if isinstance(text, str):
+            known = any(
+                text in part
+                for e in encodings_of(decode)
+                for t in texts_in(interp, e.text)
+                for part in text_of(t)
+                if isinstance(part, str)
+            )
+            sure = known or (_MARKER.search(text) is not None and not _THINKING.search(text))
+            if not sure and not text.strip():
+                # A line or a word of the whole text: it may still be the prompt's.
+                return owner.text
+        elif owner.marker == Const(None):
+            return owner.text
+        else:
+            sure = not re.search(
+                r"eos|think|stop", " ".join(str(h) for h in holes_of(owner.marker)), re.IGNORECASE
+            )
+        return text_cut(interp, owner.text, "split", owner.marker, sure, node or owner.origin.node, "answer")  # type: ignore[union-attr]
+
+    registry.items.setdefault(Pieces, []).append(piece)
+    registry.iterators[Pieces] = lambda interp, value: value.text
+
+    @method(Pieces, "pop")
+    def pop_piece(interp: Interpreter, receiver: Pieces, name: str, args: Args, node: Node) -> Value | None:
+        return piece(
+            interp, receiver, [args.positional[0] if args.positional else Const(-1)], interp.site(node), node
+        )
+
+    def text_item(
+        interp: Interpreter, owner: Value, index: list[Any], site: Site, node: Node
+    ) -> Value | None:
+        first = index[0] if index else UNKNOWN
+        if not isinstance(first, Slice):
+            return Unknown(hint="character", origin=site)
+        if carries(owner):
+            return slice_text(interp, owner, first, node)
+        if isinstance(owner, Const) and not isinstance(owner.value, str):
+            return None
+        return Str(text_of(owner), origin=site)
+
+    for kind in texts:
+        registry.items.setdefault(kind, []).append(text_item)
+
+    @method(texts, "find", "index", "rfind", "rindex")
+    def find(interp: Interpreter, receiver: Value, name: str, args: Args, node: Node) -> Value | None:
+        if not carries(receiver):
+            return None
+        return Length(args.positional[0] if args.positional else UNKNOWN, "index", origin=interp.site(node))
+
+    @registry.function("re.sub", "regex.sub")
+    def sub(interp: Interpreter, name: str, args: Args, node: Node) -> Value | None:
+        return args.get(2, "string")
+
+    @registry.function("re.split", "regex.split")
+    def re_split(interp: Interpreter, name: str, args: Args, node: Node) -> Value | None:
+        text = args.get(1, "string")
+        if text is not None and carries(text):
+            return Pieces(
+                text if isinstance(text, Str) else Str(text_of(text)),
+                args.get(0, "pattern") or UNKNOWN,
+                "split",
+                origin=interp.site(node),
+            )
+        return None
+
+    @registry.function(
+        "re.search", "re.match", "re.findall", "re.fullmatch", "re.finditer", "regex.search", "regex.findall"
+    )
+    def search(interp: Interpreter, name: str, args: Args, node: Node) -> Value | None:
+        text = args.get(1, "string")
+        if text is not None and carries(text):
+            interp.use(text, "searched", node)
+            return Unknown(hint="match", origin=interp.site(node))
+        return None

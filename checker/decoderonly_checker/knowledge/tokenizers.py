@@ -1,0 +1,357 @@
+"""transformers' tokenizers and processors: encodings, templates, decoding."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import libcst as cst
+
+from decoderonly_checker.flow.facts import Decode, TokenizerCall
+from decoderonly_checker.flow.state import DictRec, ListRec, ObjRec
+from decoderonly_checker.flow.values import (
+    UNKNOWN,
+    Args,
+    Const,
+    DecodedText,
+    Encoding,
+    External,
+    Generated,
+    Hole,
+    Ids,
+    Model,
+    Opaque,
+    Ref,
+    Site,
+    Str,
+    Tokenizer,
+    Tri,
+    Unknown,
+    Value,
+    alternatives,
+    join_all,
+    literal,
+)
+from decoderonly_checker.knowledge.checkpoints import lookup
+from decoderonly_checker.knowledge.ids import batched, new_ids
+from decoderonly_checker.knowledge.python import new_list
+from decoderonly_checker.knowledge.registry import is_none
+
+if TYPE_CHECKING:
+    from decoderonly_checker.flow.interpreter import Interpreter
+    from decoderonly_checker.knowledge.registry import Registry
+
+Node = cst.CSTNode
+_CLASS = re.compile(r"(?:Tokenizer(?:Fast|Base)?|Processor)$")
+_NOT_TEXT = re.compile(r"(?:Image|Logits|Feature|Video)\w*Processor$")
+_NAME = re.compile(r"^_?(?:tokenizer|tok|tokeniser|tokenizers|processor)$|_tokenizer$|^tokenizer_")
+_TEXT_PARAMETERS = ("text", "batch_text_or_text_pairs", "texts")
+
+
+def is_tokenizer_class(name: str) -> bool:
+    """Whether a transformers class name is that of a tokenizer or of a processor that holds one."""
+    return _CLASS.search(name) is not None and _NOT_TEXT.search(name) is None
+
+
+def new_tokenizer(
+    interp: Interpreter,
+    class_name: str,
+    checkpoint: Value,
+    site: Site,
+    *,
+    named: bool = False,
+    outside: bool = False,
+    attrs: dict[str, Value] | None = None,
+) -> Tokenizer:
+    """Put a tokenizer on the heap."""
+    return Tokenizer(
+        interp.store.new(ObjRec(None, attrs or {})), class_name, checkpoint, named, outside, origin=site
+    )
+
+
+def setting(interp: Interpreter, tokenizer: Value, name: str) -> Value | None:
+    """Return what was set on a tokenizer, None where nothing was."""
+    if not isinstance(tokenizer, Tokenizer):
+        return None
+    record = interp.store.get(tokenizer.id)
+    return (
+        interp.restricted(record.attrs[name]) if isinstance(record, ObjRec) and name in record.attrs else None
+    )
+
+
+def checkpoint_names(value: Value) -> list[str]:
+    """Return the literal names that a checkpoint argument may be."""
+    return [v.value for v in alternatives(value) if isinstance(v, Const) and isinstance(v.value, str)]
+
+
+def padding_side(interp: Interpreter, tokenizer: Value, args: Args | None) -> Value | None:
+    """Return the padding side in force: of the call, set on the tokenizer, or of a known checkpoint; None if unknown."""
+    given = args.get(None, "padding_side") if args is not None else None
+    if given is not None:
+        return given
+    chosen = setting(interp, tokenizer, "padding_side")
+    if chosen is not None:
+        return chosen
+    if isinstance(tokenizer, Tokenizer):
+        sides = set()
+        for name in checkpoint_names(tokenizer.checkpoint):
+            known = lookup(name)
+            sides.add(known.padding_side if known is not None else None)
+        if len(sides) == 1 and (side := sides.pop()) is not None:
+            return Const(side, default=True, origin=tokenizer.origin)
+    return None
+
+
+def register(registry: Registry) -> None:  # noqa: C901
+    """Register the handlers of this file."""
+    method = registry.method
+
+    def named(interp: Interpreter, name: str, site: Site) -> Value | None:
+        if _NAME.search(name.lower()) is None:
+            return None
+        return new_tokenizer(interp, "", Unknown(), site, named=True, outside=True)
+
+    registry.names.append(named)
+
+    def annotated(interp: Interpreter, name: str, site: Site) -> Value | None:
+        class_name = name.rpartition(".")[2]
+        if name.startswith("transformers.") and is_tokenizer_class(class_name):
+            return new_tokenizer(interp, class_name, Unknown(), site, outside=True)
+        return None
+
+    registry.annotations.append(annotated)
+
+    def tokenizer_attribute(interp: Interpreter, owner: Tokenizer, name: str, site: Site) -> Value | None:
+        if name in {"tokenizer", "backend_tokenizer", "text_tokenizer"}:
+            return owner
+        if name.endswith(("_token", "_token_id")):
+            return Unknown(hint=name, origin=site)
+        if name in {"padding_side", "truncation_side"}:
+            return Unknown(hint=name, origin=site)
+        if name in {"model_max_length", "chat_template", "vocab_size", "vocab"}:
+            return Unknown(hint=name, origin=site)
+        return None
+
+    registry.attributes.setdefault(Tokenizer, []).append(tokenizer_attribute)
+
+    def encode(interp: Interpreter, receiver: Tokenizer, name: str, args: Args, node: Node) -> Value:
+        site = interp.site(node)
+        text = args.get(None, *_TEXT_PARAMETERS)
+        if text is None:
+            # A processor may take the images first: `processor(images, text)`.
+            text = args.get(0) if not receiver.class_name.endswith("Processor") else args.get(0)
+        many = Tri.YES if name == "batch_encode_plus" else batched(interp, text)
+        if name in {"encode", "encode_plus", "tokenize"}:
+            many = Tri.NO
+        pad = args.get(1 if name == "pad" else None, "padding")
+        padded = Tri.NO
+        for one in alternatives(pad):
+            value = literal(one)
+            this = (
+                Tri.YES
+                if value in (True, "longest", "max_length")
+                else Tri.MAYBE
+                if not isinstance(one, Const)
+                else Tri.NO
+            )
+            padded = this if padded is Tri.NO else padded | this
+        if literal(pad) is not True and isinstance(pad, External):
+            padded = Tri.YES
+        if many is Tri.NO and literal(pad) != "max_length" and padded is Tri.YES:
+            padded = Tri.NO  # one text has nothing to be padded to
+        encoding = Encoding(
+            site,
+            receiver,
+            text if text is not None else UNKNOWN,
+            many,
+            padded,
+            padding_side(interp, receiver, args),
+            args.get(None, "truncation"),
+            args.get(None, "max_length"),
+            args.get(None, "truncation_side") or setting(interp, receiver, "truncation_side"),
+            args.get(None, "add_special_tokens"),
+        )
+        interp.record("tokenizer_calls", TokenizerCall(*interp.where(node), receiver, encoding, args))
+        tensors = not is_none(args.get(None, "return_tensors"))
+        rank = "batch" if tensors or many is Tri.YES else "row"
+        if name in {"encode", "tokenize"}:
+            return new_ids(interp, encoding, "input_ids", rank, site)
+        entries: dict[object, Value] = {"input_ids": new_ids(interp, encoding, "input_ids", rank, site)}
+        if literal(args.get(None, "return_attention_mask")) is not False:
+            entries["attention_mask"] = new_ids(interp, encoding, "attention_mask", rank, site)
+        return Ref(interp.store.new(DictRec(entries, None, encoding)), "dict", origin=site)
+
+    @method(
+        Tokenizer,
+        "__call__",
+        "encode",
+        "encode_plus",
+        "batch_encode_plus",
+        "tokenize",
+        "_call_one",
+        "prepare_for_model",
+    )
+    def encode_method(interp: Interpreter, receiver: Tokenizer, name: str, args: Args, node: Node) -> Value:
+        return encode(interp, receiver, name, args, node)
+
+    registry.objects[Tokenizer] = encode
+
+    @method(Tokenizer, "pad")
+    def pad(interp: Interpreter, receiver: Tokenizer, name: str, args: Args, node: Node) -> Value:
+        source = args.get(0, "encoded_inputs")
+        site = interp.site(node)
+        inner = next((e for e in encodings_in(interp, source) if e is not None), None)
+        text = inner.text if inner is not None else UNKNOWN
+        encoding = Encoding(site, receiver, text, Tri.YES, Tri.YES, padding_side(interp, receiver, args))
+        entries: dict[object, Value] = {
+            "input_ids": new_ids(interp, encoding, "input_ids", "batch", site),
+            "attention_mask": new_ids(interp, encoding, "attention_mask", "batch", site),
+        }
+        return Ref(interp.store.new(DictRec(entries, Unknown(), encoding)), "dict", origin=site)
+
+    @method(Tokenizer, "apply_chat_template")
+    def template(interp: Interpreter, receiver: Tokenizer, name: str, args: Args, node: Node) -> Value:
+        site = interp.site(node)
+        messages = args.get(0, "conversation", "conversations") or UNKNOWN
+        many = conversations(interp, messages)
+        if literal(args.get(None, "tokenize")) is False:
+            text: Value = Str((Hole(messages, "template", origin=site),), origin=site)
+            return new_list(interp, None, text, site) if many is Tri.YES else text
+        pad_arg = args.get(None, "padding")
+        padded = (
+            Tri.YES if literal(pad_arg) in (True, "longest", "max_length") and many is not Tri.NO else Tri.NO
+        )
+        encoding = Encoding(
+            site,
+            receiver,
+            Str((Hole(messages, "template"),)),
+            many,
+            padded,
+            padding_side(interp, receiver, args),
+            args.get(None, "truncation"),
+            args.get(None, "max_length"),
+            template=True,
+            generation_prompt=args.get(None, "add_generation_prompt"),
+        )
+        interp.record("tokenizer_calls", TokenizerCall(*interp.where(node), receiver, encoding, args))
+        tensors = not is_none(args.get(None, "return_tensors"))
+        rank = "batch" if tensors or many is Tri.YES else "row"
+        ids = new_ids(interp, encoding, "input_ids", rank, site)
+        if literal(args.get(None, "return_dict")) is True:
+            entries: dict[object, Value] = {
+                "input_ids": ids,
+                "attention_mask": new_ids(interp, encoding, "attention_mask", rank, site),
+            }
+            return Ref(interp.store.new(DictRec(entries, None, encoding)), "dict", origin=site)
+        return ids
+
+    def conversations(interp: Interpreter, messages: Value) -> Tri:
+        """Whether a template is given several conversations."""
+        for one in alternatives(messages):
+            record = interp.store.get(one.id) if isinstance(one, Ref) else None
+            if isinstance(record, ListRec):
+                element = record.items[0] if record.items else record.element
+                inner = interp.store.get(element.id) if isinstance(element, Ref) else None
+                if isinstance(inner, ListRec):
+                    return Tri.NO if record.items is not None and len(record.items) == 1 else Tri.YES
+        return Tri.NO
+
+    def encodings_in(interp: Interpreter, value: Value | None) -> list[Encoding | None]:
+        found: list[Encoding | None] = []
+        for one in alternatives(value):
+            record = interp.store.get(one.id) if isinstance(one, Ref) else None
+            if isinstance(record, DictRec):
+                found.append(record.encoding)
+                for entry in record.entries.values():
+                    found.extend(encodings_in(interp, entry))
+            elif isinstance(record, ListRec):
+                found.extend(encodings_in(interp, record.element))
+            elif isinstance(one, Ids):
+                found.append(one.encoding)
+        return found
+
+    # -- decoding ------------------------------------------------------------------------------------------------
+
+    def decode(interp: Interpreter, receiver: Value, name: str, args: Args, node: Node) -> Value | None:
+        source = args.get(0, "token_ids", "sequences", "generated_outputs")
+        site = interp.site(node)
+        texts: list[Value] = []
+        for one in alternatives(source):
+            if isinstance(one, Ref):
+                record = interp.store.get(one.id)
+                if isinstance(record, ListRec):
+                    texts.extend(
+                        decoded(interp, receiver, item, name, node)
+                        for item in alternatives(interp.iterate(one))
+                    )
+                    continue
+            texts.append(decoded(interp, receiver, one, name, node))
+        text = join_all(texts)
+        known = any(isinstance(one, Generated | Ids) for one in alternatives(source)) or texts
+        if not known and not isinstance(receiver, Tokenizer):
+            return None
+        whole_batch = name == "batch_decode" or any(
+            isinstance(v, Generated) and v.rank == "batch" for v in alternatives(source)
+        )
+        if not whole_batch:
+            return text
+        return new_list(interp, None, text, site)
+
+    def decoded(interp: Interpreter, tokenizer: Value, ids: Value, name: str, node: Node) -> Value:
+        site = interp.site(node)
+        if isinstance(ids, Generated):
+            if ids.cut is not None:
+                return Str((Hole(Unknown(hint="answer")),), origin=site)
+            if ids.rank == "token":
+                return Str((Hole(Unknown(hint="piece")),), origin=site)
+            event = Decode(*interp.where(node), ids, tokenizer, name == "batch_decode")
+            interp.record("decodes", event)
+            return Str((Hole(DecodedText(event, id(event), origin=site)),), origin=site)
+        if isinstance(ids, Ids) and ids.encoding is not None:
+            return Str((Hole(ids.encoding.text, "decoded prompt"),), origin=site)
+        return Str((Hole(Unknown(hint="text")),), origin=site)
+
+    method(Tokenizer, "decode", "batch_decode", "post_process_image_text_to_text", "convert_ids_to_tokens")(
+        decode
+    )
+
+    def decode_by_unknown(
+        interp: Interpreter, receiver: Value, name: str, args: Args, node: Node
+    ) -> Value | None:
+        """Decode with something that is not known to be a tokenizer: the ids tell."""
+        if name not in {"decode", "batch_decode"} or not args.positional:
+            return None
+        ids = [v for v in alternatives(args.positional[0]) if isinstance(v, Generated)]
+        inner = interp.iterate(args.positional[0]) if isinstance(args.positional[0], Ref) else UNKNOWN
+        if ids or any(isinstance(v, Generated) for v in alternatives(inner)):
+            return decode(interp, receiver, name, args, node)
+        return None
+
+    for kind in (Unknown, Opaque, Ref, Model):
+        registry.any_method.setdefault(kind, []).append(decode_by_unknown)
+
+    @method(Tokenizer, "convert_tokens_to_string")
+    def to_string(interp: Interpreter, receiver: Tokenizer, name: str, args: Args, node: Node) -> Value:
+        return args.get(0) or UNKNOWN
+
+    @method(
+        Tokenizer,
+        "save_pretrained",
+        "push_to_hub",
+        "add_tokens",
+        "get_vocab",
+        "convert_tokens_to_ids",
+        "train_new_from_iterator",
+    )
+    def nothing(interp: Interpreter, receiver: Tokenizer, name: str, args: Args, node: Node) -> Value:
+        return Unknown(hint=f"{name}", origin=interp.site(node))
+
+    @method(Tokenizer, "add_special_tokens")
+    def add_special(interp: Interpreter, receiver: Tokenizer, name: str, args: Args, node: Node) -> Value:
+        record = interp.dict_record(args.get(0, "special_tokens_dict") or UNKNOWN)
+        if record is not None and "pad_token" in record.entries:
+            interp.set_attribute(receiver, "pad_token", record.entries["pad_token"], node)
+        return UNKNOWN
+
+
+__all__ = ["checkpoint_names", "is_tokenizer_class", "new_tokenizer", "padding_side", "register", "setting"]

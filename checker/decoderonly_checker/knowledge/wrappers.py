@@ -1,0 +1,127 @@
+"""Libraries that wrap a model: peft, trl, accelerate, unsloth."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import libcst as cst
+
+from decoderonly_checker.flow.values import (
+    UNKNOWN,
+    Args,
+    Kind,
+    Model,
+    Opaque,
+    Tuple,
+    Unknown,
+    Value,
+    alternatives,
+)
+from decoderonly_checker.knowledge.models import new_model
+from decoderonly_checker.knowledge.python import new_lib
+from decoderonly_checker.knowledge.tokenizers import new_tokenizer
+
+if TYPE_CHECKING:
+    from decoderonly_checker.flow.interpreter import Interpreter
+    from decoderonly_checker.knowledge.registry import Registry
+
+Node = cst.CSTNode
+_WRAPS_FIRST = (
+    "peft.get_peft_model",
+    "peft.PeftModel.from_pretrained",
+    "peft.PeftModelForCausalLM.from_pretrained",
+    "peft.PeftModelForCausalLM",
+    "peft.PeftModel",
+    "peft.PeftModelForSeq2SeqLM.from_pretrained",
+    "peft.prepare_model_for_kbit_training",
+    "peft.prepare_model_for_int8_training",
+    "peft.inject_adapter_in_model",
+    "unsloth.FastLanguageModel.get_peft_model",
+    "unsloth.FastModel.get_peft_model",
+    "unsloth.FastLanguageModel.for_inference",
+    "deepspeed.init_inference",
+    "accelerate.dispatch_model",
+    "accelerate.load_checkpoint_and_dispatch",
+    "trl.create_reference_model",
+    "transformers.deepspeed.HfDeepSpeedConfig",
+)
+
+
+def register(registry: Registry) -> None:
+    """Register the handlers of this file."""
+    function = registry.function
+
+    @function(*_WRAPS_FIRST)
+    def wraps(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
+        inner = args.get(0, "model")
+        if name.endswith("for_inference"):
+            return inner or UNKNOWN
+        known = [v for v in alternatives(inner) if not isinstance(v, Unknown)]
+        if not known and "CausalLM" in name:
+            return new_model(interp, Kind.DECODER, "PeftModelForCausalLM", UNKNOWN, interp.site(node))
+        return inner or UNKNOWN
+
+    @function(
+        "peft.AutoPeftModelForCausalLM.from_pretrained",
+        "trl.AutoModelForCausalLMWithValueHead.from_pretrained",
+        "trl.models.AutoModelForCausalLMWithValueHead.from_pretrained",
+        "peft.AutoPeftModelForSeq2SeqLM.from_pretrained",
+        "trl.AutoModelForSeq2SeqLMWithValueHead.from_pretrained",
+    )
+    def wrapper_class(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
+        source = args.get(0, "pretrained_model_name_or_path") or Unknown()
+        inner = next((v for v in alternatives(source) if isinstance(v, Model)), None)
+        if inner is not None:
+            return inner
+        kind = Kind.ENCODER_DECODER if "Seq2Seq" in name else Kind.DECODER
+        return new_model(interp, kind, name.split(".")[-2], source, interp.site(node))
+
+    @function(
+        "unsloth.FastLanguageModel.from_pretrained",
+        "unsloth.FastModel.from_pretrained",
+        "unsloth.FastVisionModel.from_pretrained",
+        "unsloth.FastLlamaModel.from_pretrained",
+    )
+    def unsloth(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
+        site = interp.site(node)
+        checkpoint = args.get(0, "model_name") or Unknown()
+        return Tuple(
+            (
+                new_model(interp, Kind.DECODER, name.split(".")[-2], checkpoint, site),
+                new_tokenizer(interp, "AutoTokenizer", checkpoint, site),
+            ),
+            origin=site,
+        )
+
+    @function("accelerate.Accelerator")
+    def accelerator(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
+        return new_lib(interp, "Accelerator", {}, interp.site(node))
+
+    from decoderonly_checker.flow.values import Lib
+
+    @registry.method((Lib, Unknown, Opaque), "prepare", "prepare_model", "unwrap_model")
+    def prepare(interp: Interpreter, receiver: Value, name: str, args: Args, node: Node) -> Value | None:
+        if isinstance(receiver, Lib) and receiver.name != "Accelerator":
+            return None
+        if isinstance(receiver, Opaque):
+            return None
+        if not args.positional:
+            return None
+        return (
+            args.positional[0]
+            if len(args.positional) == 1
+            else Tuple(args.positional, origin=interp.site(node))
+        )
+
+    for package in ("peft", "trl"):
+
+        def wrapper_package(
+            interp: Interpreter, name: str, args: Args, node: Node, package: str = package
+        ) -> Value | None:
+            last = name.rpartition(".")[2]
+            if last[:1].isupper():
+                registry.handed_over(interp, args, name, node)
+                return new_lib(interp, last, dict(args.keywords), interp.site(node))
+            return None
+
+        registry.packages[package] = wrapper_package

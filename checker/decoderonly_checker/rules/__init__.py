@@ -1,0 +1,49 @@
+"""One file a rule. Rules are found by their file's name; there is no table to keep."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from decoderonly_checker.rules.base import Rule
+
+_FILE = re.compile(r"^(dlm\d{3})_([a-z0-9_]+)\.py$")
+
+
+@cache
+def codes() -> dict[str, str]:
+    """Return every rule's code and name (`DLM101`: `missing-attention-mask`). Imports no rule."""
+    found = {}
+    for path in sorted(Path(__file__).parent.iterdir()):
+        match = _FILE.match(path.name)
+        if match:
+            found[match[1].upper()] = match[2].replace("_", "-")
+    return found
+
+
+@cache
+def load(code: str) -> Rule:
+    """Import one rule and return it.
+
+    Raises:
+        KeyError: There is no rule with this code.
+    """
+    from decoderonly_checker.rules.base import Rule
+
+    name = codes()[code]
+    module = importlib.import_module(f"{__name__}.{code.lower()}_{name.replace('-', '_')}")
+    classes = [c for c in vars(module).values()
+               if isinstance(c, type) and issubclass(c, Rule) and c is not Rule and c.__module__ == module.__name__]
+    if len(classes) != 1:
+        raise TypeError(f"{module.__name__}: expected one Rule class, found {len(classes)}")
+    return classes[0](code, name)
+
+
+def load_all(wanted: Iterable[str] | None = None) -> list[Rule]:
+    """Import the rules with these codes; all of them by default."""
+    return [load(code) for code in (codes() if wanted is None else wanted)]

@@ -1,0 +1,69 @@
+"""What every rule is: documentation, examples, and a function from facts to findings."""
+
+from __future__ import annotations
+
+import inspect
+import textwrap
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+from decoderonly_checker.diagnostics import Confidence, Severity
+
+if TYPE_CHECKING:
+    from decoderonly_checker.flow.facts import Facts
+    from decoderonly_checker.flow.values import Site
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a rule found, before places are looked up. `related` is the chain of facts in program order."""
+
+    site: Site
+    message: str
+    effect: str
+    help: str
+    confidence: Confidence
+    severity: Severity
+    label: str = ""
+    related: tuple[tuple[Site, str], ...] = field(default=())
+
+
+class Rule(ABC):
+    """One rule of the catalogue. The class docstring is its published documentation (Markdown).
+
+    `bad` and `good` are runnable programs: the first must be reported with this code, the second must not be
+    reported at all.
+    """
+
+    severity: ClassVar[Severity]
+    bad: ClassVar[str]
+    good: ClassVar[str]
+
+    def __init__(self, code: str, name: str) -> None:
+        self.code = code
+        self.name = name
+
+    def __init_subclass__(cls) -> None:
+        """Keep the examples free of the indentation they are written with."""
+        for attribute in ("bad", "good"):
+            if attribute in vars(cls):
+                setattr(cls, attribute, textwrap.dedent(getattr(cls, attribute)).lstrip("\n"))
+
+    @property
+    def documentation(self) -> str:
+        """The rule's documentation in Markdown."""
+        return inspect.cleandoc(type(self).__doc__ or "")
+
+    @abstractmethod
+    def check(self, facts: Facts) -> Iterable[Finding]:
+        """Yield what this rule finds in the facts of a run."""
+
+
+def first_line(text: str) -> str:
+    """Return the first paragraph of a documentation on one line."""
+    return " ".join(text.split("\n\n", 1)[0].split())
+
+
+__all__ = ["Finding", "Iterator", "Rule", "first_line"]

@@ -1,0 +1,109 @@
+"""DLM101."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from decoderonly_checker.diagnostics import Confidence, Severity
+from decoderonly_checker.flow.values import Const, Ids, Tri, Unknown, alternatives
+from decoderonly_checker.rules.base import Finding, Rule
+from decoderonly_checker.rules.evidence import decoder_only, encodings, model_story, tokenizer_story, weakest
+
+if TYPE_CHECKING:
+    from decoderonly_checker.flow.facts import Facts, GenerateCall
+
+
+class MissingAttentionMask(Rule):
+    """Reports a decoder-only `generate` that is given token ids and no `attention_mask`.
+
+    ## Why is this bad?
+
+    In a padded batch the model cannot tell padding from text: rows shorter than the longest one are continued as if the
+    padding had been said, and their answers differ from those they get on their own. `generate` guesses a mask only where the
+    pad token differs from the EOS token, which it does not in most decoder-only set-ups (`pad_token = eos_token`). One
+    unpadded prompt comes to no harm, but the call breaks silently on the day that it is given two.
+
+    ## What it does not report
+
+    - `generate(**encoding)`: the tokenizer's encoding holds its mask.
+    - Pipelines, which pass the mask themselves; encoder-decoder models; a lone BOS token as the prompt; `inputs_embeds`.
+    - A `generate` that is not known to be of a transformers model.
+    """
+
+    severity = Severity.ERROR
+    bad = """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained("gpt2", padding_side="left")
+    tokenizer.pad_token = tokenizer.eos_token
+    model = AutoModelForCausalLM.from_pretrained("gpt2")
+    encoding = tokenizer(["Hi.", "Name three primary colours."], padding=True, return_tensors="pt")
+    output = model.generate(encoding["input_ids"], max_new_tokens=8)
+    answers = tokenizer.batch_decode(output[:, encoding["input_ids"].shape[1]:], skip_special_tokens=True)
+    """
+    good = """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained("gpt2", padding_side="left")
+    tokenizer.pad_token = tokenizer.eos_token
+    model = AutoModelForCausalLM.from_pretrained("gpt2")
+    encoding = tokenizer(["Hi.", "Name three primary colours."], padding=True, return_tensors="pt")
+    output = model.generate(**encoding, max_new_tokens=8)
+    answers = tokenizer.batch_decode(output[:, encoding["input_ids"].shape[1]:], skip_special_tokens=True)
+    """
+
+    def check(self, facts: Facts) -> Iterator[Finding]:
+        """Judge every `generate` call."""
+        for call in facts.generate_calls:
+            finding = self.judge(call)
+            if finding is not None:
+                yield finding
+
+    def judge(self, call: GenerateCall) -> Finding | None:
+        """Judge one call."""
+        sure = decoder_only(call)
+        if sure is None or call.ids is None:
+            return None
+        absent = call.mask is None or all(
+            (isinstance(v, Const) and v.value is None) or (isinstance(v, Unknown) and v.hint == "absent")
+            for v in alternatives(call.mask)
+        )
+        if not absent or (isinstance(call.ids, Unknown) and call.ids.hint == "bos"):
+            return None
+        if call.args.get(None, "inputs_embeds") is not None or call.args.get(None, "encoder_hidden_states") is not None:
+            return None
+        known = [e for e in encodings(call.ids) if not e.template or e.tokenizer is not None]
+        if not known and not any(isinstance(v, Ids) for v in alternatives(call.ids)):
+            # Ids of unknown making: only a model that is known to be decoder-only speaks, and not surely.
+            if isinstance(call.ids, Const) or sure is not Confidence.CERTAIN:
+                return None
+            sure = Confidence.LIKELY
+        if call.open is not None:
+            sure = Confidence.POSSIBLE
+        several = any(e.batched is Tri.YES for e in known)
+        padded = several and any(e.padded is not Tri.NO for e in known)
+        chain = [*model_story(call.model)]
+        if known:
+            chain += tokenizer_story(known[0])
+            chain.append((known[0].site, self.describe(several, padded)))
+        return Finding(
+            call.site,
+            "`generate` gets token ids of a padded batch and no `attention_mask`" if padded
+            else "`generate` gets token ids of several prompts and no `attention_mask`" if several
+            else "`generate` gets token ids and no `attention_mask`",
+            "padding is read as text: shorter prompts are continued from it and get other answers than on their own" if several
+            else "one unpadded prompt is unharmed; with padding, or two prompts, the answers change without an error",
+            "pass the encoding whole, `generate(**encoding, …)`, or `attention_mask=encoding[\"attention_mask\"]`",
+            weakest(sure, Confidence.CERTAIN if known else Confidence.LIKELY),
+            Severity.ERROR if several else Severity.WARNING,
+            "the mask is not passed on",
+            tuple(chain),
+        )
+
+    @staticmethod
+    def describe(several: bool, padded: bool) -> str:
+        """Say what was tokenized."""
+        if padded:
+            return "several prompts; rows get padded here, and a mask is made"
+        return "several prompts are tokenized here" if several else "the prompt is tokenized here, and a mask is made"

@@ -1,0 +1,95 @@
+"""DLM201."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from decoderonly_checker.diagnostics import Confidence, Severity
+from decoderonly_checker.rules.base import Finding, Rule
+from decoderonly_checker.rules.evidence import decoder_only, model_story, weakest
+
+if TYPE_CHECKING:
+    from decoderonly_checker.flow.facts import Decode, Facts
+
+USED = frozenset({"returned", "stored", "passed", "compared", "searched"})
+
+
+class PromptNotStripped(Rule):
+    """Reports ids from a decoder-only `generate` that are decoded whole, so that the prompt is part of the answer.
+
+    ## Why is this bad?
+
+    `generate` of a decoder-only model returns the prompt followed by the continuation. Text decoded from all of it repeats the
+    question: users read it again, scores compare it, parsers find the examples of the prompt instead of the answer.
+
+    ## What it does not report
+
+    - Ids that are cut before the decode, here or in a caller; text that is cut later (that is DLM202).
+    - Encoder-decoder models, whose `generate` returns the answer alone; `generate` on `inputs_embeds` alone.
+    - Text that nothing uses.
+    """
+
+    severity = Severity.ERROR
+    bad = """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained("gpt2")
+    model = AutoModelForCausalLM.from_pretrained("gpt2")
+
+    def answer(question):
+        encoding = tokenizer(question, return_tensors="pt")
+        output = model.generate(**encoding, max_new_tokens=8)
+        return tokenizer.decode(output[0], skip_special_tokens=True)
+    """
+    good = """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained("gpt2")
+    model = AutoModelForCausalLM.from_pretrained("gpt2")
+
+    def answer(question):
+        encoding = tokenizer(question, return_tensors="pt")
+        output = model.generate(**encoding, max_new_tokens=8)
+        return tokenizer.decode(output[0, encoding["input_ids"].shape[1]:], skip_special_tokens=True)
+    """
+
+    def check(self, facts: Facts) -> Iterator[Finding]:
+        """Judge every decode of generated ids by what became of the text."""
+        for decode in facts.decodes:
+            finding = self.judge(decode)
+            if finding is not None:
+                yield finding
+
+    def judge(self, decode: Decode) -> Finding | None:
+        """Judge one decode."""
+        call = decode.generated.call
+        sure = decoder_only(call)
+        if sure is None or decode.cuts or not decode.uses or decode.regrown:
+            return None
+        kinds = {use.kind for use in decode.uses}
+        used = next((use for use in decode.uses if use.kind in USED), None)
+        kept = next((use for use in decode.uses if use.kind == "kept"), None)
+        shown = next((use for use in decode.uses if use.kind == "printed"), None)
+        final = used or kept or shown
+        if final is None:
+            return None
+        error = used is not None or kept is not None
+        if kinds <= {"searched"}:
+            sure = weakest(sure, Confidence.LIKELY)
+        words = {"returned": "returned", "passed": "passed on", "compared": "compared", "searched": "searched",
+                 "kept": "kept", "printed": "shown", "stored": "stored"}[final.kind]
+        chain = [*model_story(call.model), (call.site, "returns the prompt followed by the continuation")]
+        if final.site.key != decode.site.key:
+            chain.append((final.site, f"the text, prompt and all, is {words} here"))
+        return Finding(
+            decode.site,
+            "generated ids are decoded with the prompt still in front",
+            "the text begins with the prompt, so what is "
+            + ("shown" if not error else words) + " is the question and the answer together",
+            "cut the prompt off as tokens before the decode: `output[:, input_ids.shape[1]:]`",
+            sure,
+            Severity.ERROR if error else Severity.WARNING,
+            "decodes prompt and continuation",
+            tuple(chain),
+        )

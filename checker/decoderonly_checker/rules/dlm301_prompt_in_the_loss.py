@@ -1,0 +1,140 @@
+"""DLM301."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from decoderonly_checker.diagnostics import Confidence, Severity
+from decoderonly_checker.flow.values import Const, Hole, Str, Unknown, Value, alternatives
+from decoderonly_checker.rules.base import Finding, Rule
+from decoderonly_checker.rules.evidence import checkpoint_kind, tokenizer_kind, tokenizer_story
+from decoderonly_checker.flow.values import Kind
+
+if TYPE_CHECKING:
+    from decoderonly_checker.flow.facts import Facts, IgnoreWrite, LabelsMade
+
+_RESPONSE = re.compile(r"response|output|answer|completion|target|reply|label|chosen|solution|summary|assistant", re.IGNORECASE)
+_PROMPT = re.compile(r"prompt|instruct|question|input|query|context|source|user|document|article|problem|dialog", re.IGNORECASE)
+
+
+class PromptInTheLoss(Rule):
+    """Reports labels that are a copy of ids made of prompt and response, with no prompt position set to -100.
+
+    ## Why is this bad?
+
+    The loss is then taken over the question as well: the model is trained to ask it. Where prompts are longer than answers,
+    most of the gradient goes there, and the fine-tuned model repeats or continues questions.
+
+    ## What it does not report
+
+    - Pre-training on raw text: one field, no response.
+    - Labels in which prompt positions become -100, anywhere; a `train_on_inputs` switch whose other branch masks.
+    - Encoder-decoder models; SFTTrainer on a plain text column, `completion_only_loss`, `assistant_only_loss`.
+    """
+
+    severity = Severity.WARNING
+    bad = """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained("gpt2")
+    model = AutoModelForCausalLM.from_pretrained("gpt2")
+
+    def preprocess(example):
+        encoding = tokenizer(example["question"] + example["answer"] + tokenizer.eos_token)
+        encoding["labels"] = encoding["input_ids"].copy()
+        return encoding
+    """
+    good = """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained("gpt2")
+    model = AutoModelForCausalLM.from_pretrained("gpt2")
+
+    def preprocess(example):
+        prompt = tokenizer(example["question"])["input_ids"]
+        answer = tokenizer(example["answer"] + tokenizer.eos_token)["input_ids"]
+        return {"input_ids": prompt + answer, "labels": [-100] * len(prompt) + answer}
+    """
+
+    def check(self, facts: Facts) -> Iterator[Finding]:
+        """Judge every copy of ids that became labels."""
+        for made in facts.labels_made:
+            finding = self.judge(made, facts.ignore_writes)
+            if finding is not None:
+                yield finding
+
+    def judge(self, made: LabelsMade, writes: list[IgnoreWrite]) -> Finding | None:
+        """Judge one set of labels."""
+        encoding = made.labels.encoding
+        if encoding is None:
+            return None
+        prompt, response = joined(encoding.text)
+        if prompt is None or response is None:
+            return None
+        if any(self.masks(write, made) for write in writes):
+            return None
+        kind = tokenizer_kind(encoding.tokenizer)
+        for one in alternatives(encoding.tokenizer):
+            kind = kind or checkpoint_kind(getattr(one, "checkpoint", Unknown()))
+        if kind is Kind.ENCODER_DECODER or (kind is None and made.module.says_encoder_decoder):
+            return None
+        sure = Confidence.CERTAIN if made.module.says_decoder_only or kind is Kind.DECODER else Confidence.LIKELY
+        return Finding(
+            made.site,
+            "labels are a copy of prompt and response, and no prompt position is -100",
+            "the loss is taken over the prompt too: the model is trained to ask the question",
+            "set the labels of the prompt's positions to -100",
+            sure if made.where == "dict" else Confidence.LIKELY,
+            Severity.WARNING,
+            "the prompt is supervised",
+            (*tokenizer_story(encoding), (encoding.site, "prompt and response are tokenized together here")),
+        )
+
+    @staticmethod
+    def masks(write: IgnoreWrite, made: LabelsMade) -> bool:
+        """Whether a write of -100 may mask the prompt of these labels."""
+        if write.target is not None and write.target.id == made.labels.id:
+            return not _only_padding(write)
+        # A write into labels that are not known which, in the same module: silence is the honest answer.
+        return write.target is None and write.module is made.module and not _only_padding(write)
+
+
+def _only_padding(write: IgnoreWrite) -> bool:
+    """Whether a write of -100 covers padding alone: `labels[labels == pad_token_id] = -100`."""
+    return any(getattr(one, "field", "") in {"comparison", "mask-by-comparison", "attention_mask"}
+               for one in alternatives(write.selector))
+
+
+def joined(text: Value) -> tuple[Hole | None, Hole | None]:
+    """Return the holes of a training text that hold the prompt and the response; None where there is none."""
+    for one in alternatives(text):
+        if not isinstance(one, Str):
+            continue
+        holes = [p for p in flattened(one) if isinstance(p, Hole)]
+        named = [(hole, _label(hole)) for hole in holes]
+        response = next((hole for hole, name in reversed(named) if _RESPONSE.search(name)), None)
+        prompt = next((hole for hole, name in named if hole is not response and _PROMPT.search(name)), None)
+        if prompt is not None and response is not None:
+            return prompt, response
+    return None, None
+
+
+def flattened(text: Str, depth: int = 0) -> Iterator[str | Hole]:
+    """Yield the parts of a text, with the texts in its holes taken apart."""
+    for part in text.parts:
+        if isinstance(part, Hole) and depth < 4:
+            inner = [one for one in alternatives(part.value) if isinstance(one, Str)]
+            if inner:
+                yield from flattened(inner[0], depth + 1)
+                continue
+        yield part
+
+
+def _label(hole: Hole) -> str:
+    hints = [hole.name, *(getattr(one, "hint", "") for one in alternatives(hole.value))]
+    return " ".join(str(h) for h in hints if h)
+
+
+__all__ = ["Const", "PromptInTheLoss"]

@@ -1,0 +1,118 @@
+"""Judgements that several rules share: is this model decoder-only, is this batch padded, what is the story so far."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from decoderonly_checker.diagnostics import Confidence
+from decoderonly_checker.flow.values import (
+    Const,
+    Ids,
+    Kind,
+    Model,
+    Tokenizer,
+    Value,
+    alternatives,
+)
+from decoderonly_checker.knowledge.checkpoints import lookup
+from decoderonly_checker.knowledge.model_classes import tokenizer_class
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from decoderonly_checker.flow.facts import GenerateCall, Record
+    from decoderonly_checker.flow.project import Module
+    from decoderonly_checker.flow.values import Encoding, Site
+
+Chain = list[tuple["Site", str]]
+
+
+def modules_of(record: Record) -> list[Module]:
+    """Return the module of a record."""
+    return [record.module]
+
+
+def checkpoint_kind(value: Value) -> Kind | None:
+    """Return what a checkpoint's name says about its model."""
+    for one in alternatives(value):
+        if isinstance(one, Const) and isinstance(one.value, str):
+            known = lookup(one.value)
+            if known is not None and known.kind is not None:
+                return Kind(known.kind)
+    return None
+
+
+def tokenizer_kind(value: Value) -> Kind | None:
+    """Return what a tokenizer's class or checkpoint says about its model."""
+    for one in alternatives(value):
+        if isinstance(one, Tokenizer):
+            known = checkpoint_kind(one.checkpoint)
+            if known is not None:
+                return known
+            kind = tokenizer_class(one.class_name) if one.class_name else None
+            if kind is not None:
+                return Kind(kind)
+    return None
+
+
+def decoder_only(call: GenerateCall) -> Confidence | None:
+    """Return how sure it is that a `generate` call is of a decoder-only transformers model; None for silence."""
+    return model_confidence(call.model, call.encoding, call.module)
+
+
+def model_confidence(model: Model, encoding: Encoding | None, module: Module) -> Confidence | None:
+    """Judge a model by its class, its checkpoint, its tokenizer, and last by what the module speaks of."""
+    if model.kind in (Kind.ENCODER_DECODER, Kind.OTHER):
+        return None
+    if model.kind is Kind.DECODER:
+        return Confidence.LIKELY if model.named else Confidence.CERTAIN
+    known = checkpoint_kind(model.checkpoint) or (tokenizer_kind(encoding.tokenizer) if encoding is not None else None)
+    if known is Kind.ENCODER_DECODER:
+        return None
+    if known is Kind.DECODER:
+        return Confidence.LIKELY
+    if module.says_encoder_decoder:
+        return None
+    return Confidence.LIKELY if module.says_decoder_only else Confidence.POSSIBLE
+
+
+def encodings(value: Value | None) -> Iterator[Encoding]:
+    """Yield the encodings whose ids a value may be."""
+    for one in alternatives(value):
+        if isinstance(one, Ids) and one.encoding is not None:
+            yield one.encoding
+
+
+def described(value: Value, module_of: Site | None = None) -> str:
+    """Return a few words for what a tokenizer or model was made from."""
+    del module_of
+    if isinstance(value, Tokenizer | Model):
+        name = next((v.value for v in alternatives(value.checkpoint) if isinstance(v, Const)), None)
+        kind = value.class_name or ("tokenizer" if isinstance(value, Tokenizer) else "model")
+        return f"{kind} of {name!r}" if isinstance(name, str) else kind
+    return "object"
+
+
+def tokenizer_story(encoding: Encoding) -> Chain:
+    """Return where the tokenizer of an encoding was made, and where the encoding was."""
+    chain: Chain = []
+    for one in alternatives(encoding.tokenizer):
+        if isinstance(one, Tokenizer) and one.origin is not None:
+            what = "tokenizer comes in here" if one.named or one.outside else "tokenizer made here"
+            chain.append((one.origin, what))
+            break
+    return chain
+
+
+def model_story(model: Model) -> Chain:
+    """Return where a model was made."""
+    if model.origin is None:
+        return []
+    if model.named:
+        return [(model.origin, "model comes in here")]
+    return [(model.origin, f"decoder-only model made here ({model.class_name})" if model.class_name else "model made here")]
+
+
+def weakest(*confidences: Confidence) -> Confidence:
+    """Return the weakest of several confidences."""
+    return min(confidences, key=lambda c: c.rank)
