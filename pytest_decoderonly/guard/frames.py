@@ -1,0 +1,142 @@
+"""Whose line is this? The user's own line is the innermost frame that belongs to no installed package."""
+
+from __future__ import annotations
+
+import enum
+import linecache
+import sys
+import sysconfig
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import CodeType, FrameType
+
+_GUARD = str(Path(__file__).parent)
+_OWN = str(Path(__file__).parents[1])
+_STDLIB = tuple({sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib")})
+_INSTALLED = ("site-packages", "dist-packages")
+# A tokenizer's or processor's own methods call each other: they pass a user's call on, they do not make one.
+_PASSING = ("tokenization_", "processing_", "image_processing_")
+
+
+class Owner(enum.Enum):
+    """Who wrote a frame's code."""
+
+    USER = "user"
+    LIBRARY = "library"
+    TOKENIZER = "tokenizer"
+    OURS = "ours"
+    GUARD = "guard"
+
+
+@dataclass(frozen=True)
+class CallPlace:
+    """The line of the user's code that made a call."""
+
+    path: str
+    line: int
+    function: str
+    code: CodeType | None = None
+    instruction: int = -1
+
+    @cached_property
+    def end_line(self) -> int:
+        """Last line of the call's expression (the first one where Python does not say, before 3.11)."""
+        positions = getattr(self.code, "co_positions", None)  # absent before 3.11
+        if positions is None or self.instruction < 0:
+            return self.line
+        position = next(islice(positions(), self.instruction // 2, None), None)
+        end = position[1] if position is not None else None
+        return max(self.line, end or self.line)
+
+    @property
+    def shown_path(self) -> str:
+        """Relative to the working directory where the file lies below it, with POSIX separators."""
+        path = Path(self.path)
+        try:
+            return path.relative_to(Path.cwd()).as_posix()
+        except (ValueError, OSError):
+            return path.as_posix()
+
+    @property
+    def source(self) -> str:
+        """The source line, without indentation; empty where the source cannot be read."""
+        return linecache.getline(self.path, self.line).strip()
+
+    def __str__(self) -> str:
+        return f"{self.shown_path}:{self.line} in {self.function}"
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Where a guarded call came from.
+
+    `place` is the user's own line, None where no frame of this thread is the user's. `direct` says that the
+    user's code made the call itself, with no library in between. `ours` says that this package made it, for
+    a check of its own.
+    """
+
+    place: CallPlace | None
+    direct: bool
+    ours: bool
+
+
+def caller(depth: int = 1) -> Caller:
+    """Return who made the call that is `depth` frames above the calling function."""
+    frame: FrameType | None = sys._getframe(depth + 1)
+    direct = True
+    while frame is not None:
+        owner = _owner(frame.f_code.co_filename)
+        if owner is Owner.USER:
+            code = frame.f_code
+            name = getattr(code, "co_qualname", code.co_name)  # 3.11 and later know the class as well
+            return Caller(
+                CallPlace(code.co_filename, frame.f_lineno, _short(name), code, frame.f_lasti),
+                direct,
+                ours=False,
+            )
+        if owner is Owner.OURS:
+            return Caller(None, direct=False, ours=True)
+        if owner is Owner.LIBRARY:
+            direct = False
+        frame = frame.f_back
+    return Caller(None, direct=False, ours=False)
+
+
+def _short(qualified: str) -> str:
+    return qualified.replace("<locals>.", "")
+
+
+@lru_cache(maxsize=4096)
+def _owner(filename: str) -> Owner:
+    if filename.startswith("<"):
+        # <string>, <stdin>, <doctest …>, <ipython-input-…> hold what a user typed; <frozen …> is the
+        # standard library.
+        return Owner.LIBRARY if filename.startswith(("<frozen", "<__array", "<attrs")) else Owner.USER
+    if filename.startswith(_GUARD):
+        return Owner.GUARD
+    if filename.startswith(_OWN):
+        return Owner.OURS
+    path = Path(filename)
+    for marker in _INSTALLED:
+        if marker in path.parts:
+            package = path.parts[len(path.parts) - path.parts[::-1].index(marker) :]
+            if package[0] == "transformers" and path.name.startswith(_PASSING):
+                return Owner.TOKENIZER
+            return Owner.USER if _is_project(package[0]) else Owner.LIBRARY
+    if filename.startswith(_STDLIB):
+        return Owner.LIBRARY
+    return Owner.USER
+
+
+@lru_cache(maxsize=1024)
+def _is_project(package: str) -> bool:
+    """Whether an installed package is the project under test itself, installed by tox or nox."""
+    try:
+        return any((Path.cwd() / folder / package / "__init__.py").is_file() for folder in (".", "src"))
+    except OSError:
+        return False

@@ -1,0 +1,97 @@
+"""Token ids as bytes, so that rows can be kept, hashed and compared at the speed of `memcmp`.
+
+A row of n ids becomes 8 * n bytes. Only reads; whatever cannot be read without an effect (fake and meta
+tensors, tensor subclasses, a stream under capture) gives None and is not judged.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from typing import Any
+
+ITEM = array("q").itemsize
+_LIMIT = 1 << 20  # ids of one call; beyond, copying would cost more than the finding is worth
+
+
+def rows_of(value: Any) -> list[bytes] | None:
+    """Return the rows of `value`, one entry a row.
+
+    Args:
+        value: Token ids as a tensor or array of 1 or 2 dimensions, a list of ids, or a list of rows.
+    """
+    try:
+        nested = _as_list(value)
+        if nested is None or not nested:
+            return None
+        if isinstance(nested[0], int) and not isinstance(nested[0], bool):
+            nested = [nested]
+        else:
+            nested = [_as_list(row) for row in nested]
+        if any(row is None for row in nested) or sum(map(len, nested)) > _LIMIT:
+            return None
+        return [array("q", row).tobytes() for row in nested]
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        return None
+
+
+def width(row: bytes) -> int:
+    """Number of ids in a row."""
+    return len(row) // ITEM
+
+
+def ids_of(row: bytes) -> list[int]:
+    """Return the ids of a row as a list."""
+    return array("q", row).tolist()
+
+
+def run_length(row: bytes, token: bytes, *, at_end: bool) -> int:
+    """Length of the run of one id at the start (or end) of a row."""
+    count = 0
+    total = width(row)
+    while count < total:
+        start = (total - 1 - count if at_end else count) * ITEM
+        if row[start : start + ITEM] != token:
+            break
+        count += 1
+    return count
+
+
+def token_bytes(token: int) -> bytes:
+    """Return one id in the form in which rows hold it."""
+    return array("q", [token]).tobytes()
+
+
+def without_tail(row: bytes, tokens: frozenset[bytes]) -> bytes:
+    """Return `row` without the padding and end-of-text ids behind it."""
+    end = len(row)
+    while end and row[end - ITEM : end] in tokens:
+        end -= ITEM
+    return row[:end]
+
+
+def readable_tensor(value: Any) -> bool:
+    """Whether `value` is an ordinary torch tensor whose numbers may be read here and now."""
+    torch = sys.modules.get("torch")
+    if torch is None or type(value) not in (torch.Tensor, torch.nn.Parameter):
+        return False
+    if value.device.type == "meta" or value.is_sparse:
+        return False
+    return not (value.device.type == "cuda" and torch.cuda.is_current_stream_capturing())
+
+
+def _as_list(value: Any) -> list[Any] | None:
+    if isinstance(value, (list, tuple)):
+        return list(value)
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(value, torch.Tensor):
+        readable = readable_tensor(value) and not value.dtype.is_floating_point and value.dim() in (1, 2)
+        return value.tolist() if readable and value.numel() <= _LIMIT else None
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and isinstance(value, numpy.ndarray):
+        return (
+            value.tolist()
+            if value.ndim in (1, 2) and value.dtype.kind in "iu" and value.size <= _LIMIT
+            else None
+        )
+    return None

@@ -1,0 +1,168 @@
+"""Options, ini keys and markers of the plugin, and how they combine.
+
+Everything here is read before a single test is collected, so it imports pytest and the standard library
+only; the checker's settings are loaded inside the function that needs them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from decoderonly_checker.config import Settings
+
+GuardMode = Literal["error", "warn", "off"]
+
+GUARD_MODES: tuple[GuardMode, ...] = ("error", "warn", "off")
+MODEL_FORM = "a model folder, a hub name or `module:function` that returns the model and its tokenizer"
+
+MARKERS = (
+    (
+        "decoderonly_allow(*codes, reason=...): let the runtime guard accept these codes in this test "
+        "(all codes when none is given)."
+    ),
+    (
+        "decoderonly_guard(mode): run this test under the guard mode 'error', 'warn' or 'off', "
+        "whatever the command line says."
+    ),
+)
+
+_settings_key = pytest.StashKey["Settings"]()
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Declare every option and ini key of the plugin."""
+    group = parser.getgroup("decoderonly", "checks for decoder-only language models")
+    group.addoption(
+        "--decoderonly-checks",
+        action="store_true",
+        default=False,
+        dest="decoderonly_checks",
+        help="Check the project: one item per source file for the static checker, the runtime guard "
+        "around every test, and the conformance suite for each model that is named.",
+    )
+    group.addoption(
+        "--decoderonly-model",
+        action="append",
+        default=[],
+        dest="decoderonly_models",
+        metavar="SPEC",
+        help=f"Model for the conformance suite: {MODEL_FORM}. May be repeated. Needs --decoderonly-checks.",
+    )
+    group.addoption(
+        "--decoderonly-guard",
+        choices=GUARD_MODES,
+        default=None,
+        dest="decoderonly_guard",
+        metavar="MODE",
+        help="What a finding of the runtime guard does to its test: error (it fails, default), warn or off. "
+        "Needs --decoderonly-checks.",
+    )
+    parser.addini(
+        "decoderonly_models", "Models for the conformance suite, one per line.", type="linelist", default=[]
+    )
+    parser.addini("decoderonly_guard", "Mode of the runtime guard: error (default), warn or off.", default="")
+    parser.addini(
+        "decoderonly_paths",
+        "Files and folders for the static items when pytest is run without paths (default: rootdir).",
+        type="paths",
+        default=[],
+    )
+
+
+def validate(config: pytest.Config) -> None:
+    """Refuse what cannot be meant.
+
+    Raises:
+        pytest.UsageError: An option without the switch that it belongs to, or a value of another form than
+        accepted.
+    """
+    if not enabled(config):
+        for option, value in (
+            ("--decoderonly-model", config.getoption("decoderonly_models")),
+            ("--decoderonly-guard", config.getoption("decoderonly_guard")),
+        ):
+            if value:
+                raise pytest.UsageError(
+                    f"{option} has no effect without --decoderonly-checks: add it, or set the ini key "
+                    f"decoderonly_{option.removeprefix('--decoderonly-').replace('model', 'models')} instead"
+                )
+        return
+    guard_mode(config)
+    models(config)
+
+
+def enabled(config: pytest.Config) -> bool:
+    """Whether this run was asked for the checks."""
+    return bool(config.getoption("decoderonly_checks", default=False))
+
+
+def guard_mode(config: pytest.Config) -> GuardMode:
+    """Return the mode of the guard: the option's, else the ini key's, else `error`.
+
+    Raises:
+        pytest.UsageError: The ini key holds something else than a mode.
+    """
+    value = (
+        config.getoption("decoderonly_guard") or str(config.getini("decoderonly_guard")).strip() or "error"
+    )
+    return as_guard_mode(value, "ini key decoderonly_guard")
+
+
+def as_guard_mode(value: object, where: str) -> GuardMode:
+    """Return `value` as a guard mode.
+
+    Args:
+        value: What the user wrote.
+        where: The option, key or marker that it stands in, for the message.
+
+    Raises:
+        pytest.UsageError: It is not one of the modes.
+    """
+    if value in GUARD_MODES:
+        return value
+    raise pytest.UsageError(f"{where}: expected one of {', '.join(GUARD_MODES)}, got {value!r}")
+
+
+def models(config: pytest.Config) -> list[str]:
+    """Return every model to be put through the conformance suite, in order and without repetition.
+
+    The options come first, then the ini key `decoderonly_models`, then `models` of `[tool.decoderonly]`.
+
+    Raises:
+        pytest.UsageError: An empty specification, or settings that cannot be read.
+    """
+    found: dict[str, None] = {}
+    sources: tuple[tuple[str, Iterable[str]], ...] = (
+        ("--decoderonly-model", config.getoption("decoderonly_models") or ()),
+        ("ini key decoderonly_models", config.getini("decoderonly_models") or ()),
+        ("[tool.decoderonly] models", settings(config).models),
+    )
+    for where, specs in sources:
+        for spec in specs:
+            if not spec.strip():
+                raise pytest.UsageError(f"{where}: an empty model; expected {MODEL_FORM}")
+            found.setdefault(spec.strip())
+    return list(found)
+
+
+def settings(config: pytest.Config) -> Settings:
+    """Return the checker's settings of the project under test, read once.
+
+    Raises:
+        pytest.UsageError: The settings are wrong; the message is the checker's own line.
+    """
+    cached = config.stash.get(_settings_key, None)
+    if cached is None:
+        from decoderonly_checker.config import SettingsError, load_settings
+
+        try:
+            cached = load_settings(config.rootpath)
+        except SettingsError as error:
+            raise pytest.UsageError(str(error)) from None
+        config.stash[_settings_key] = cached
+    return cached

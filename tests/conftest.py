@@ -1,0 +1,24 @@
+"""What every test of this repository shares: no network, few threads, pytest's own test harness."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+# Before anything imports torch or transformers: both read these once.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("OMP_NUM_THREADS", "2")  # tiny tensors: more threads cost more than they give
+
+pytest_plugins = ["pytester"]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs a GPU, and say why, where there is none."""
+    if item.get_closest_marker("gpu") is None:
+        return
+    torch = pytest.importorskip("torch", reason="needs torch with a CUDA device; torch is not installed")
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device; torch sees none on this machine")
