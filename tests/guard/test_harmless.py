@@ -1,0 +1,251 @@
+"""The guard changes nothing: results, random state, exceptions, warnings, and the library itself behind it."""
+
+from __future__ import annotations
+
+import gc
+import inspect
+import subprocess
+import sys
+import textwrap
+import threading
+import warnings
+import weakref
+
+import pytest
+import torch
+from transformers import GenerationMixin, PreTrainedTokenizerBase
+
+from pytest_decoderonly.guard import DecoderOnlyWarning, watch, watcher
+
+PROMPTS = ["the question is", "Question: yes and no, what is the answer?"]
+METHODS = [
+    (GenerationMixin, "generate"),
+    *(
+        (PreTrainedTokenizerBase, name)
+        for name in ("__call__", "encode", "pad", "apply_chat_template", "decode")
+    ),
+    (PreTrainedTokenizerBase, "batch_decode"),
+]
+
+
+def methods():
+    return [vars(owner)[name] for owner, name in METHODS]
+
+
+def faulty_program(model, tokenizer):
+    """Make every mistake once, by sampling, and return all that can be observed."""
+    torch.manual_seed(7)
+    enc = tokenizer(PROMPTS, padding=True, padding_side="right", return_tensors="pt")
+    before = {name: tensor.clone() for name, tensor in enc.items()}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        out = model.generate(enc["input_ids"], do_sample=True, max_new_tokens=6, return_dict_in_generate=True)
+        texts = tokenizer.batch_decode(out.sequences)
+    assert all(torch.equal(enc[name], before[name]) for name in before)
+    return {
+        "ids": out.sequences.tolist(),
+        "texts": texts,
+        "random state": torch.get_rng_state().tolist(),
+        "warnings": [(entry.category, str(entry.message)) for entry in caught],
+        "type": type(out),
+        "version": out.sequences._version,
+        "keys": list(enc),
+    }
+
+
+def test_same_results(model, tokenizer):
+    alone = faulty_program(model, tokenizer)
+    with watch() as findings:
+        guarded = faulty_program(model, tokenizer)
+    assert guarded == alone
+    assert sorted(finding.code for finding in findings) == ["DLM101", "DLM102", "DLM201"]
+
+
+def test_same_exceptions(model, tokenizer):
+    def attempt():
+        seen = []
+        for call in (
+            lambda: model.generate(torch.ones(2, 3, 4, dtype=torch.long), max_new_tokens=1),
+            lambda: model.generate(torch.tensor([[5]]), nonsense=True),
+            lambda: tokenizer(5),
+            lambda: tokenizer.decode("text"),
+            lambda: tokenizer.decode(),
+        ):
+            with pytest.raises(Exception) as caught:  # noqa: PT012 - whatever it is, it must be the same
+                call()
+            seen.append((caught.type, str(caught.value)))
+        return seen
+
+    alone = attempt()
+    with watch() as findings:
+        guarded = attempt()
+    assert guarded == alone
+    assert findings == []
+
+
+def test_methods_are_wrapped_inside_and_restored_after_a_failure():
+    before = methods()
+    with pytest.raises(RuntimeError, match="mine"), watch():  # noqa: PT012
+        inside = methods()
+        assert all(now is not then for now, then in zip(inside, before, strict=True))
+        # What a reader or a library asks of a method is answered as before.
+        for now, then in zip(inside, before, strict=True):
+            assert inspect.signature(now) == inspect.signature(then)
+            assert (now.__doc__, now.__qualname__, now.__module__) == (
+                then.__doc__,
+                then.__qualname__,
+                then.__module__,
+            )
+        raise RuntimeError("mine")
+    assert all(now is then for now, then in zip(methods(), before, strict=True))
+    assert not [finder for finder in sys.meta_path if type(finder).__name__ == "_AfterImport"]
+
+
+def test_a_replacement_made_inside_is_left_to_its_owner(monkeypatch):
+    def mine(*_, **__):
+        return "mine"
+
+    before = vars(PreTrainedTokenizerBase)["decode"]
+    with watch():
+        PreTrainedTokenizerBase.decode = mine
+    try:
+        assert vars(PreTrainedTokenizerBase)["decode"] is mine
+    finally:
+        PreTrainedTokenizerBase.decode = before
+
+
+def test_nothing_is_kept_alive(tokenizer):
+    from pytest_decoderonly.tiny import tiny_decoder
+
+    model = tiny_decoder("llama")
+    with watch() as findings:
+        out = model.generate(**tokenizer(PROMPTS[0], return_tensors="pt"), max_new_tokens=2)
+        tokenizer.decode(out[0])
+        gone = [weakref.ref(model), weakref.ref(out)]
+        del model, out
+        gc.collect()
+        assert [ref() for ref in gone] == [None, None]
+    assert [finding.code for finding in findings] == ["DLM201"]
+
+
+def test_inner_block_takes_its_own_findings(model):
+    ids = torch.tensor([[5, 6, 0], [7, 8, 9]])
+    with watch() as outer:
+        model.generate(ids, max_new_tokens=1)
+        with watch() as inner:
+            model.generate(ids, max_new_tokens=1)
+    assert [finding.code for finding in outer] == [finding.code for finding in inner] == ["DLM101", "DLM102"]
+    assert outer[0].place != inner[0].place
+
+
+def test_generate_inside_generate(model, tokenizer):
+    """A user's processor that asks another model: judged on its own, and the outer call's output is still followed."""
+    from transformers import LogitsProcessor
+
+    padded = tokenizer(PROMPTS, padding=True, return_tensors="pt")["input_ids"]
+
+    class Asks(LogitsProcessor):
+        def __call__(self, input_ids, scores):
+            model.generate(padded, max_new_tokens=1)
+            return scores
+
+    with watch() as findings:
+        out = model.generate(
+            **tokenizer(PROMPTS[0], return_tensors="pt"),
+            max_new_tokens=2,
+            do_sample=False,
+            logits_processor=[Asks()],
+        )
+        tokenizer.decode(out[0])
+    assert [finding.code for finding in findings] == ["DLM101", "DLM201"]
+    assert findings[0].place.function.endswith("Asks.__call__")
+    assert findings[0].count == 2
+
+
+def test_assistant_is_not_the_users_call(model, tokenizer):
+    with watch() as findings:
+        enc = tokenizer(PROMPTS[0], return_tensors="pt")
+        model.generate(**enc, assistant_model=model, max_new_tokens=4, do_sample=False)
+    assert findings == []
+
+
+def test_threads(model, tokenizer):
+    """Threads that generate and decode at once: every mistake is counted, none is mixed up with another's."""
+    ids = torch.tensor([[5, 6, 7]])
+
+    def right():
+        for _ in range(5):
+            out = model.generate(ids, max_new_tokens=2)
+            tokenizer.decode(out[0, 3:])
+
+    def wrong():
+        for _ in range(5):
+            out = model.generate(ids, max_new_tokens=2)
+            tokenizer.decode(out[0])
+
+    with watch() as findings:
+        threads = [threading.Thread(target=target) for target in (right, wrong, right, wrong)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    (finding,) = findings
+    assert (finding.code, finding.count) == ("DLM201", 10)
+    assert finding.place.function.endswith("wrong")
+
+
+def test_a_fault_of_the_guard_is_one_warning(model, tokenizer, monkeypatch):
+    """The user's calls go on; the fault is told once, after them."""
+
+    def broken(*_):
+        raise ZeroDivisionError("inside the guard")
+
+    monkeypatch.setattr(watcher.ids, "rows_of", broken)
+    with (
+        pytest.warns(DecoderOnlyWarning, match="ZeroDivisionError: inside the guard") as caught,
+        watch() as findings,
+    ):
+        out = model.generate(torch.tensor([[5, 6], [7, 8]]), max_new_tokens=1)
+        tokenizer.batch_decode(out)
+    assert out.shape == (2, 3)
+    assert findings == []
+    assert len(caught) == 1
+
+
+def test_fake_and_meta_tensors_are_left_alone(tokenizer):
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    from pytest_decoderonly.guard import ids
+
+    with FakeTensorMode():
+        fake = torch.ones(2, 3, dtype=torch.long)
+    assert ids.rows_of(fake) is None
+    assert ids.rows_of(torch.ones(2, 3, dtype=torch.long, device="meta")) is None
+    assert ids.rows_of(torch.ones(2, 3)) is None
+    assert ids.rows_of([[1.5]]) is None
+
+
+def test_transformers_imported_inside_the_block_is_guarded_and_not_before():
+    """The guard imports nothing; what the program imports later is wrapped when it is there, and its loader is its own."""
+    program = """
+        import sys
+        from pytest_decoderonly.guard import watch
+        with watch() as findings:
+            early = [name for name in ("torch", "transformers", "libcst") if name in sys.modules]
+            import torch
+            from pytest_decoderonly.tiny import tiny_decoder, tiny_tokenizer
+            model, tokenizer = tiny_decoder("llama"), tiny_tokenizer()
+            model.generate(torch.tensor([[5, 6, 0], [7, 8, 9]]), max_new_tokens=1)
+            tokenizer.decode(model.generate(torch.tensor([[5, 6]]), max_new_tokens=1)[0])
+        import transformers.generation.utils as utils
+        print(early, sorted(f.code for f in findings), hasattr(utils.GenerationMixin.generate, "_decoderonly_guard"))
+        print("exec_module" in vars(utils.__loader__), type(utils.__loader__).__name__)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert done.stdout.splitlines() == ["[] ['DLM101', 'DLM102', 'DLM201'] False", "False SourceFileLoader"]
