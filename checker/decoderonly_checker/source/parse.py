@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import threading
-import warnings
 
 import libcst
 
 from decoderonly_checker.source.scan import logical_lines
+from decoderonly_checker.source.syntax import syntax_error
 
 # CPython's own limit ("too many nested parentheses"): deeper code does not run either.
 MAX_BRACKETS = 200
@@ -92,15 +91,9 @@ def _parse_on_deep_stack(text: str) -> libcst.Module:
 
 def _explain(text: str, problem: libcst.ParserSyntaxError, nesting: int) -> ParseError:
     """Prefer Python's own words; libcst's say which tokens it expected, and a wrong place."""
-    if nesting <= _DEEP:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # invalid escapes in the user's strings
-                ast.parse(text)
-        except SyntaxError as error:
-            return ParseError(f"syntax error: {error.msg}", error.lineno)
-        except (ValueError, RecursionError, MemoryError):
-            pass
+    found = syntax_error(text) if nesting <= _DEEP else None
+    if found is not None:
+        return ParseError(*found)
     match = _LIBCST_PLACE.search(str(problem))
     if match is None:
         return ParseError("syntax error", problem.raw_line or None)

@@ -1,0 +1,104 @@
+"""Whether a file that says nothing about models calls modules of its project that do.
+
+`reply = ask(prompt).replace(prompt, "")` holds no telling word; that `ask` generates stands in another one.
+"""
+
+# ruff: noqa: PTH113, PTH118, PTH120, PTH123 - strings instead of Path objects: this runs for every file
+
+from __future__ import annotations
+
+import os.path
+import re
+from typing import TYPE_CHECKING
+
+from decoderonly_checker.source.prefilter import may_provide
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+# Words of a docstring may match too; they resolve to no file.
+_FROM = re.compile(rb"\bfrom\s+(\.*)\s*([\w.]*)\s+import\s*(\([^)]*\)|[^\n;]*)")
+_IMPORT = re.compile(rb"\bimport\s+([\w. \t,]+)")
+_NAME = re.compile(rb"[A-Za-z_]\w*")
+
+
+class ImportReach:
+    """Follows imports between the files of a project, by their bytes; every file is read once at most."""
+
+    def __init__(self, root: Path) -> None:
+        """Look for modules beside the importing file, in the folders above it up to `root`, and in `src`."""
+        self._root = str(root)
+        self._provides: dict[str, bool] = {}
+        self._imports: dict[str, list[str]] = {}
+        self._files: dict[str, bool] = {}
+
+    def reaches(self, path: Path, data: bytes) -> bool:
+        """Whether a module that the file imports, at whatever remove, may provide what findings are made of.
+
+        Args:
+            path: Absolute path of the file.
+            data: Its bytes.
+        """
+        seen = {str(path)}
+        pending = list(self._targets(str(path), data))
+        while pending:
+            target = pending.pop()
+            if target in seen:
+                continue
+            seen.add(target)
+            if target not in self._provides:
+                try:
+                    with open(target, "rb") as file:
+                        found = file.read()
+                except OSError:
+                    found = b""
+                self._provides[target] = may_provide(found)
+                self._imports[target] = [] if self._provides[target] else list(self._targets(target, found))
+            if self._provides[target]:
+                return True
+            pending += self._imports[target]
+        return False
+
+    def _targets(self, path: str, data: bytes) -> Iterator[str]:
+        if path.endswith(".ipynb"):
+            data = data.replace(b"\\n", b"\n")
+        folder = os.path.dirname(path)
+        asked: set[tuple[int, str]] = set()
+        for match in _FROM.finditer(data):
+            dots, module, names = match.groups()
+            start = module.decode("utf-8", "replace")
+            asked.add((len(dots), start))
+            asked.update(
+                (len(dots), f"{start}.{name.decode('ascii')}".strip(".")) for name in _NAME.findall(names)
+            )
+        for match in _IMPORT.finditer(data):
+            entries = [entry.split() for entry in match[1].split(b",") if entry.strip()]
+            asked.update((0, entry[0].decode("utf-8", "replace")) for entry in entries)
+        for dots, dotted in asked:
+            yield from self._resolve(folder, dots, dotted)
+
+    def _resolve(self, folder: str, dots: int, dotted: str) -> Iterator[str]:
+        if dots:
+            for _ in range(dots - 1):
+                folder = os.path.dirname(folder)
+            folders = [folder]
+        else:
+            folders = [folder]
+            while folders[-1] != self._root and folders[-1].startswith(self._root + os.sep):
+                folders.append(os.path.dirname(folders[-1]))
+            folders.append(os.path.join(self._root, "src"))
+        inner = dotted.replace(".", os.sep)
+        for base in folders:
+            candidate = os.path.join(base, inner)
+            if dotted and self._is_file(candidate + ".py"):
+                yield candidate + ".py"
+            package = os.path.join(candidate, "__init__.py")
+            if self._is_file(package):
+                yield package
+
+    def _is_file(self, path: str) -> bool:
+        known = self._files.get(path)
+        if known is None:
+            known = self._files[path] = os.path.isfile(path)
+        return known
