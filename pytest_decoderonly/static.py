@@ -58,7 +58,7 @@ class StaticPlugin:
         self._summary = summary
         self._result: dict[Path, CheckResult] | None = None
         self._named = _named_files(config)
-        self._wanted: list[Path] = []
+        self._collected: list[Path] = []
         self._skipped = 0
 
     @pytest.hookimpl(optionalhook=True)
@@ -92,10 +92,6 @@ class StaticPlugin:
         """Run the tests of a project first: its own failures come first in the report."""
         items.sort(key=lambda item: isinstance(item, StaticItem))
 
-    def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Note which files are to be checked once nothing more is deselected."""
-        self._wanted = [item.path for item in session.items if isinstance(item, StaticItem)]
-
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """A project whose every file was proved irrelevant was checked: that is no empty run."""
@@ -107,15 +103,13 @@ class StaticPlugin:
             session.exitstatus = pytest.ExitCode.OK
 
     def result_for(self, path: Path) -> CheckResult:
-        """Return what the checker says of one file; the first call checks every selected file at once.
+        """Return what the checker says of one file; the first call checks every file at once.
 
-        In a worker of xdist each file is checked when its turn comes, because another worker may have the
-        rest.
+        Also where only some were selected: what is wrong with a file may follow from how another uses it, and
+        a rerun of what failed must see the same.
         """
-        if hasattr(self._config, "workerinput"):
-            return self._run([path])[path]
         if self._result is None:
-            self._result = self._run(self._wanted)
+            self._result = self._run([*dict.fromkeys([*self._collected, *self._surroundings(), path])])
         return self._result[path]
 
     def count(self, name: str, amount: int = 1) -> None:
@@ -144,33 +138,46 @@ class StaticPlugin:
             for path in paths
         }
 
+    def _surroundings(self) -> list[Path]:
+        """Return the project's files, where an argument named an item and brought none of them."""
+        return self._relevant(_project(self._config))[0] if self._named else []
+
     def _files(self, session: pytest.Session) -> Iterator[StaticFile]:
+        self._collected, self._skipped = self._relevant(_roots(self._config))
+        # Every worker of xdist collects the same files: one of them counts.
+        if getattr(self._config, "workerinput", {}).get("workerid", "gw0") == "gw0":
+            self.count("skipped", self._skipped)
+        for path in self._collected:
+            if path not in self._named:
+                yield StaticFile.from_parent(session, path=path)
+
+    def _relevant(self, roots: list[Path]) -> tuple[list[Path], int]:
+        """Return the files under `roots` that may hold a finding, and the number of the others."""
+        if not roots:
+            return [], 0
         from decoderonly_checker.discovery import find_files
+        from decoderonly_checker.source.imports import ImportReach
         from decoderonly_checker.source.prefilter import may_matter
 
-        roots = _roots(self._config)
-        if not roots:
-            return
-        seen = set(self._named)
+        settings = options.settings(self._config)
+        reach = ImportReach(settings.root)
+        found, errors = find_files(roots, settings)
+        # What cannot be listed or read becomes an item too, which then says why.
+        relevant = [_absolute(error.path) for error in errors]
         skipped = 0
-        files, errors = find_files(roots, options.settings(self._config))
-        # What cannot be listed becomes an item too, which then says why.
-        for path in [*files, *(_absolute(error.path) for error in errors)]:
-            if path in seen or _ignored(self._config, path):
+        for path in found:
+            if _ignored(self._config, path):
                 continue
-            seen.add(path)
             try:
-                relevant = may_matter(path.read_bytes(), notebook=path.suffix == ".ipynb")
+                data = path.read_bytes()
             except OSError:
-                relevant = True
-            if relevant:
-                yield StaticFile.from_parent(session, path=path)
+                relevant.append(path)
+                continue
+            if may_matter(data, notebook=path.suffix.lower() == ".ipynb") or reach.reaches(path, data):
+                relevant.append(path)
             else:
                 skipped += 1
-        self._skipped = skipped
-        # Every worker collects the same files: one of them counts.
-        if getattr(self._config, "workerinput", {}).get("workerid", "gw0") == "gw0":
-            self.count("skipped", skipped)
+        return relevant, skipped
 
 
 class StaticFile(pytest.File):
@@ -226,8 +233,12 @@ def _roots(config: pytest.Config) -> list[Path]:
     if told is not None:
         return [Path(path) for path in told]
     if config.args_source is not pytest.Config.ArgsSource.ARGS:
-        return [Path(path) for path in config.getini("decoderonly_paths")] or [config.rootpath]
+        return _project(config)
     return [_argument_path(config, arg) for arg in config.args if "::" not in arg]
+
+
+def _project(config: pytest.Config) -> list[Path]:
+    return [Path(path) for path in config.getini("decoderonly_paths")] or [config.rootpath]
 
 
 def _named_files(config: pytest.Config) -> dict[Path, bool]:
