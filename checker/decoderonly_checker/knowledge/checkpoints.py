@@ -1,0 +1,139 @@
+"""What is known of published checkpoints by their name: their kind, their tokenizer's habits, their positions.
+
+The table is `data/checkpoints.toml`, read on first use. A *family* recognises a name loosely and says what any
+fine-tune of it keeps: kind, model type, positions. A *checkpoint* recognises the published names exactly and says what
+its tokenizer does; those facts are withheld for another publisher's upload, which may have changed them.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from decoderonly_checker.knowledge.model_classes import Kind, Positions, kind_of_model_type, positions_of
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_DATA = Path(__file__).parent / "data" / "checkpoints.toml"
+_SNAPSHOT = re.compile(r"models--(?P<org>.+?)--(?P<name>[^/]+)(?:/|$)")
+_HUB_NAME = re.compile(r"(?P<org>[\w.-]+)/(?P<name>[\w.-]+)")
+_PUBLISHED_AS_IS = frozenset({"llm-research", "ai-modelscope", "modelscope", "shakechen", "zhipuai"})
+_LOCAL = frozenset({"models", "model", "checkpoints", "weights", "pretrained", "hf", "huggingface", "ckpt", "ckpts", "llm"})
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint's name tells. None means not known, never "no".
+
+    Attributes:
+        name: Name of the table's entry.
+        kind: What its `generate` returns.
+        model_type: As in its `config.json`.
+        ships_pad_token: Its tokenizer has a pad token without being given one.
+        pad_is_eos: The shipped pad token is the EOS token.
+        padding_side: The tokenizer's default.
+        adds_bos: The tokenizer puts a BOS in front of plain text.
+        adds_eos: The tokenizer puts an EOS behind plain text.
+        template_writes_bos: The chat template renders a BOS.
+        template_ignores_generation_prompt: `add_generation_prompt` changes nothing.
+        positions: How `forward` finds positions without `position_ids`.
+        context_length: Number of positions it was trained for.
+        source: Where the facts were read.
+    """
+
+    name: str
+    kind: Kind | None = None
+    model_type: str | None = None
+    ships_pad_token: bool | None = None
+    pad_is_eos: bool | None = None
+    padding_side: Literal["left", "right"] | None = None
+    adds_bos: bool | None = None
+    adds_eos: bool | None = None
+    template_writes_bos: bool | None = None
+    template_ignores_generation_prompt: bool | None = None
+    positions: Positions | None = None
+    context_length: int | None = None
+    source: str = ""
+
+
+_Entry = tuple[re.Pattern[str], dict[str, Any]]
+
+
+@cache
+def _tables() -> tuple[list[_Entry], list[_Entry]]:
+    """Return families and checkpoints, each with its compiled pattern, in the table's order."""
+    raw = tomllib.loads(_DATA.read_text(encoding="utf-8"))
+    families = [(re.compile(entry["match"]), entry) for entry in raw["family"]]
+    checkpoints = [(re.compile(entry["match"]), entry) for entry in raw["checkpoint"]]
+    return families, checkpoints
+
+
+def _split(name: str) -> tuple[str | None, str]:
+    """Return publisher and bare name, both lower case; the publisher is None for a path or a bare name."""
+    text = name.strip().replace("\\", "/").rstrip("/").lower()
+    if found := _SNAPSHOT.search(text):
+        return found["org"], found["name"]
+    hub = _HUB_NAME.fullmatch(text)
+    if hub is not None and hub["org"] not in _LOCAL and not text.startswith("."):
+        return hub["org"], hub["name"]
+    return None, text.rpartition("/")[2]
+
+
+@lru_cache(maxsize=1024)
+def lookup(name: str) -> Checkpoint | None:
+    """Return what is known of a checkpoint by its hub name, by a path that ends in it, or by a cache folder.
+
+    Args:
+        name: `meta-llama/Llama-2-7b-hf`, `gpt2`, `/data/models/Qwen2.5-7B-Instruct`.
+
+    Returns:
+        The facts, each None where unknown; None for a name that no entry knows.
+    """
+    org, bare = _split(name)
+    if not bare:
+        return None
+    families, checkpoints = _tables()
+    family = next((entry for pattern, entry in families if pattern.search(bare)), None)
+    facts: dict[str, Any] = {}
+    for pattern, entry in checkpoints:
+        if pattern.fullmatch(bare):
+            published = org is None or org in entry["publishers"] or org in _PUBLISHED_AS_IS
+            if published:
+                facts = entry
+            break
+    if family is None and not facts:
+        return None
+    merged = {**(family or {}), **facts}
+    model_type = merged.get("model_type")
+    positions, kind = merged.get("positions"), merged.get("kind")
+    if model_type is not None:
+        positions = positions or positions_of(model_type)
+        kind = kind or kind_of_model_type(model_type)
+    known = {key: merged[key] for key in _TOKENIZER_FACTS if key in merged}
+    return Checkpoint(
+        name=merged["name"],
+        kind=None if kind == "unknown" else cast("Kind | None", kind),
+        model_type=model_type,
+        positions=positions,
+        context_length=merged.get("context_length"),
+        source=merged["source"],
+        **known,
+    )
+
+
+_TOKENIZER_FACTS = (
+    "ships_pad_token",
+    "pad_is_eos",
+    "padding_side",
+    "adds_bos",
+    "adds_eos",
+    "template_writes_bos",
+    "template_ignores_generation_prompt",
+)
