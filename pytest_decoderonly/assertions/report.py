@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+MAX_CHOICES = 4
+
+
 def number(value: float | None) -> str:
     """Return `1.3e-06`, `0`, `nan` or `-` for what was not run."""
     if value is None:
@@ -18,13 +21,14 @@ def number(value: float | None) -> str:
     return "0" if value == 0 else f"{value:.1e}"
 
 
-def render(result: BatteryResult, *, model: str, tokenizer: Any = None) -> str:
+def render(result: BatteryResult, *, model: str, tokenizer: Any = None, brief: bool = False) -> str:
     """Return the report of a battery that is not clean, verdict first.
 
     Args:
         result: What the battery gave.
         model: What the model is called in the first line.
         tokenizer: Shows the text of tokens.
+        brief: Leave out what a full report of the same result has shown: rows and tokens.
     """
     words = {
         Verdict.DIFFERENT: "DIFFERENT, not rounding",
@@ -47,9 +51,10 @@ def render(result: BatteryResult, *, model: str, tokenizer: Any = None) -> str:
             f"first     {layer.name}: row {layer.row}, {layer.place} (activations off by {number(layer.error)} of their spread)"
         )
     lines += _relations(result)
-    lines += _rows(result)
-    lines += _choices(result.flips, "flips", tokenizer, result.dtype)
-    lines += _choices(result.ties, "ties", tokenizer, result.dtype)
+    if not brief:
+        lines += _rows(result)
+        lines += _choices(result.flips, "flips", tokenizer, result.dtype)
+        lines += _choices(result.ties, "ties", tokenizer, result.dtype)
     lines += [f"note      {note}" for note in result.notes]
     lines.append("scale     max |difference of logits| / standard deviation of the logits; in float32 rounding gives 1e-6 to 1e-4, bugs above 1e-3")
     return "\n".join(lines)
@@ -107,12 +112,12 @@ def draw(relation: RelationResult, error: RowError) -> list[str]:
 def _choices(choices: Sequence[Choice], name: str, tokenizer: Any, dtype: str) -> list[str]:
     show = token_text(tokenizer) or (lambda _token: "")
     lines = []
-    for choice in choices[:MAX_ROWS]:
+    for choice in choices[:MAX_CHOICES]:
         batched, solo = (f"{token} {show(token)}".rstrip() for token in (choice.batched, choice.solo))
         lines.append(
             f"{name:<9} row {choice.row}, after {choice.place}: batched {batched}, single {solo}; "
             f"margin {number(choice.margin)}, error {number(choice.error)} ({dtype} logits)"
         )
-    if len(choices) > MAX_ROWS:
-        lines.append(f"... and {len(choices) - MAX_ROWS} more {name}")
+    if len(choices) > MAX_CHOICES:
+        lines.append(f"... and {len(choices) - MAX_CHOICES} more {name}")
     return lines

@@ -286,7 +286,7 @@ class _Battery:
 
     def _one(self, relation: Relation, missing: str) -> RelationResult:
         if missing:
-            return RelationResult(relation, Verdict.UNDECIDED, missing)
+            return RelationResult(relation, Verdict.UNDECIDED, missing, applicable=False)
         found = {name: store.get(relation, ()) for name, store in (("work", self.work), ("single", self.float))}
         for measured in found.values():
             if isinstance(measured, CannotDriveError):
@@ -443,7 +443,7 @@ def _overall(results: Mapping[Relation, RelationResult]) -> Verdict:
     for verdict in (Verdict.DIFFERENT, Verdict.BY_DESIGN):
         if verdict in verdicts:
             return verdict
-    if any(r.verdict is Verdict.UNDECIDED and r.decisive for r in results.values()):
+    if any(r.verdict is Verdict.UNDECIDED and r.applicable for r in results.values()):
         return Verdict.UNDECIDED
     clean = [verdict for verdict in verdicts if verdict.clean]
     if not clean:

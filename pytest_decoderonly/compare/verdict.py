@@ -102,7 +102,10 @@ class RowError:
 
 @dataclass(frozen=True)
 class RelationResult:
-    """One relation's verdict with the numbers of both precisions (`work` in the model's dtype, `single` in float32)."""
+    """One relation's verdict with the numbers of both precisions (`work` in the model's dtype, `single` in float32).
+
+    `applicable` is False where the input cannot show the relation (a single row has no neighbours).
+    """
 
     relation: Relation
     verdict: Verdict
@@ -110,6 +113,7 @@ class RelationResult:
     work: tuple[RowError, ...] = ()
     single: tuple[RowError, ...] = ()
     limit: float = 0.0
+    applicable: bool = True
 
     @property
     def decisive(self) -> tuple[RowError, ...]:
