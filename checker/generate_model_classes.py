@@ -1,7 +1,9 @@
-"""Write `knowledge/data/model_classes.json` from the installed transformers.
+"""Write the tables that the checker reads: `model_classes.json` and `checkpoints.json` in `knowledge/data`.
 
-Run it after an upgrade: `python checker/generate_model_classes.py`. What cannot be read off the library (classes that
-left it, classes with a `generate` of their own, position schemes) stands in `curated_classes.toml` beside the output.
+Run it after an upgrade of transformers, or after an edit of the tables kept by hand:
+`python checker/generate_model_classes.py`. The classes are read off the installed transformers; what cannot be
+(classes that left it, classes with a `generate` of their own, position schemes) stands in `curated_classes.toml`.
+What is known of published checkpoints stands in `checkpoints.toml`. Both lie beside the output.
 """
 
 from __future__ import annotations
@@ -17,10 +19,12 @@ from typing import Any
 if sys.version_info >= (3, 11):
     import tomllib
 else:
-    import tomli as tomllib
+    import tomli as tomllib  # type: ignore[import-not-found, unused-ignore]
 
 DATA = Path(__file__).parent / "decoderonly_checker" / "knowledge" / "data"
-OUTPUT = DATA / "model_classes.json"
+CLASSES = DATA / "model_classes.json"
+CHECKPOINTS = DATA / "checkpoints.json"
+CHECKPOINTS_BY_HAND = DATA / "checkpoints.toml"
 CURATED = DATA / "curated_classes.toml"
 
 MAPPINGS = (
@@ -35,7 +39,9 @@ GENERATING = re.compile(
     r"(ForCausalLM|LMHeadModel|DoubleHeadsModel|ForConditionalGeneration|EncoderDecoderModel|MTModel)$"
 )
 PREPARING = re.compile(r"(Tokenizer|TokenizerFast|Processor)$")
-NOT_FOR_TEXT = re.compile(r"(Image|Video|Logits?|FeatureExtraction)Processor(Fast|Pil)?$|^(Auto|PreTrained|Base)")
+NOT_FOR_TEXT = re.compile(
+    r"(Image|Video|Logits?|FeatureExtraction)Processor(Fast|Pil)?$|^(Auto|PreTrained|Base)"
+)
 ROTARY = re.compile(r"apply_rotary|RotaryEmbedding")
 
 
@@ -56,10 +62,9 @@ def is_encoder_decoder(name: str, config: Any) -> bool:
 
 
 def text_module_source(cls: Any, config: Any) -> str:
-    """Source of the module that holds the language model of `cls`, which for a composite model is another one."""
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_MAPPING_NAMES
-
+    """Source of the module with the language model of `cls`; a composite model keeps it in another one."""
     import transformers
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_MAPPING_NAMES
 
     text = config.get_text_config(decoder=True)
     if text is not config:
@@ -78,9 +83,9 @@ def home_of(name: str, cls: Any, types_by_package: dict[str, str], renamed: dict
     """
     match = re.match(r"transformers\.models\.(?:deprecated\.)?(\w+)\.", cls.__module__)
     by_name = PREPARING.sub("", name).lower()
-    for package in types_by_package:
+    for package, model_type in types_by_package.items():
         if package.replace("_", "") == by_name:
-            return renamed.get(package, types_by_package[package])
+            return renamed.get(package, model_type)
     if match is None:
         return None
     return renamed.get(match.group(1), types_by_package.get(match.group(1), match.group(1)))
@@ -105,19 +110,20 @@ def collect() -> dict[str, Any]:
         table.pop("source", None)
     positions: dict[str, str] = {}
     for name in sorted(candidate_names(transformers)):
-        cls = getattr(transformers, name, None)
-        if not inspect.isclass(cls) or not issubclass(cls, GenerationMixin) or name in no_text | undecided:
+        found: Any = getattr(transformers, name, None)
+        if not inspect.isclass(found) or not issubclass(found, GenerationMixin) or name in no_text | undecided:
             continue
+        cls: Any = found
         try:
             config = cls.config_class()
-        except Exception as error:  # noqa: BLE001 - a configuration without defaults says nothing of its kind
+        except Exception as error:  # a configuration without defaults says nothing of its kind
             sys.stderr.write(f"left out: {name}: {type(error).__name__}\n")
             continue
         if is_encoder_decoder(name, config):
             encoders[name] = config.model_type
             continue
         if cls.generate is not GenerationMixin.generate and name not in plain and "ForCausalLM" not in name:
-            sys.stderr.write(f"left out: {name} has a `generate` of its own; read it and add it to {CURATED.name}\n")
+            sys.stderr.write(f"left out: {name}: own `generate`; read it and add it to {CURATED.name}\n")
             continue
         decoders[name] = config.model_type
         if ROTARY.search(text_module_source(cls, config)) and not config.is_encoder_decoder:
@@ -136,16 +142,19 @@ def collect() -> dict[str, Any]:
         if not PREPARING.search(name) or NOT_FOR_TEXT.search(name):
             continue
         cls = getattr(transformers, name, None)
-        home = home_of(name, cls, types_by_package, curated["tokenizer_family"]) if inspect.isclass(cls) else None
+        if not inspect.isclass(cls):
+            continue
+        home = home_of(name, cls, types_by_package, curated["tokenizer_family"])
         if home is not None:
             preparers["processors" if name.endswith("Processor") else "tokenizers"][name] = home
 
-    preparers["tokenizers"] = dict(sorted({**preparers["tokenizers"], **curated["former"]["tokenizers"]}.items()))
-    preparers["tokenizers"].pop("source", None)
+    preparers["tokenizers"].update(curated["former"]["tokenizers"])
+    preparers["tokenizers"].pop("source")
+    preparers["tokenizers"] = dict(sorted(preparers["tokenizers"].items()))
 
     kinds: dict[str, set[str]] = defaultdict(set)
     for kind, table in (("decoder-only", decoders), ("encoder-decoder", encoders)):
-        for name, model_type in table.items():
+        for model_type in table.values():
             if kind == "decoder-only" and model_type in encoders.values():
                 continue  # the bare decoder of an encoder-decoder family does not make the family one
             if kind == "decoder-only" and model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
@@ -167,10 +176,46 @@ def collect() -> dict[str, Any]:
     }
 
 
+def expand(pattern: str) -> list[str]:
+    """Expand `{a,b}` alternatives as a shell does; they do not nest."""
+    before, opened, rest = pattern.partition("{")
+    if not opened:
+        return [pattern]
+    choices, _, after = rest.partition("}")
+    return [before + choice + end for choice in choices.split(",") for end in expand(after)]
+
+
+def collect_checkpoints() -> dict[str, Any]:
+    """Gather what `checkpoints.json` holds: families in order, facts, and the names that lead to them.
+
+    Raises:
+        ValueError: A name stands twice, or an entry lacks its source.
+    """
+    raw = tomllib.loads(CHECKPOINTS_BY_HAND.read_text(encoding="utf-8"))
+    families = raw["family"]
+    facts: list[dict[str, Any]] = []
+    names: dict[str, int] = {}
+    for entry in [*families, *raw["checkpoint"]]:
+        if not str(entry.get("source", "")).startswith("https://"):
+            raise ValueError(f"{CHECKPOINTS_BY_HAND.name}: {entry['name']}: no source")
+    for entry in raw["checkpoint"]:
+        for name in (name for pattern in entry["names"] for name in expand(pattern)):
+            if name in names:
+                raise ValueError(f"{CHECKPOINTS_BY_HAND.name}: {name!r} stands twice")
+            family: dict[str, Any] = next((f for f in families if re.search(f["match"], name)), {})
+            kept = {key: value for key, value in family.items() if key != "match"}
+            merged = {**kept, **{key: value for key, value in entry.items() if key != "names"}}
+            if merged not in facts:  # one entry may span families
+                facts.append(merged)
+            names[name] = facts.index(merged)
+    return {"families": families, "facts": facts, "names": names}
+
+
 def main() -> None:
-    """Write the table."""
-    OUTPUT.write_text(json.dumps(collect(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    sys.stdout.write(f"wrote {OUTPUT}\n")
+    """Write both tables."""
+    for path, table in ((CLASSES, collect()), (CHECKPOINTS, collect_checkpoints())):
+        path.write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        sys.stdout.write(f"wrote {path}\n")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,15 @@
-"""What is known of published checkpoints by their name: their kind, their tokenizer's habits, their positions.
+"""What is known of published checkpoints by name: their kind, their tokenizer's habits, their positions.
 
-The table is `data/checkpoints.toml`, read on first use. A *family* recognises a name loosely and says what any
-fine-tune of it keeps: kind, model type, positions. A *checkpoint* recognises the published names exactly and says what
-its tokenizer does; those facts are withheld for another publisher's upload, which may have changed them.
+The table is `data/checkpoints.json`, read on first use and made from `checkpoints.toml` by
+`checker/generate_model_classes.py`. A *family* recognises a name loosely and says what any fine-tune of it
+keeps: kind, model type, positions. A *checkpoint* is a published name, and says what its tokenizer does; those
+facts are withheld for another publisher's upload of that name, which may have changed them.
 """
 
 from __future__ import annotations
 
+import json
 import re
-import sys
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -16,16 +17,13 @@ from typing import Any, Literal, cast
 
 from decoderonly_checker.knowledge.model_classes import Kind, Positions, kind_of_model_type, positions_of
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
-_DATA = Path(__file__).parent / "data" / "checkpoints.toml"
+_DATA = Path(__file__).parent / "data" / "checkpoints.json"
 _SNAPSHOT = re.compile(r"models--(?P<org>.+?)--(?P<name>[^/]+)(?:/|$)")
 _HUB_NAME = re.compile(r"(?P<org>[\w.-]+)/(?P<name>[\w.-]+)")
 _PUBLISHED_AS_IS = frozenset({"llm-research", "ai-modelscope", "modelscope", "shakechen", "zhipuai"})
-_LOCAL = frozenset({"models", "model", "checkpoints", "weights", "pretrained", "hf", "huggingface", "ckpt", "ckpts", "llm"})
+_LOCAL = frozenset(  # first part of a relative path, not a publisher
+    {"models", "model", "checkpoints", "weights", "pretrained", "hf", "huggingface", "ckpt", "ckpts", "llm"}
+)
 
 
 @dataclass(frozen=True)
@@ -63,16 +61,9 @@ class Checkpoint:
     source: str = ""
 
 
-_Entry = tuple[re.Pattern[str], dict[str, Any]]
-
-
 @cache
-def _tables() -> tuple[list[_Entry], list[_Entry]]:
-    """Return families and checkpoints, each with its compiled pattern, in the table's order."""
-    raw = tomllib.loads(_DATA.read_text(encoding="utf-8"))
-    families = [(re.compile(entry["match"]), entry) for entry in raw["family"]]
-    checkpoints = [(re.compile(entry["match"]), entry) for entry in raw["checkpoint"]]
-    return families, checkpoints
+def _table() -> dict[str, Any]:
+    return cast("dict[str, Any]", json.loads(_DATA.read_text(encoding="utf-8")))
 
 
 def _split(name: str) -> tuple[str | None, str]:
@@ -99,18 +90,13 @@ def lookup(name: str) -> Checkpoint | None:
     org, bare = _split(name)
     if not bare:
         return None
-    families, checkpoints = _tables()
-    family = next((entry for pattern, entry in families if pattern.search(bare)), None)
-    facts: dict[str, Any] = {}
-    for pattern, entry in checkpoints:
-        if pattern.fullmatch(bare):
-            published = org is None or org in entry["publishers"] or org in _PUBLISHED_AS_IS
-            if published:
-                facts = entry
-            break
-    if family is None and not facts:
+    table = _table()
+    index = table["names"].get(bare)
+    merged: dict[str, Any] | None = table["facts"][index] if index is not None else None
+    if merged is None or not (org is None or org in _PUBLISHED_AS_IS or org in merged["publishers"]):
+        merged = next((family for family in table["families"] if re.search(family["match"], bare)), None)
+    if merged is None:
         return None
-    merged = {**(family or {}), **facts}
     model_type = merged.get("model_type")
     positions, kind = merged.get("positions"), merged.get("kind")
     if model_type is not None:

@@ -1,6 +1,6 @@
 """What the classes of transformers are: which return the prompt with the answer, which count positions how.
 
-The table is `data/model_classes.json`, written by `checker/generate_model_classes.py`; it is read on first use.
+The table is `data/model_classes.json`, read on first use and written by `checker/generate_model_classes.py`.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def kind_of_class(class_name: str) -> Kind | None:
         class_name: Name without its module. TensorFlow and Flax names count as their PyTorch twin.
 
     Returns:
-        `"decoder-only"` where the prompt comes back with the continuation, `"encoder-decoder"` where it does not, None
-        where the class generates no text, is not known, or loads either (`AutoModelForPreTraining`, BLIP-2).
+        `"decoder-only"` where the prompt comes back with the continuation, `"encoder-decoder"` where it does
+        not, None where the class generates no text, is unknown, or loads either (`AutoModelForPreTraining`).
     """
     name, table = _plain(class_name), _table()
     if name in table["decoder_only"]:
@@ -55,7 +55,7 @@ def kind_of_class(class_name: str) -> Kind | None:
 
 @cache
 def model_type_of_class(class_name: str) -> str | None:
-    """Return the model type (`gpt2`) of a model, tokenizer or processor class; None for Auto and unknown classes."""
+    """Return the model type (`gpt2`) of a model, tokenizer or processor class; None if unknown or Auto."""
     name, table = _plain(class_name), _table()
     for column in ("decoder_only", "encoder_decoder", "tokenizers", "processors"):
         found = table[column].get(name) or table[column].get(name.removesuffix("Fast"))
@@ -86,9 +86,9 @@ def tokenizer_class(class_name: str) -> Kind | None:
 
 @cache
 def positions_of(model_type: str) -> Positions | None:
-    """Return how `forward` of a model type finds positions when it is given no `position_ids`; None if unknown.
+    """Return how `forward` of a model type finds positions without `position_ids`; None if unknown.
 
-    `learned` and `sinusoidal` are counted over the columns, so left padding shifts them; `derived-from-mask` models count
-    over the attention mask; the others depend on distances only, or on none.
+    `learned` and `sinusoidal` are counted over the columns, so left padding shifts them; `derived-from-mask`
+    models count over the attention mask; the others depend on distances only, or on none.
     """
     return cast("Positions | None", _table()["positions"].get(model_type))
