@@ -44,7 +44,7 @@ class AnalyserLike(Protocol):
 
 def check_paths(
     paths: Iterable[Path | str],
-    settings: Settings | None = None,
+    settings: Settings | Callable[[Path], Settings] | None = None,
     *,
     confidence: Confidence | None = None,
     force_exclude: bool = False,
@@ -56,7 +56,8 @@ def check_paths(
 
     Args:
         paths: Files and folders.
-        settings: What to check; if None, each path is governed by the nearest settings file at it or above it.
+        settings: What to check, or a function that says what governs a path (a folder). If None, each path is
+            governed by the nearest settings file at it or above it.
         confidence: Hide findings below it, instead of `settings.min_confidence`.
         force_exclude: Leave out excluded files even where they are named.
         analyser: Makes the analyser; the real one by default.
@@ -64,11 +65,11 @@ def check_paths(
     Raises:
         SettingsError: Only with `settings=None`: a settings file is wrong.
     """
-    run = _Run(confidence, analyser)
+    run = _Run(settings, confidence, analyser)
     errors: list[FileError] = []
     files: dict[Path, Settings] = {}
     for path in map(Path, paths):
-        governing = settings if settings is not None else run.settings_for(path)
+        governing = run.settings_for(path)
         found, missing = find_files([path], governing, force_exclude=force_exclude)
         errors += missing
         for file in found:
@@ -81,7 +82,7 @@ def check_paths(
 def check_source(
     text: str | bytes,
     path: Path | str,
-    settings: Settings | None = None,
+    settings: Settings | Callable[[Path], Settings] | None = None,
     *,
     confidence: Confidence | None = None,
     analyser: Callable[[Settings], AnalyserLike] | None = None,
@@ -98,10 +99,10 @@ def check_source(
     Raises:
         SettingsError: Only with `settings=None`: a settings file is wrong.
     """
-    run = _Run(confidence, analyser)
+    run = _Run(settings, confidence, analyser)
     path = Path(path)
     data = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
-    run.add_file(path.absolute(), settings if settings is not None else run.settings_for(path), data)
+    run.add_file(path.absolute(), run.settings_for(path), data)
     return run.result([])
 
 
@@ -109,8 +110,12 @@ class _Run:
     """What gathers in one run."""
 
     def __init__(
-        self, confidence: Confidence | None, make_analyser: Callable[[Settings], AnalyserLike] | None
+        self,
+        settings: Settings | Callable[[Path], Settings] | None,
+        confidence: Confidence | None,
+        make_analyser: Callable[[Settings], AnalyserLike] | None,
     ) -> None:
+        self._settings = settings
         self._confidence = confidence
         self._make_analyser = make_analyser or _real_analyser
         self._groups: dict[int, tuple[Settings, list[SourceFile]]] = {}
@@ -124,9 +129,12 @@ class _Run:
         self._silence: dict[str, _Silence] = {}
 
     def settings_for(self, path: Path) -> Settings:
+        """The settings that govern a path."""
+        if isinstance(self._settings, Settings):
+            return self._settings
         folder = path if path.is_dir() else path.parent
         if folder not in self._settings_of_folder:
-            self._settings_of_folder[folder] = load_settings(folder)
+            self._settings_of_folder[folder] = (self._settings or load_settings)(folder)
         settings = self._settings_of_folder[folder]
         # One object for one settings file, so that its files share an analyser.
         for known in self._settings_of_folder.values():

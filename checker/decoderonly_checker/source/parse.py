@@ -79,7 +79,7 @@ def _parse_on_deep_stack(text: str) -> libcst.Module:
     with _stack_size_lock:
         before = threading.stack_size(_DEEP_STACK)
         try:
-            thread = threading.Thread(target=work, name="decoderonly-parse")
+            thread = threading.Thread(target=work, name="decoderonly-parse", daemon=True)
             thread.start()
         finally:
             threading.stack_size(before)

@@ -1,0 +1,58 @@
+"""Entry point of the `decoderonly` command and of `python -m decoderonly_checker`."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    for stream in (sys.stdout, sys.stderr):
+        # A console that cannot show a character must not end the run.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        code = _run()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader (`| head`) has left. Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 141
+    sys.exit(code)
+
+
+def _run() -> int:
+    import click
+
+    from decoderonly_checker.cli.app import app
+    from decoderonly_checker.config import SettingsError
+
+    try:
+        result = app.main(prog_name="decoderonly", standalone_mode=False)
+    except click.ClickException as problem:
+        problem.show()
+        return problem.exit_code
+    except SettingsError as problem:
+        click.echo(f"error: {problem}", err=True)
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("error: interrupted", err=True)
+        return 130
+    except BrokenPipeError:
+        raise
+    except Exception as problem:
+        import traceback
+
+        traceback.print_exc()
+        click.echo(
+            f"error: internal error: {type(problem).__name__}; please report it with the lines above",
+            err=True,
+        )
+        return 2
+    return result if isinstance(result, int) else 0
+
+
+if __name__ == "__main__":
+    main()
