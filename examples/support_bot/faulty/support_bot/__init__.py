@@ -1,0 +1,1 @@
+"""The ticket desk of Brightkettle, a small shop for kettles."""
