@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,11 +63,14 @@ class _Patterns:
     """Patterns of one .gitignore or one settings key, relative to a folder."""
 
     def __init__(self, root: Path, lines: Sequence[str]) -> None:
-        from pathspec import GitIgnoreSpec  # 10 ms, and a run on named files needs none
-
         self._root = root
         self._lines = lines
-        self._spec: GitIgnoreSpec = GitIgnoreSpec.from_lines(lines)
+
+    @cached_property
+    def _spec(self) -> GitIgnoreSpec:
+        from pathspec import GitIgnoreSpec  # 10 ms, and a run on named files needs none
+
+        return GitIgnoreSpec.from_lines(self._lines)
 
     def verdict(self, path: Path, *, is_folder: bool) -> bool | None:
         """True for excluded, False for taken back by `!`, None where no pattern speaks."""
@@ -168,11 +172,12 @@ class _Walk:
             return ignores
         try:
             lines = file.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-            return (*ignores, _Patterns(folder, lines))
+            patterns = _Patterns(folder, lines)
+            patterns.verdict(folder / "x", is_folder=False)  # compiles them
         except OSError as problem:
             self._errors.append(FileError(shown_path(file), os_reason(problem)))
+            return ignores
         except ValueError as problem:
-            self._errors.append(
-                FileError(shown_path(file), f"holds a pattern that git does not know: {problem}")
-            )
-        return ignores
+            self._errors.append(FileError(shown_path(file), f"holds a pattern that git refuses: {problem}"))
+            return ignores
+        return (*ignores, patterns)
