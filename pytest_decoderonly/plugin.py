@@ -8,7 +8,6 @@ nothing where it is not asked for: the sub-plugins (`static`, `guard.plugin`, `c
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from pytest_decoderonly import options
@@ -33,16 +32,14 @@ def pytest_configure(config: pytest.Config) -> None:
     for marker in options.MARKERS:
         config.addinivalue_line("markers", marker)
     options.validate(config)
-    if find_spec("pytest_decoderonly.fixtures"):
-        config.pluginmanager.import_plugin("pytest_decoderonly.fixtures")
+    config.pluginmanager.import_plugin("pytest_decoderonly.fixtures")
     if not options.enabled(config):
         return
     from pytest_decoderonly.summary import summary_of
 
     summary_of(config)
     for name in _SUB_PLUGINS:
-        if find_spec(name):
-            import_module(name).register(config)
+        import_module(name).register(config)
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:

@@ -87,11 +87,6 @@ class StaticPlugin:
         others = found if self._named[file_path] else []
         return [StaticFile.from_parent(parent, path=file_path), *others]
 
-    @pytest.hookimpl(trylast=True)
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Run the tests of a project first: its own failures come first in the report."""
-        items.sort(key=lambda item: isinstance(item, StaticItem))
-
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """A project whose every file was proved irrelevant was checked: that is no empty run."""

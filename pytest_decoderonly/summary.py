@@ -6,6 +6,7 @@ part travels in `workeroutput` as plain data, the controller adds the parts up a
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
@@ -127,7 +128,9 @@ class SummaryPlugin:
         if data is not None:
             self._summary.merge(data)
 
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+    def pytest_terminal_summary(
+        self, terminalreporter: pytest.TerminalReporter, config: pytest.Config
+    ) -> None:
         """Print the section, on the controller only (workers have no terminal)."""
         lines = self._summary.render()
         if not lines:
@@ -135,15 +138,18 @@ class SummaryPlugin:
         terminalreporter.section("decoderonly")
         for line in lines:
             terminalreporter.write_line(line)
-        terminalreporter.write_line("  ".join(_closing(rerun=bool(self._summary.failed))))
+        terminalreporter.write_line("  ".join(map(_version, ("pytest-decoderonly", "transformers", "torch"))))
+        if self._summary.failed:
+            terminalreporter.write_line(f"rerun failures: {_rerun(config)}")
 
 
-def _closing(*, rerun: bool) -> list[str]:
-    """Return the parts of the last line: versions, read without an import, and how to repeat failures."""
-    parts = [_version(name) for name in ("pytest-decoderonly", "transformers", "torch")]
-    if rerun:
-        parts.append("rerun failures: pytest --lf --decoderonly-checks")
-    return parts
+def _rerun(config: pytest.Config) -> str:
+    """Return the command that repeats what failed, with the options that it depends on."""
+    given = [f"--decoderonly-model={model}" for model in config.getoption("decoderonly_models", default=None) or ()]
+    mode = config.getoption("decoderonly_guard", default=None)
+    return shlex.join(
+        ["pytest", "--lf", "--decoderonly-checks", *given, *([f"--decoderonly-guard={mode}"] if mode else [])]
+    )
 
 
 def _version(name: str) -> str:

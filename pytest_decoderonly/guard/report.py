@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pytest_decoderonly.guard.frames import CallPlace
 
-_WIDTH = 110
-_PLACE_WIDTH = 30
+_SOURCE_WIDTH = 60
+_PLACE_WIDTH = 48
 _LABEL_WIDTH = 12
 
 
@@ -63,18 +63,22 @@ class Finding:
     def __str__(self) -> str:
         title = "DecoderOnlyError" if self.severity == "error" else "DecoderOnlyWarning"
         lines = [f"{title}[{self.code}]: {self.message}"]
-        lines += [_line(step.label, str(step.place) if step.place else "", step.text) for step in self.steps]
-        lines += [_line(label, "", picture) for label, picture in self.rows]
+        widest = min(
+            _PLACE_WIDTH, max((len(str(step.place)) for step in self.steps if step.place), default=0)
+        )
+        for step in self.steps:
+            place = f"{step.place!s:<{widest}}   " if step.place else ""
+            lines.append(_line(step.label, f"{place}{step.text}"))
+        lines += [_line(label, picture) for label, picture in self.rows]
         if self.count > 1:
-            lines.append(_line("seen", "", f"{self.count} times at this place"))
-        lines += [_line("effect", "", self.effect), _line("help", "", self.help)]
+            lines.append(_line("seen", f"{self.count} times at this place"))
+        lines += [_line("effect", self.effect), _line("help", self.help)]
         lines.append(f"SUMMARY: {self.summary}")
         return "\n".join(lines)
 
 
-def _line(label: str, place: str, text: str) -> str:
-    shown = f"{place:<{_PLACE_WIDTH}}  {text}" if place else text
-    return f"  {label:<{_LABEL_WIDTH}}  {shown}".rstrip()
+def _line(label: str, text: str) -> str:
+    return f"  {label:<{_LABEL_WIDTH}}  {text}".rstrip()
 
 
 def shorten(text: str, width: int) -> str:
@@ -97,4 +101,4 @@ def plural(number: int, noun: str) -> str:
 
 def call_text(place: CallPlace | None) -> str:
     """Return the source line of a call, shortened; empty where there is none to show."""
-    return shorten(place.source, _WIDTH - _PLACE_WIDTH - _LABEL_WIDTH - 6) if place is not None else ""
+    return shorten(place.source, _SOURCE_WIDTH) if place is not None else ""

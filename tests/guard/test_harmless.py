@@ -226,7 +226,7 @@ def test_fake_and_meta_tensors_are_left_alone(tokenizer):
 
 
 def test_transformers_imported_inside_the_block_is_guarded_and_not_before():
-    """The guard imports nothing; what the program imports later is wrapped then, and its loader left alone."""
+    """The guard imports nothing; what the program imports later is wrapped then, its loader restored."""
     program = """
         import sys
         from pytest_decoderonly.guard import watch
