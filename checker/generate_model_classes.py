@@ -1,9 +1,11 @@
+# A script beside the package, not in it.  # noqa: INP001
 """Write the tables that the checker reads: `model_classes.json` and `checkpoints.json` in `knowledge/data`.
 
 Run it after an upgrade of transformers, or after an edit of the tables kept by hand:
-`python checker/generate_model_classes.py`. The classes are read off the installed transformers; what cannot be
-(classes that left it, classes with a `generate` of their own, position schemes) stands in `curated_classes.toml`.
-What is known of published checkpoints stands in `checkpoints.toml`. Both lie beside the output.
+`python checker/generate_model_classes.py`. The classes are read off the installed transformers; what cannot
+be (classes that left it, classes with a `generate` of their own, position schemes) stands in
+`curated_classes.toml`. What is known of published checkpoints stands in `checkpoints.toml`. Both lie beside
+the output.
 """
 
 from __future__ import annotations
@@ -111,7 +113,9 @@ def collect() -> dict[str, Any]:
     positions: dict[str, str] = {}
     for name in sorted(candidate_names(transformers)):
         found: Any = getattr(transformers, name, None)
-        if not inspect.isclass(found) or not issubclass(found, GenerationMixin) or name in no_text | undecided:
+        if not inspect.isclass(found) or not issubclass(found, GenerationMixin):
+            continue
+        if name in no_text | undecided:
             continue
         cls: Any = found
         try:

@@ -2,8 +2,8 @@
 
 The table is `data/checkpoints.json`, read on first use and made from `checkpoints.toml` by
 `checker/generate_model_classes.py`. A *family* recognises a name loosely and says what any fine-tune of it
-keeps: kind, model type, positions. A *checkpoint* is a published name, and says what its tokenizer does; those
-facts are withheld for another publisher's upload of that name, which may have changed them.
+keeps: kind, model type, positions. A *checkpoint* is a published name, and says what its tokenizer does;
+those facts are withheld for another publisher's upload of that name, which may have changed them.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from decoderonly_checker.knowledge.model_classes import Kind, Positions, kind_of
 _DATA = Path(__file__).parent / "data" / "checkpoints.json"
 _SNAPSHOT = re.compile(r"models--(?P<org>.+?)--(?P<name>[^/]+)(?:/|$)")
 _HUB_NAME = re.compile(r"(?P<org>[\w.-]+)/(?P<name>[\w.-]+)")
+_LONGEST = 300  # characters; a longer string is no name
 _PUBLISHED_AS_IS = frozenset({"llm-research", "ai-modelscope", "modelscope", "shakechen", "zhipuai"})
 _LOCAL = frozenset(  # first part of a relative path, not a publisher
     {"models", "model", "checkpoints", "weights", "pretrained", "hf", "huggingface", "ckpt", "ckpts", "llm"}
@@ -88,7 +89,7 @@ def lookup(name: str) -> Checkpoint | None:
         The facts, each None where unknown; None for a name that no entry knows.
     """
     org, bare = _split(name)
-    if not bare:
+    if not bare or len(name) > _LONGEST:
         return None
     table = _table()
     index = table["names"].get(bare)
