@@ -187,7 +187,7 @@ SHIFTED_BY_PADDING = {"learned", "sinusoidal"}
 
 @pytest.mark.parametrize("model_type", sorted(TINY))
 def test_positions_are_what_left_padding_does_to_forward(model_type):
-    """Left padding without `position_ids` moves the logits where positions are counted by column, only there."""
+    """Left padding without `position_ids` moves the logits where positions are counted by column."""
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
     torch.manual_seed(0)
