@@ -57,21 +57,23 @@ _METHODS = (
 
 @pytest.fixture(scope="session")
 def decoderonly() -> DecoderOnly:
-    """Assertions for decoder-only models: assert_labels_mask_prompt, assert_left_padded, assert_right_padded, assert_no_prompt, assert_batch_equals_single; builders: tiny_decoder, tiny_tokenizer.
+    """Assertions for decoder-only models, and builders of tiny ones, as methods.
 
+    assert_labels_mask_prompt, assert_left_padded, assert_right_padded, assert_no_prompt,
+    assert_batch_equals_single; tiny_decoder, tiny_tokenizer, tiny_architectures.
     Example: `decoderonly.assert_left_padded(batch, tokenizer=tokenizer)`.
     """
     return DecoderOnly()
 
 
 @pytest.fixture(scope="session")
-def decoderonly_device(worker_id: str = "master") -> torch.device:
-    """The device to run models on: CUDA (one GPU a worker under pytest-xdist), else Apple's MPS, else the CPU."""
+def decoderonly_device() -> torch.device:
+    """The device for models: CUDA (one GPU a worker under pytest-xdist), else Apple's MPS, else the CPU."""
     torch = _needs("torch")
     if torch.cuda.is_available():
         import os
 
-        worker = os.environ.get("PYTEST_XDIST_WORKER", worker_id)
+        worker = os.environ.get("PYTEST_XDIST_WORKER", "master")
         number = int(worker.removeprefix("gw")) if worker.startswith("gw") and worker[2:].isdigit() else 0
         return torch.device("cuda", number % torch.cuda.device_count())
     if torch.backends.mps.is_available():
@@ -81,19 +83,26 @@ def decoderonly_device(worker_id: str = "master") -> torch.device:
 
 @pytest.fixture(scope="session")
 def decoderonly_prompts() -> list[str]:
-    """Ragged prompts of one to several dozen tokens, with punctuation, a line break and letters beyond ASCII: what batches are made of."""
+    """Ragged prompts: short and long, with punctuation, a line break and letters beyond ASCII."""
+    long = (
+        "You are a careful reader.\nRead the text below, and say in one sentence what it is about, "
+        "without a word of your own.\n"
+        "Text: the more the rows of a batch differ in length, the more padding there is.\nSentence:"
+    )
     return [
         "Hi",
         "Question: is the sky blue? Answer: ",
         "Write one word for each of these: Käse, naïve, 東京, 🙂",
-        "You are a careful reader.\nRead the text below, and say in one sentence what it is about, without a word of your own.\n"
-        "Text: the more the rows of a batch differ in length, the more padding there is.\nSentence:",
+        long,
     ]
 
 
 @pytest.fixture
 def decoderonly_tiny_model(decoderonly_device: torch.device) -> PreTrainedModel:
-    """A tiny random LLaMA (two layers, vocabulary of decoderonly_tiny_tokenizer) whose weights make padding and position bugs visible; in evaluation mode, on decoderonly_device."""
+    """A tiny random LLaMA whose weights make padding and position bugs visible.
+
+    Two layers, the vocabulary of decoderonly_tiny_tokenizer, evaluation mode, on decoderonly_device.
+    """
     _needs("transformers")
     from pytest_decoderonly.tiny import tiny_decoder
 
@@ -102,7 +111,7 @@ def decoderonly_tiny_model(decoderonly_device: torch.device) -> PreTrainedModel:
 
 @pytest.fixture
 def decoderonly_tiny_tokenizer() -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer built in code: padding token, left padding, ChatML template; any text makes a round trip."""
+    """A byte-level BPE tokenizer built in code: padding token, left padding, ChatML template."""
     _needs("transformers")
     from pytest_decoderonly.tiny import tiny_tokenizer
 
@@ -110,7 +119,7 @@ def decoderonly_tiny_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def _needs(package: str) -> Any:
-    """Import a package, or fail the test with what to install: a fixture that was asked for is never skipped in silence."""
+    """Import a package, or fail the test with what to install: nothing is skipped in silence."""
     import importlib
 
     try:

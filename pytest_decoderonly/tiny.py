@@ -1,9 +1,10 @@
 """Tiny decoder-only models and tokenizers, built in code: nothing is downloaded.
 
-The models exist to make bugs visible, which a freshly initialised model does not do well: its matrices are so small that
-wrong positions move the logits by little, and its padding embedding is zero, so that a padding leak moves nothing at
-all. Here all matrices are scaled up, the padding token has an ordinary embedding, and every weight lies on the bfloat16 grid,
-so that the same weights run unchanged in float32, bfloat16 and float16 (where the range allows).
+The models exist to make bugs visible, which a freshly initialised model does not do well: its matrices are so
+small that wrong positions move the logits by little, and its padding embedding is zero, so that a padding
+leak moves nothing at all. Here all matrices are scaled up, the padding token has an ordinary embedding, and
+every weight lies on the bfloat16 grid, so that the same weights run unchanged in float32, bfloat16 and
+float16 (where the range allows).
 """
 
 from __future__ import annotations
@@ -23,14 +24,42 @@ VOCAB_SIZE = 320
 _MAX_PARAMETERS = 8_000_000
 
 CHAT_TEMPLATE = (
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] "
+    "}}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 
-# Whole words become single tokens, each with its prefixes: enough merges that a prompt and a response may merge at their border.
+# Whole words become single tokens, each with its prefixes: enough merges that a prompt and a response may
+# merge at their border.
 _WORDS = (
-    " the", " and", " of", " to", " is", " a", " in", " yes", " no", "ing", "er", "Qu", "An", "swer",
-    "question", ": ", " you", " are", " wh", " that", " for", " it", " with", " sky", " blue", "def ", "no")
+    " the",
+    " and",
+    " of",
+    " to",
+    " is",
+    " a",
+    " in",
+    " yes",
+    " no",
+    "ing",
+    "er",
+    "Qu",
+    "An",
+    "swer",
+    "question",
+    ": ",
+    " you",
+    " are",
+    " wh",
+    " that",
+    " for",
+    " it",
+    " with",
+    " sky",
+    " blue",
+    "def ",
+    "no",
+)
 
 
 class TinyModelError(ValueError):
@@ -181,11 +210,24 @@ _BY_TYPE: dict[str, dict[str, Any]] = {
     "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
     "mamba2": {"num_heads": 8, "head_dim": 16},
     "falcon": {"num_kv_heads": 1, "new_decoder_architecture": False},
-    "dbrx": {"attn_config": {"kv_n_heads": 2, "clip_qkv": None}, "ffn_config": {"ffn_hidden_size": 64, "moe_num_experts": 4, "moe_top_k": 2}},
+    "dbrx": {
+        "attn_config": {"kv_n_heads": 2, "clip_qkv": None},
+        "ffn_config": {"ffn_hidden_size": 64, "moe_num_experts": 4, "moe_top_k": 2},
+    },
     "bamba": {"attn_layer_indices": [1]},
-    "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1, "expert_layer_period": 2, "expert_layer_offset": 1},
+    "jamba": {
+        "attn_layer_period": 2,
+        "attn_layer_offset": 1,
+        "expert_layer_period": 2,
+        "expert_layer_offset": 1,
+    },
     "recurrent_gemma": {"num_hidden_layers": 3},
-    "reformer": {"axial_pos_shape": [16, 32], "axial_pos_embds_dim": [32, 32], "attn_layers": ["local", "lsh"], "is_decoder": True},
+    "reformer": {
+        "axial_pos_shape": [16, 32],
+        "axial_pos_embds_dim": [32, 32],
+        "attn_layers": ["local", "lsh"],
+        "is_decoder": True,
+    },
     "ministral": {"head_dim": 16},
     "hunyuan_v1_dense": {"head_dim": 16},
     "hunyuan_v1_moe": {"head_dim": 16},
@@ -199,10 +241,10 @@ _BY_TYPE: dict[str, dict[str, Any]] = {
 }
 
 # Encoders that become decoders only when told so.
-_DECODER_FLAG = frozenset({
-    "bert", "bert-generation", "big_bird", "camembert", "data2vec-text", "electra", "ernie", "megatron-bert", "rembert", "roberta",
-    "roberta-prelayernorm", "roc_bert", "roformer", "xlm-roberta", "xlm-roberta-xl", "xmod",
-})  # fmt: skip
+_DECODER_FLAG = frozenset(
+    "bert bert-generation big_bird camembert data2vec-text electra ernie megatron-bert rembert roberta "
+    "roberta-prelayernorm roc_bert roformer xlm-roberta xlm-roberta-xl xmod".split()
+)
 
 
 def tiny_architectures() -> tuple[str, ...]:
@@ -210,9 +252,9 @@ def tiny_architectures() -> tuple[str, ...]:
 
     Most of them build with `tiny_decoder`; the rest raise `TinyModelError`.
     """
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as names
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-    return tuple(sorted(names))
+    return tuple(sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES))
 
 
 def tiny_decoder(
@@ -226,19 +268,23 @@ def tiny_decoder(
 ) -> PreTrainedModel:
     """Build a tiny random causal LM of one architecture, in evaluation mode.
 
-    The global random state is left as it was. The vocabulary (320) and the special ids are those of `tiny_tokenizer`.
+    The global random state is left as it was. The vocabulary (320) and the special ids are those of
+    `tiny_tokenizer`.
 
     Args:
-        arch: A model type of the installed transformers with a causal LM class, such as `"llama"`, `"gpt2"` or `"mamba"`.
+        arch: A model type of the installed transformers with a causal LM class, such as `"llama"`, `"gpt2"`
+            or `"mamba"`.
         seed: Seed of the weights.
-        heat: Factor on every matrix after initialisation. 1 gives the library's own initialisation, which hides
-            position bugs.
+        heat: Factor on every matrix after initialisation. 1 gives the library's own initialisation, which
+            hides position bugs.
         dtype: Floating type of the returned model, as a name or a `torch.dtype`.
         device: Where the model goes.
-        **overrides: Configuration values that replace the tiny ones, under the names that the configuration of `arch` uses.
+        **overrides: Configuration values that replace the tiny ones, under the names that the configuration
+            of `arch` uses.
 
     Returns:
-        A `PreTrainedModel` with `lm_head`, two or three layers, hidden size 64; `config.pad_token_id` is 0, BOS 1, EOS 2.
+        A `PreTrainedModel` with `lm_head`, two or three layers, hidden size 64; `config.pad_token_id` is 0,
+        BOS 1, EOS 2.
 
     Raises:
         TinyModelError: `arch` is unknown or cannot be built at this size.
@@ -252,7 +298,8 @@ def tiny_decoder(
     config = tiny_config(arch, **overrides)
     from transformers import AutoModelForCausalLM
 
-    # Not a `with torch.device(...)`: random draws must be the CPU's, so that a seed means the same weights on every machine.
+    # Not a `with torch.device(...)`: random draws must be the CPU's, so that a seed means the same weights on
+    # every machine.
     with torch.random.fork_rng(devices=[]), _quiet():
         torch.manual_seed(seed)
         try:
@@ -263,7 +310,7 @@ def tiny_decoder(
         except Exception as error:
             raise TinyModelError(f"arch: a tiny {arch!r} cannot be built: {_one_line(error)}") from error
         _warm(model, heat)
-    return model.to(device=device, dtype=torch_dtype).eval()  # type: ignore[no-any-return]
+    return model.to(device=device, dtype=torch_dtype).eval()
 
 
 def tiny_config(arch: str, **overrides: Any) -> PretrainedConfig:
@@ -278,16 +325,22 @@ def tiny_config(arch: str, **overrides: Any) -> PretrainedConfig:
 
     if not isinstance(arch, str) or arch not in tiny_architectures():
         near = difflib.get_close_matches(str(arch), tiny_architectures(), n=3)
-        hint = f"; did you mean {', '.join(near)}?" if near else "; such as llama, gpt2, qwen2, mistral, gpt_neox, mamba"
+        hint = (
+            f"; did you mean {', '.join(near)}?"
+            if near
+            else "; such as llama, gpt2, qwen2, mistral, gpt_neox, mamba"
+        )
         raise TinyModelError(f"arch: {arch!r} is no causal LM model type of the installed transformers{hint}")
     config_class = CONFIG_MAPPING[arch]
     with _quiet():
         try:
             default = config_class()
             values = _shrunk(arch, default.to_dict(), getattr(default, "attribute_map", {}))
-            return config_class(**{**values, **overrides})  # type: ignore[no-any-return]
+            return config_class(**{**values, **overrides})
         except Exception as error:
-            raise TinyModelError(f"arch: the configuration of {arch!r} refuses tiny sizes: {_one_line(error)}") from error
+            raise TinyModelError(
+                f"arch: the configuration of {arch!r} refuses tiny sizes: {_one_line(error)}"
+            ) from error
 
 
 def _shrunk(arch: str, default: Mapping[str, Any], aliases: Mapping[str, str]) -> dict[str, Any]:
@@ -301,21 +354,40 @@ def _shrunk(arch: str, default: Mapping[str, Any], aliases: Mapping[str, str]) -
     if "kv_lora_rank" in values and "num_key_value_heads" in values:
         values["num_key_value_heads"] = values["num_attention_heads"]  # latent attention has no groups
     if "qk_rope_head_dim" in values and "head_dim" in values:
-        values["head_dim"] = values["qk_rope_head_dim"]  # latent attention: `head_dim` sizes the rotary part alone
+        values["head_dim"] = values[
+            "qk_rope_head_dim"
+        ]  # latent attention: `head_dim` sizes the rotary part alone
     specific = dict(_BY_TYPE.get(arch, {}))
     if arch in _DECODER_FLAG:
         specific["is_decoder"] = True
-    depth = next((v for k, v in {**values, **specific}.items() if k in {"num_hidden_layers", "n_layer", "n_layers", "num_layers"}), 2)
-    kinds = [name for name in ("layer_types", "layers_block_type", "mlp_layer_types", "indexer_types") if _is_pattern(default.get(name))]
+    depth = next(
+        (
+            v
+            for k, v in {**values, **specific}.items()
+            if k in {"num_hidden_layers", "n_layer", "n_layers", "num_layers"}
+        ),
+        2,
+    )
+    kinds = [
+        name
+        for name in ("layer_types", "layers_block_type", "mlp_layer_types", "indexer_types")
+        if _is_pattern(default.get(name))
+    ]
     depth = max([depth, *(len(set(default[name])) for name in kinds)])
     for name in kinds:
         values[name] = _pattern(default[name], depth)
     for name in ("num_hidden_layers", "n_layer", "n_layers", "num_layers"):
         if name in values:
             values[name] = depth
-    for name, value in (("pad_token_id", PAD_ID), ("bos_token_id", BOS_ID), ("eos_token_id", EOS_ID)):
-        values[name] = value
-    return {**values, **{k: v for k, v in specific.items() if k in known or k in {"is_decoder", "attn_config", "ffn_config"}}}
+    values.update(pad_token_id=PAD_ID, bos_token_id=BOS_ID, eos_token_id=EOS_ID)
+    return {
+        **values,
+        **{
+            k: v
+            for k, v in specific.items()
+            if k in known or k in {"is_decoder", "attn_config", "ffn_config"}
+        },
+    }
 
 
 def _is_pattern(value: object) -> bool:
@@ -347,7 +419,7 @@ def _warm(model: PreTrainedModel, heat: float) -> None:
 
     with torch.no_grad():
         table = _embedding(model)
-        if table is not None and PAD_ID < table.shape[0]:
+        if table is not None and table.shape[0] > PAD_ID:
             spread = float(table[PAD_ID + 1 :].float().std())
             table[PAD_ID] = torch.randn(table.shape[1:]) * (spread or 0.02)
         for parameter in model.parameters():
@@ -402,11 +474,12 @@ def tiny_tokenizer(
 ) -> PreTrainedTokenizerFast:
     """Build a byte-level BPE tokenizer in code: any text makes a round trip.
 
-    A few words are single tokens, so that text on both sides of a border may merge, as with real vocabularies. The special ids
-    are those of `tiny_decoder`: padding 0, BOS 1, EOS 2.
+    A few words are single tokens, so that text on both sides of a border may merge, as with real
+    vocabularies. The special ids are those of `tiny_decoder`: padding 0, BOS 1, EOS 2.
 
     Args:
-        pad: Declare the padding token. Without it the tokenizer refuses to pad, as those of GPT-2 and LLaMA do.
+        pad: Declare the padding token. Without it the tokenizer refuses to pad, as those of GPT-2 and LLaMA
+            do.
         bos: Put BOS in front of every encoding, as LLaMA's and Gemma's tokenizers do.
         chat_template: Set a ChatML template that knows `add_generation_prompt`.
         padding_side: `"left"` or `"right"`.
@@ -441,8 +514,8 @@ def tiny_tokenizer(
         backend.post_processor = processors.ByteLevel(trim_offsets=False)
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=backend,
-        bos_token="<bos>",
-        eos_token="<eos>",
+        bos_token="<bos>",  # noqa: S106 - a token of text
+        eos_token="<eos>",  # noqa: S106 - a token of text
         pad_token="<pad>" if pad else None,
         padding_side=padding_side,
         model_max_length=512,
@@ -450,4 +523,4 @@ def tiny_tokenizer(
         model_input_names=["input_ids", "attention_mask"],
     )
     tokenizer.chat_template = CHAT_TEMPLATE if chat_template else None
-    return tokenizer  # type: ignore[no-any-return]
+    return tokenizer

@@ -13,7 +13,7 @@ _CONTEXT = 2
 
 
 def strip(signs: Sequence[str], point: int) -> tuple[str, str]:
-    """Return a line of signs and a line with a pointer under position `point`; long rows are cut around it."""
+    """Return a line of signs and one with a pointer under position `point`; long rows are cut around it."""
     start = 0
     if len(signs) > _WIDTH:
         start = min(max(0, point - _WIDTH // 2), len(signs) - _WIDTH)
@@ -27,7 +27,8 @@ def table(columns: Sequence[int], lines: Sequence[tuple[str, Sequence[str]]]) ->
     head = max(len(name) for name, _ in lines)
     widths = [max(len(cells[i]) for _, cells in lines) for i in range(len(columns))]
     return [
-        f"{name:<{head}}  " + "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)) for name, cells in lines
+        f"{name:<{head}}  " + "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+        for name, cells in lines
     ]
 
 
@@ -44,7 +45,7 @@ def token_text(tokenizer: Any) -> Callable[[int], str] | None:
     def show(token: int) -> str:
         try:
             text = str(tokenizer.decode([token]))
-        except Exception:  # noqa: BLE001 - a token that cannot be shown must not hide the finding
+        except Exception:
             return "?"
         return quoted(text, 12)
 

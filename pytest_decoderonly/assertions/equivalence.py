@@ -22,32 +22,44 @@ def assert_batch_equals_single(
     pad_token_id: int | None = None,
     allow_by_design: bool = False,
 ) -> BatteryResult:
-    """Assert that padding, batching and caching leave the model's results as they are, and tell bugs from rounding.
+    """Assert that padding, batching and caching leave results as they are; tell bugs from rounding.
 
-    There is no tolerance to choose. Other ids under the padding and other text in the neighbours must change nothing, bit for bit, in the
-    model's own dtype. Where the shape changes (alone against batched, more padding, cached against full) both sides are run in
-    float32 on the same weights, where rounding and bugs lie orders of magnitude apart. Near-ties of the greedy
-    choice pass and are listed in the result. The model comes back as it was: dtype, mode, buffers, random state.
+    There is no tolerance to choose. Other ids under the padding and other text in the neighbours must change
+    nothing, bit for bit, in the model's own dtype. Where the shape changes (alone against batched, more
+    padding, cached against full) both sides are run in float32 on the same weights, where rounding and bugs
+    lie orders of magnitude apart. Near-ties of the greedy choice pass and are listed in the result. The model
+    comes back as it was: dtype, mode, buffers, random state.
 
     Args:
         model: A causal LM with `generate`, or a module whose forward takes `input_ids` and `attention_mask`.
         tokenizer: Turns prompts into ids and gives the padding token; None where prompts are ids.
-        prompts: Texts, or ids (ragged lists, or an unpadded tensor). Two or more of different lengths show most.
+        prompts: Texts, or ids (ragged lists, or an unpadded tensor). Two or more of different lengths show
+            most.
         new_tokens: Cached steps to compare after the prompt.
         relations: Names of the relations to judge, such as `"batch-vs-solo"`; all by default.
         pad_token_id: The padding id, where there is no tokenizer.
-        allow_by_design: Let differences pass that the model's definition causes (dynamic rope scaling, expert capacity).
+        allow_by_design: Let differences pass that the model's definition causes (dynamic rope scaling, expert
+            capacity).
 
     Returns:
         The verdicts with their numbers; holds no tensors.
 
     Raises:
-        AssertionError: Something differs beyond rounding, the tokenizer pads on the right, or nothing could be decided.
+        AssertionError: Something differs beyond rounding, the tokenizer pads on the right, or nothing could
+            be decided.
         TypeError: `model` or `prompts` cannot be used as such.
         ValueError: No prompts, an unknown relation, or a tokenizer without a padding token.
     """
     __tracebackhide__ = True
-    result, message = _report(model, tokenizer, prompts, new_tokens, relations, pad_token_id, allow_by_design)
+    result, message = _report(
+        model,
+        tokenizer,
+        prompts,
+        new_tokens=new_tokens,
+        relations=relations,
+        pad_token_id=pad_token_id,
+        allow_by_design=allow_by_design,
+    )
     del model, tokenizer, prompts  # the error must not keep tensors alive
     if message:
         raise AssertionError(message)
@@ -59,6 +71,7 @@ def _report(
     model: Any,
     tokenizer: Any,
     prompts: Any,
+    *,
     new_tokens: int,
     relations: Iterable[Relation | str] | None,
     pad_token_id: int | None,
@@ -70,11 +83,13 @@ def _report(
     pad_id = pad_token_id if pad_token_id is not None else getattr(tokenizer, "pad_token_id", None)
     if tokenizer is not None and pad_id is None:
         raise ValueError(
-            "tokenizer: has no padding token, so no batch can be made; set one, such as tokenizer.pad_token = tokenizer.eos_token"
+            "tokenizer: has no padding token, so no batch can be made; set one, such as "
+            "tokenizer.pad_token = tokenizer.eos_token"
         )
     if getattr(tokenizer, "padding_side", "left") != "left":
         return None, (
-            "the tokenizer pads on the right, so its batches are continued after the padding of the shorter rows   [DLM102]\n"
+            "the tokenizer pads on the right, so its batches are continued after the padding of the "
+            "shorter rows   [DLM102]\n"
             "        effect: those rows get other, worse answers than alone, whatever the model does\n"
             '        do:     set tokenizer.padding_side = "left"'
         )
@@ -88,7 +103,9 @@ def _report(
     fine = result.verdict.clean or (allow_by_design and result.verdict is Verdict.BY_DESIGN)
     if fine:
         return result, ""
-    return result, render(result, model=f"{type(model).__name__}, batched against single", tokenizer=tokenizer)
+    return result, render(
+        result, model=f"{type(model).__name__}, batched against single", tokenizer=tokenizer
+    )
 
 
 def named(relation: Relation | str) -> Relation:

@@ -10,18 +10,21 @@ from pytest_decoderonly.compare.arrays import as_rows
 from pytest_decoderonly.compare.outputs import Remainder, find_prompt_ids, find_prompt_text
 
 
-def assert_no_prompt(outputs: Any, prompts: Any, *, tokenizer: Any = None, attention_mask: Any = None) -> None:
+def assert_no_prompt(
+    outputs: Any, prompts: Any, *, tokenizer: Any = None, attention_mask: Any = None
+) -> None:
     """Assert that generated ids or texts do not carry their prompts any more.
 
-    Texts are compared without special tokens, case, Unicode forms and differences of whitespace. The whole prompt counts where the output
-    starts with it (or with a rendered chat around it), a part of it where the output starts with the prompt's end: then the
-    cut was too early.
+    Texts are compared without special tokens, case, Unicode forms and differences of whitespace. The whole
+    prompt counts where the output starts with it (or with a rendered chat around it), a part of it where the
+    output starts with the prompt's end: then the cut was too early.
 
     Args:
         outputs: Generated ids of shape (rows, positions), or one text, or a list of texts.
-        prompts: The prompts in the same form and number; ids may be padded. One prompt may stand for all outputs. Texts go
-            with ids, and ids with texts, where a tokenizer is given.
-        tokenizer: Converts where outputs and prompts differ in form; its special tokens are not compared in texts.
+        prompts: The prompts in the same form and number; ids may be padded. One prompt may stand for all
+            outputs. Texts go with ids, and ids with texts, where a tokenizer is given.
+        tokenizer: Converts where outputs and prompts differ in form; its special tokens are not compared in
+            texts.
         attention_mask: The prompts' mask, where they are padded ids.
 
     Raises:
@@ -51,8 +54,13 @@ def _report(outputs: Any, prompts: Any, tokenizer: Any, attention_mask: Any) -> 
         texts = [tokenizer.decode(row, skip_special_tokens=True) for row in ids]
         by_text = [find_prompt_text(i, out, prompt, specials) for i, (out, prompt) in _pairs(texts, theirs)]
         by_ids = [find_prompt_ids(i, out, prompt) for i, (out, prompt) in _pairs(ids, wanted_ids)]
-        return _message([a or b for a, b in zip(by_ids, by_text, strict=True)], len(ids), texts, tokenizer, ids)
-    found = [find_prompt_ids(i, out, prompt) for i, (out, prompt) in _pairs(ids, _unpadded(prompts, tokenizer, attention_mask))]
+        return _message(
+            [a or b for a, b in zip(by_ids, by_text, strict=True)], len(ids), texts, tokenizer, ids
+        )
+    found = [
+        find_prompt_ids(i, out, prompt)
+        for i, (out, prompt) in _pairs(ids, _unpadded(prompts, tokenizer, attention_mask))
+    ]
     return _message(found, len(ids), None, tokenizer, ids)
 
 
@@ -72,7 +80,9 @@ def _unpadded(prompts: Any, tokenizer: Any, attention_mask: Any) -> list[list[in
         mask = as_rows(attention_mask, "attention_mask")
         if [len(row) for row in mask] != [len(row) for row in rows]:
             raise ValueError("attention_mask: must have the shape of prompts")
-        return [[t for t, m in zip(row, flags, strict=True) if m] for row, flags in zip(rows, mask, strict=True)]
+        return [
+            [t for t, m in zip(row, flags, strict=True) if m] for row, flags in zip(rows, mask, strict=True)
+        ]
     pad_id = getattr(tokenizer, "pad_token_id", None)
     for row in rows if pad_id is not None else ():
         while len(row) > 1 and row[0] == pad_id:
@@ -101,7 +111,11 @@ def _pairs(outputs: Sequence[Any], prompts: Sequence[Any]) -> list[tuple[int, tu
 
 
 def _message(
-    found: Sequence[Remainder | None], total: int, texts: list[str] | None, tokenizer: Any, ids: list[list[int]] | None = None
+    found: Sequence[Remainder | None],
+    total: int,
+    texts: list[str] | None,
+    tokenizer: Any,
+    ids: list[list[int]] | None = None,
 ) -> str:
     bad = [remainder for remainder in found if remainder is not None]
     if not bad:
@@ -113,7 +127,11 @@ def _message(
         if rest.unit == "tokens" and ids is not None:
             tokens = ids[rest.row]
             decode = getattr(tokenizer, "decode", None)
-            shown = decode(tokens[rest.start : rest.end]) if decode else " ".join(map(str, tokens[rest.start : rest.end]))
+            shown = (
+                decode(tokens[rest.start : rest.end])
+                if decode
+                else " ".join(map(str, tokens[rest.start : rest.end]))
+            )
             follows = decode(tokens[rest.end :]) if decode else " ".join(map(str, tokens[rest.end :]))
         elif texts is not None:
             follows = texts[rest.row][rest.end :]
@@ -121,7 +139,10 @@ def _message(
         advice = (
             f"cut it off as tokens before decoding: {cut}"
             if rest.whole
-            else f"cut at the padded width of the prompts, not at the row's own length or a fixed number: {cut}"
+            else (
+                "cut at the padded width of the prompts, not at the row's own length or a fixed "
+                f"number: {cut}"
+            )
         )
         code = "DLM201" if rest.whole else "DLM203"
         blocks.append(
@@ -133,4 +154,7 @@ def _message(
                 f"do:     {advice}",
             ]
         )
-    return listing(f"{len(bad)} of {plural(total, 'output')} still {'carries' if len(bad) == 1 else 'carry'} the prompt", blocks)
+    return listing(
+        f"{len(bad)} of {plural(total, 'output')} still {'carries' if len(bad) == 1 else 'carry'} the prompt",
+        blocks,
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from pytest_decoderonly.assertions.drawing import MAX_ROWS, plural, strip, token_text
@@ -36,9 +37,10 @@ def render(result: BatteryResult, *, model: str, tokenizer: Any = None, brief: b
         Verdict.UNDECIDED: "UNDECIDED",
     }
     lengths = ", ".join(map(str, result.lengths[:8])) + (", ..." if len(result.lengths) > 8 else "")
+    where = f"{result.dtype} on {result.device}"
     lines = [
         f"{model}: {words.get(result.verdict, str(result.verdict))}",
-        f"compared  {plural(len(result.lengths), 'prompt')} of {lengths} tokens, {result.dtype} on {result.device}, {result.runs} runs",
+        f"compared  {plural(len(result.lengths), 'prompt')} of {lengths} tokens, {where}, {result.runs} runs",
     ]
     if result.culprit is not None:
         lines += [
@@ -48,7 +50,8 @@ def render(result: BatteryResult, *, model: str, tokenizer: Any = None, brief: b
     if result.layer is not None:
         layer = result.layer
         lines.append(
-            f"first     {layer.name}: row {layer.row}, {layer.place} (activations off by {number(layer.error)} of their spread)"
+            f"first     {layer.name}: row {layer.row}, {layer.place} (activations off by "
+            f"{number(layer.error)} of their spread)"
         )
     lines += _relations(result)
     if not brief:
@@ -56,22 +59,42 @@ def render(result: BatteryResult, *, model: str, tokenizer: Any = None, brief: b
         lines += _choices(result.flips, "flips", tokenizer, result.dtype)
         lines += _choices(result.ties, "ties", tokenizer, result.dtype)
     lines += [f"note      {note}" for note in result.notes]
-    lines.append("scale     max |difference of logits| / standard deviation of the logits; in float32 rounding gives 1e-6 to 1e-4, bugs above 1e-3")
+    lines.append(
+        "scale     max |difference of logits| / standard deviation of the logits; in float32 rounding "
+        "gives 1e-6 to 1e-4, bugs above 1e-3"
+    )
     return "\n".join(lines)
 
 
 def _relations(result: BatteryResult) -> list[str]:
     both = result.dtype != "float32"
-    head = ["relation", "verdict", *([result.dtype] if both else []), "float32", "what must hold, or why it is undecided"]
+    head = [
+        "relation",
+        "verdict",
+        *([result.dtype] if both else []),
+        "float32",
+        "what must hold, or why it is undecided",
+    ]
     rows = [head]
     for relation in result.relations:
         verdict = relation.verdict.value
         numbers = [number(worst(relation.work))] if both else []
         single = worst(relation.single) if both else worst(relation.decisive)
         text = relation.reason if relation.verdict is Verdict.UNDECIDED else relation.relation.says
-        rows.append([str(relation.relation), verdict.upper() if not relation.verdict.clean else verdict, *numbers, number(single), text])
+        rows.append(
+            [
+                str(relation.relation),
+                verdict.upper() if not relation.verdict.clean else verdict,
+                *numbers,
+                number(single),
+                text,
+            ]
+        )
     widths = [max(len(row[i]) for row in rows) for i in range(len(head) - 1)]
-    return ["  ".join([*(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False)), row[-1]]) for row in rows]
+    return [
+        "  ".join([*(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False)), row[-1]])
+        for row in rows
+    ]
 
 
 def _rows(result: BatteryResult) -> list[str]:
@@ -91,7 +114,7 @@ def _rows(result: BatteryResult) -> list[str]:
 
 
 def draw(relation: RelationResult, error: RowError) -> list[str]:
-    """Draw one row: padding, positions that agree, positions that do not, a pointer at the first wrong one."""
+    """Draw one row: padding, positions that agree or not, a pointer at the first wrong one."""
     first = error.first(relation.limit)
     point = 0 if first is None else first
     signs = ["_"] * error.pads
@@ -102,11 +125,11 @@ def draw(relation: RelationResult, error: RowError) -> list[str]:
     at = error.pads + point + (point >= error.prefill)
     line, pointer = strip(signs, at)
     value = float(error.errors[point]) if error.errors.size else 0.0
-    off = "not finite" if value != value else f"off by {number(value)} = {number(value * error.scale)} in logits"  # noqa: PLR0124
-    return [
-        f"row {error.row:<5} {line}",
-        f"          {pointer} {relation.relation}, {error.width} columns: first wrong at {error.place(point)}, {off}",
-    ]
+    off = f"off by {number(value)} = {number(value * error.scale)} in logits"
+    if math.isnan(value):
+        off = "not finite"
+    where = f"{relation.relation}, {error.width} columns: first wrong at {error.place(point)}"
+    return [f"row {error.row:<5} {line}", f"          {pointer} {where}, {off}"]
 
 
 def _choices(choices: Sequence[Choice], name: str, tokenizer: Any, dtype: str) -> list[str]:

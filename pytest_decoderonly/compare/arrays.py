@@ -9,7 +9,7 @@ Rows = list[list[int]]
 
 
 def as_rows(value: Any, name: str) -> Rows:
-    """Return rows of ints from a torch tensor, a NumPy array, or lists (ragged ones too); one row may come flat.
+    """Return rows of ints from a torch tensor, a NumPy array, or (ragged) lists; one row may come flat.
 
     Args:
         value: Ids of shape (rows, positions) or (positions,), integers or booleans.
@@ -21,7 +21,9 @@ def as_rows(value: Any, name: str) -> Rows:
     """
     plain = _plain(value)
     if isinstance(plain, (str, bytes, Mapping)) or not isinstance(plain, Sequence):
-        raise TypeError(f"{name}: must be a tensor, an array or lists of integers, got {type(value).__name__}")
+        raise TypeError(
+            f"{name}: must be a tensor, an array or lists of integers, got {type(value).__name__}"
+        )
     plain = [_plain(row) for row in plain]
     if not plain:
         raise ValueError(f"{name}: holds no rows")
@@ -29,8 +31,14 @@ def as_rows(value: Any, name: str) -> Rows:
         plain = [plain]
     for i, row in enumerate(plain):
         if not _is_row(row):
-            raise ValueError(f"{name}: row {i} must be a row of integers, got {type(row).__name__}; expected (rows, positions)")
-    return [[_integer(item, f"{name}: row {i}, position {j}") for j, item in enumerate(row)] for i, row in enumerate(plain)]
+            raise ValueError(
+                f"{name}: row {i} must be a row of integers, got {type(row).__name__}; expected (rows, "
+                "positions)"
+            )
+    return [
+        [_integer(item, f"{name}: row {i}, position {j}") for j, item in enumerate(row)]
+        for i, row in enumerate(plain)
+    ]
 
 
 def as_counts(value: Any, name: str, rows: int) -> list[int]:

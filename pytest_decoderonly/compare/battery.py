@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 
     from pytest_decoderonly.compare.verdict import Culprit
 
-_STATE_SPACE = re.compile(r"mamba|ssm|rwkv|xlstm|rglru|recurrent|deltanet|shortconv|linearattention", re.IGNORECASE)
+_STATE_SPACE = re.compile(
+    r"mamba|ssm|rwkv|xlstm|rglru|recurrent|deltanet|shortconv|linearattention", re.IGNORECASE
+)
 _EXPERTS = re.compile(r"experts|sparsemoe|moe", re.IGNORECASE)
 
 
@@ -47,8 +49,9 @@ def run_battery(
 ) -> BatteryResult:
     """Judge whether batching, padding and caching leave a model's logits as they are.
 
-    Same-shape relations are compared bit for bit in the model's own dtype; relations that change the shape are judged in float32 on
-    the same weights. The model comes back as it was: dtype, device, mode, buffers, random state.
+    Same-shape relations are compared bit for bit in the model's own dtype; relations that change the shape
+    are judged in float32 on the same weights. The model comes back as it was: dtype, device, mode, buffers,
+    random state.
 
     Args:
         model: A causal LM with transformers' `generate`, or any module whose forward takes `input_ids` and
@@ -75,9 +78,7 @@ def run_battery(
     wanted = tuple(Relation) if relations is None else tuple(relations)
     started = time.perf_counter()
     with undisturbed(model):
-        run = _Battery(model, clean_rows, pad_id, steps, widths, solo_rows)
-        if any(module.training for module in model.modules()):
-            run.notes.append("parts of the model stay in training mode")
+        run = _Battery(model, clean_rows, pad_id=pad_id, steps=steps, widths=widths, solo_rows=solo_rows)
         result = run.judge(wanted)
     return BatteryResult(
         verdict=result[0],
@@ -95,7 +96,8 @@ def run_battery(
     )
 
 
-# One run and the reference it is held against: the two batches, and which row of the first is which of the second.
+# One run and the reference it is held against: the two batches, and which row of the first is which of the
+# second.
 _Pair = tuple[Batch, Batch, list[tuple[int, int]]]
 
 _Errors = tuple[RowError, ...]
@@ -104,7 +106,14 @@ _Measured = dict[Relation, "_Errors | CannotDriveError"]
 
 class _Battery:
     def __init__(
-        self, model: Any, rows: tuple[Row, ...], pad_id: int, steps: int, widths: Sequence[int] | None, solo_rows: int
+        self,
+        model: Any,
+        rows: tuple[Row, ...],
+        *,
+        pad_id: int,
+        steps: int,
+        widths: Sequence[int] | None,
+        solo_rows: int,
     ) -> None:
         import torch
 
@@ -148,11 +157,21 @@ class _Battery:
         first = [order[0], order[-1], *order[1:-1]]
         return list(dict.fromkeys(first))[:count]
 
-    def _batch(self, rows: Sequence[Row], continuation: Sequence[Row], width: int, fill: int | random.Random | None = None) -> Batch:
+    def _batch(
+        self,
+        rows: Sequence[Row],
+        continuation: Sequence[Row],
+        width: int,
+        fill: int | random.Random | None = None,
+    ) -> Batch:
         fills: list[Row] = []
         for row in rows:
             pads = width - len(row)
-            fills.append(self._draw(fill, pads) if isinstance(fill, random.Random) else (self.pad_id if fill is None else fill,) * pads)
+            fills.append(
+                self._draw(fill, pads)
+                if isinstance(fill, random.Random)
+                else (self.pad_id if fill is None else fill,) * pads
+            )
         return Batch(tuple(rows), tuple(fills), tuple(continuation))
 
     @property
@@ -186,12 +205,19 @@ class _Battery:
             width = self._padded_width
             for observed in dict.fromkeys([0, len(self.rows) // 2, len(self.rows) - 1]):
                 draw = random.Random(3 + observed)  # noqa: S311
-                rows = [row if i == observed else self._draw(draw, len(row)) for i, row in enumerate(self.rows)]
-                more = [row if i == observed else self._draw(draw, len(row)) for i, row in enumerate(self.continuation)]
+                rows = [
+                    row if i == observed else self._draw(draw, len(row)) for i, row in enumerate(self.rows)
+                ]
+                more = [
+                    row if i == observed else self._draw(draw, len(row))
+                    for i, row in enumerate(self.continuation)
+                ]
                 yield self._base(width), self._batch(rows, more, width), [(observed, observed)]
         elif relation is Relation.ROW_ORDER and len(self.rows) > 1:
             order = [*range(1, len(self.rows)), 0]
-            turned = self._batch([self.rows[i] for i in order], [self.continuation[i] for i in order], self.width)
+            turned = self._batch(
+                [self.rows[i] for i in order], [self.continuation[i] for i in order], self.width
+            )
             yield self._base(), turned, [(i, order.index(i)) for i in range(len(self.rows))]
         elif relation is Relation.BATCH_VS_SOLO and len(self.rows) > 1:
             for i in self.solo:
@@ -208,26 +234,27 @@ class _Battery:
         if batch in store:
             return store[batch]
         trace = self.driver.run(batch)
-        if all(id_ == self.pad_id for fill in batch.fills for id_ in fill) and set(batch.rows) <= set(self.rows):
-            if batch.width in (self.width, self._padded_width) or not batch.fills[0]:
-                store[batch] = trace
+        plain = all(token == self.pad_id for fill in batch.fills for token in fill)
+        shared = batch.width in (self.width, self._padded_width) or not batch.fills[0]
+        if plain and shared and set(batch.rows) <= set(self.rows):
+            store[batch] = trace
         return trace
 
     def _errors(self, relation: Relation, store: dict[Batch, Trace]) -> tuple[RowError, ...]:
         if relation is Relation.CACHED_VS_FULL:
             i = self.solo[0]
             batch = self._alone(i)
-            return (row_error(i, self.driver.full(batch), 0, self._trace(batch, store), 0, batch),)
+            return (row_error(i, (self.driver.full(batch), 0), (self._trace(batch, store), 0), batch),)
         found = []
         for reference, other, rows in self.pairs(relation):
             first, second = self._trace(reference, store), self._trace(other, store)
             for mine, theirs in rows:
                 row = mine if len(reference.rows) == len(self.rows) else self.rows.index(reference.rows[mine])
-                found.append(row_error(row, first, mine, second, theirs, other))
+                found.append(row_error(row, (first, mine), (second, theirs), other))
         return tuple(found)
 
     def _measure(self, wanted: Sequence[Relation]) -> None:
-        """Run everything that a verdict will need: first in the working precision, then, in one cast, in float32."""
+        """Run all that a verdict will need: in the working precision, then, in one cast, in float32."""
         for relation in wanted:
             if relation.same_shape or relation is Relation.BATCH_VS_SOLO or self.dtype == self.single:
                 self._try(relation, self.work, self._work)
@@ -262,7 +289,9 @@ class _Battery:
 
     # Verdicts
 
-    def judge(self, wanted: Sequence[Relation]) -> tuple[Verdict, tuple[RelationResult, ...], Culprit | None, Layer | None]:
+    def judge(
+        self, wanted: Sequence[Relation]
+    ) -> tuple[Verdict, tuple[RelationResult, ...], Culprit | None, Layer | None]:
         """Measure, give each relation its verdict, name the culprit and look for the layer."""
         ordered = [relation for relation in Relation if relation in wanted]  # same shapes first
         missing = {relation: self._cannot(relation) for relation in ordered}
@@ -271,7 +300,9 @@ class _Battery:
         self._work.clear()
         self._float.clear()
         solo = results.get(Relation.BATCH_VS_SOLO)
-        wrong = {error.row for error in solo.failing} if solo is not None and not solo.verdict.clean else set()
+        wrong = (
+            {error.row for error in solo.failing} if solo is not None and not solo.verdict.clean else set()
+        )
         self.ties = [choice for choice in self.choices if choice.row not in wrong]
         self.flips = [choice for choice in self.choices if choice.row in wrong]
         culprit = name_culprit(results, self.model)
@@ -287,7 +318,9 @@ class _Battery:
     def _one(self, relation: Relation, missing: str) -> RelationResult:
         if missing:
             return RelationResult(relation, Verdict.UNDECIDED, missing, applicable=False)
-        found = {name: store.get(relation, ()) for name, store in (("work", self.work), ("single", self.float))}
+        found = {
+            name: store.get(relation, ()) for name, store in (("work", self.work), ("single", self.float))
+        }
         for measured in found.values():
             if isinstance(measured, CannotDriveError):
                 return RelationResult(relation, Verdict.UNDECIDED, str(measured))
@@ -299,13 +332,23 @@ class _Battery:
 
     def _cannot(self, relation: Relation) -> str:
         if len(set(self.ordinary)) < 2:
-            return "no two ordinary token ids with an embedding of their own were found, so contents cannot be varied"
+            return (
+                "no two ordinary token ids with an embedding of their own were found, so contents "
+                "cannot be varied"
+            )
         if relation is Relation.CACHED_VS_FULL:
-            return "" if self.driver.caches else "the model has no `generate` of transformers, so there are no cached steps to compare"
+            return (
+                ""
+                if self.driver.caches
+                else "the model has no `generate` of transformers, so there are no cached steps to compare"
+            )
         if self.pairs(relation):
             return ""
         if relation is Relation.PAD_AMOUNT:
-            return f"no width among {self.widths} is greater than the row's {len(self.rows[self.solo[0]])} tokens"
+            return (
+                f"no width among {self.widths} is greater than the row's "
+                f"{len(self.rows[self.solo[0]])} tokens"
+            )
         return "a single row has no neighbours: give two or more prompts"
 
     def _same_shape(self, relation: Relation, work: _Errors, single: _Errors) -> RelationResult:
@@ -317,35 +360,52 @@ class _Battery:
             return self._not_finite(relation, work, ())
         if value is None:
             verdict = Verdict.DIFFERENT if rel > self.limits.bug else Verdict.UNDECIDED
-            return RelationResult(relation, verdict, f"{rel:.1e} in {name} where 0 is expected; {self.cannot_cast}", work)
+            return RelationResult(
+                relation, verdict, f"{rel:.1e} in {name} where 0 is expected; {self.cannot_cast}", work
+            )
         if not value <= self.limits.suspicious:
-            return RelationResult(relation, Verdict.DIFFERENT, "0 is expected, the shapes are the same", work, single)
+            return RelationResult(
+                relation, Verdict.DIFFERENT, "0 is expected, the shapes are the same", work, single
+            )
         if value > self.limits.exact:
-            reason = f"{value:.1e} in float32: more than the order of additions explains, less than any known bug gives"
+            reason = (
+                f"{value:.1e} in float32: more than the order of additions explains, less than any "
+                "known bug gives"
+            )
             return RelationResult(relation, Verdict.UNDECIDED, reason, work, single)
         if self.dtype != self.single and rel > self.limits.bug:
             return self._only_in_work(relation, work, single)
-        return RelationResult(relation, Verdict.ROUNDING, f"{value:.1e} in float32", work, single, self.limits.exact)
+        return RelationResult(
+            relation, Verdict.ROUNDING, f"{value:.1e} in float32", work, single, self.limits.exact
+        )
 
     def _not_finite(self, relation: Relation, work: _Errors, single: _Errors) -> RelationResult:
         alone = self._alone(self.solo[0])
         trace = self.driver.run(alone)
-        if not row_error(0, trace, 0, trace, 0, alone).finite:
+        if not row_error(0, (trace, 0), (trace, 0), alone).finite:
             reason = "a single unpadded prompt already gives logits that are not finite"
             return RelationResult(relation, Verdict.UNDECIDED, reason, work, single)
         return RelationResult(relation, Verdict.DIFFERENT, "not finite", work, single, self.limits.bug)
 
-    def _only_in_work(self, relation: Relation, work: tuple[RowError, ...], single: tuple[RowError, ...]) -> RelationResult:
-        """The same bits in float32, other ones in the working dtype: chance, or a kernel that only this dtype has."""
+    def _only_in_work(
+        self, relation: Relation, work: tuple[RowError, ...], single: tuple[RowError, ...]
+    ) -> RelationResult:
+        """Tell chance from a kernel that only the working dtype has: float32 agrees."""
         name = dtype_name(self.dtype)
         batch = self.pairs(relation)[0][0]
         once, again = self.driver.run(batch), self.driver.run(batch)
-        repeated = max(row_error(i, once, i, again, i, batch).worst for i in range(len(batch.rows)))
+        repeated = max(row_error(i, (once, i), (again, i), batch).worst for i in range(len(batch.rows)))
         if repeated > 0:
-            reason = f"the same input twice differs by {repeated:.1e} in {name}: the kernels are not deterministic; float32 agrees"
+            reason = (
+                f"the same input twice differs by {repeated:.1e} in {name}: the kernels are not "
+                "deterministic; float32 agrees"
+            )
             return RelationResult(relation, Verdict.ROUNDING, reason, work, single, self.limits.exact)
         if self.experts:
-            reason = f"{worst(work):.1e} in {name}, {worst(single):.1e} in float32: routing flips of experts, or a kernel used in {name} only"
+            reason = (
+                f"{worst(work):.1e} in {name}, {worst(single):.1e} in float32: routing flips of "
+                f"experts, or a kernel used in {name} only"
+            )
             return RelationResult(relation, Verdict.UNDECIDED, reason, work, single)
         reason = f"in {name} only, where 0 is expected too: a kernel that float32 does not use"
         return RelationResult(relation, Verdict.DIFFERENT, reason, work, ())
@@ -356,7 +416,10 @@ class _Battery:
             if worst(work) is None or not worst(work) >= 0:  # type: ignore[operator]
                 return self._not_finite(relation, work, ())
             return RelationResult(
-                relation, Verdict.UNDECIDED, f"{self.cannot_cast}; {worst(work):.1e} in {dtype_name(self.dtype)}", work
+                relation,
+                Verdict.UNDECIDED,
+                f"{self.cannot_cast}; {worst(work):.1e} in {dtype_name(self.dtype)}",
+                work,
             )
         rel = worst(single)
         if rel is None or not rel >= 0:
@@ -371,7 +434,10 @@ class _Battery:
     def _weigh(self, relation: Relation, rel: float) -> tuple[Verdict, str]:
         """Over the rounding limit: beyond doubt it is a bug, near the limit float64 has the casting vote."""
         if rel > 10 * self.limits.bug:
-            return Verdict.DIFFERENT, f"{rel:.1e} in float32, rounding stays below {self.limits.suspicious:.0e}"
+            return (
+                Verdict.DIFFERENT,
+                f"{rel:.1e} in float32, rounding stays below {self.limits.suspicious:.0e}",
+            )
         import torch
 
         double = float("nan")
@@ -381,9 +447,15 @@ class _Battery:
         except (CannotDriveError, CannotCastError):
             pass
         if double < rel * 1e-4:
-            return Verdict.ROUNDING, f"{rel:.1e} in float32 shrinks to {double:.1e} in float64: rounding of a sensitive model"
+            return (
+                Verdict.ROUNDING,
+                f"{rel:.1e} in float32 shrinks to {double:.1e} in float64: rounding of a sensitive model",
+            )
         if rel > self.limits.bug:
-            return Verdict.DIFFERENT, f"{rel:.1e} in float32, rounding stays below {self.limits.suspicious:.0e}"
+            return (
+                Verdict.DIFFERENT,
+                f"{rel:.1e} in float32, rounding stays below {self.limits.suspicious:.0e}",
+            )
         known = "float64 gives no answer" if double != double else f"{double:.1e} in float64"  # noqa: PLR0124 - NaN
         return Verdict.UNDECIDED, f"{rel:.1e} in float32 lies between rounding and any known bug; {known}"
 
@@ -394,7 +466,7 @@ class _Battery:
             alone = self._work.get(self._alone(i))
             if alone is None or base is None:
                 continue
-            error = row_error(i, alone, 0, base, i, self._base())
+            error = row_error(i, (alone, 0), (base, i), self._base())
             start = error.prefill - 1  # the last prompt token is the first that chooses
             more = alone.steps[0].shape[0] + 1
             for at, solo, batched, margin in argmaxes(alone.row(0)[-more:], base.row(i)[-more:]):
@@ -413,7 +485,7 @@ class _Battery:
             if runs is None:
                 continue
             try:
-                if exact and self.dtype == self.single or not result.single:
+                if (exact and self.dtype == self.single) or not result.single:
                     return first_layer(self.model, *runs, limit=limit)
                 with precision(self.model, self.single):
                     return first_layer(self.model, *runs, limit=limit)
@@ -431,8 +503,8 @@ class _Battery:
                 if other.width == error.width and other.rows[theirs] == self.rows[error.row]:
                     tokens = len(other.rows[theirs])
                     return (
-                        (lambda b=reference: self.driver.run(b), mine, tokens),  # type: ignore[misc]
-                        (lambda b=other: self.driver.run(b), theirs, tokens),  # type: ignore[misc]
+                        (lambda b=reference: self.driver.run(b), mine, tokens),
+                        (lambda b=other: self.driver.run(b), theirs, tokens),
                     )
         return None
 

@@ -38,7 +38,10 @@ class Batch:
 
 @dataclass
 class Trace:
-    """What one run gave, per row: `prefill[i]` (tokens or 1, vocabulary) and `steps[i]` (steps, vocabulary), float32 or float64."""
+    """What one run gave, in float32 or float64.
+
+    Per row: `prefill[i]` of shape (tokens or 1, vocabulary) and `steps[i]` of shape (steps, vocabulary).
+    """
 
     prefill: list[torch.Tensor] = field(default_factory=list)
     steps: list[torch.Tensor] = field(default_factory=list)
@@ -53,8 +56,8 @@ class Trace:
 class Driver:
     """Runs batches through `generate` with forced tokens, or through `forward` where there is no `generate`.
 
-    Through `generate` the model's own preparation of masks, positions and cache is what is tested; forcing the
-    tokens keeps runs comparable after a first difference.
+    Through `generate` the model's own preparation of masks, positions and cache is what is tested; forcing
+    the tokens keeps runs comparable after a first difference.
     """
 
     def __init__(self, model: Any, pad_id: int) -> None:
@@ -92,7 +95,8 @@ class Driver:
         except Exception as error:
             text = " ".join(str(error).split())[:300]
             raise CannotDriveError(
-                f"{type(self.model).__name__} raised {type(error).__name__} on {len(batch.rows)} rows of width {batch.width}: {text}"
+                f"{type(self.model).__name__} raised {type(error).__name__} on {len(batch.rows)} rows "
+                f"of width {batch.width}: {text}"
             ) from error
 
     def _generate(self, batch: Batch) -> Trace:
@@ -118,10 +122,14 @@ class Driver:
                 logits_processor=LogitsProcessorList([_Force(forced, ids.shape[1])]),
             )
         if len(calls) != steps + 1:
-            raise CannotDriveError(f"generate made {len(calls)} forward passes for {steps + 1} new tokens; expected one a token")
+            raise CannotDriveError(
+                f"generate made {len(calls)} forward passes for {steps + 1} new tokens; expected one a token"
+            )
         if any(call.dim() != 3 or call.shape[0] != len(batch.rows) for call in calls):
             shapes = ", ".join(str(tuple(call.shape)) for call in calls[:3])
-            raise CannotDriveError(f"logits of {len(batch.rows)} rows come as {shapes}; expected (rows, positions, vocabulary)")
+            raise CannotDriveError(
+                f"logits of {len(batch.rows)} rows come as {shapes}; expected (rows, positions, vocabulary)"
+            )
         trace = Trace()
         for i, row in enumerate(batch.rows):
             # A model without `logits_to_keep` in its forward may still give only the last position.
@@ -142,7 +150,10 @@ class Driver:
         logits = _logits(self.model(input_ids=ids, attention_mask=mask, **extra))
         if logits is None or logits.dim() != 3 or logits.shape[:2] != ids.shape:
             shape = None if logits is None else tuple(logits.shape)
-            raise CannotDriveError(f"forward of {tuple(ids.shape)} ids gave logits {shape}; expected (rows, positions, vocabulary)")
+            raise CannotDriveError(
+                f"forward of {tuple(ids.shape)} ids gave logits {shape}; expected (rows, positions, "
+                "vocabulary)"
+            )
         trace = Trace()
         for i, row in enumerate(batch.rows):
             more = len(batch.continuation[i])
@@ -155,7 +166,10 @@ class Driver:
         import torch
 
         ids = torch.tensor([[*fill, *row] for fill, row in zip(fills, rows, strict=True)], device=self.device)
-        mask = torch.tensor([[0] * len(fill) + [1] * len(row) for fill, row in zip(fills, rows, strict=True)], device=self.device)
+        mask = torch.tensor(
+            [[0] * len(fill) + [1] * len(row) for fill, row in zip(fills, rows, strict=True)],
+            device=self.device,
+        )
         return ids, mask
 
 
@@ -179,9 +193,11 @@ class _Force:
 
 @contextlib.contextmanager
 def _collect_logits(target: Any, calls: list[torch.Tensor]) -> Iterator[None]:
-    """Gather the logits of each forward pass; ask for those of all positions where the model offers to leave them out."""
+    """Gather the logits of each forward pass, of all positions even where the model offers fewer."""
 
-    def before(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def before(
+        _module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         for name in ("logits_to_keep", "num_logits_to_keep"):
             if name in kwargs:
                 kwargs[name] = 0
@@ -192,7 +208,10 @@ def _collect_logits(target: Any, calls: list[torch.Tensor]) -> Iterator[None]:
         if logits is not None:
             calls.append(logits.detach())
 
-    handles = [target.register_forward_pre_hook(before, with_kwargs=True), target.register_forward_hook(after)]
+    handles = [
+        target.register_forward_pre_hook(before, with_kwargs=True),
+        target.register_forward_hook(after),
+    ]
     try:
         yield
     finally:
@@ -228,7 +247,7 @@ def special_ids(model: Any) -> set[int]:
     """Every id that the configuration gives a meaning of its own: padding, BOS, EOS, image placeholders."""
     found: set[int] = set()
     for source in (getattr(model, "config", None), getattr(model, "generation_config", None)):
-        values = source.to_dict() if hasattr(source, "to_dict") else {}
+        values = source.to_dict() if source is not None and hasattr(source, "to_dict") else {}
         for name, value in values.items():
             if name.endswith(("_token_id", "_token_index", "_token_ids")):
                 found.update(v for v in (value if isinstance(value, list) else [value]) if isinstance(v, int))
@@ -238,13 +257,15 @@ def special_ids(model: Any) -> set[int]:
 def ordinary_ids(model: Any, rows: Sequence[Row], count: int = 48) -> tuple[int, ...]:
     """Return ids to put under padding and into neighbours: ordinary tokens with an embedding of their own.
 
-    The ids of `rows` come first, because whoever wrote them holds them for ordinary. A padding embedding of zero, which every fresh
-    model has, would hide a leak.
+    The ids of `rows` come first, because whoever wrote them holds them for ordinary. A padding embedding of
+    zero, which every fresh model has, would hide a leak.
     """
     table = None
     with contextlib.suppress(Exception):
         table = model.get_input_embeddings().weight
-    size = table.shape[0] if table is not None else getattr(getattr(model, "config", None), "vocab_size", None)
+    size = (
+        table.shape[0] if table is not None else getattr(getattr(model, "config", None), "vocab_size", None)
+    )
     special = special_ids(model)
     chosen = list(dict.fromkeys(i for row in rows for i in row if i not in special))[:count]
     if size is not None and len(chosen) < count:

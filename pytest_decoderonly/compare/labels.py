@@ -17,7 +17,10 @@ IGNORE = -100
 
 @dataclass(frozen=True)
 class LabelRow:
-    """One row: what each position is, and whether it is in the loss. `either` is a token that spans prompt and completion."""
+    """One row: what each position is, and whether it is in the loss.
+
+    `either` is a token that spans prompt and completion.
+    """
 
     row: int
     ids: tuple[int, ...]
@@ -46,7 +49,7 @@ class LabelAudit:
 
 @dataclass
 class Boundary:
-    """Where a row's prompt ends, counted in real tokens; `spanning` if the last of them also begins the completion."""
+    """Where a row's prompt ends, in real tokens; `spanning` if the last also begins the completion."""
 
     length: int
     spanning: bool = False
@@ -60,8 +63,9 @@ class PromptNotFoundError(Exception):
 def find_boundary(tokenizer: Any, prompt: str | Sequence[int], row_ids: Sequence[int]) -> Boundary:
     """Find where a prompt ends inside the tokens of prompt and completion together.
 
-    A prompt tokenized alone need not be a prefix of the whole: its last token may merge with the completion's first
-    characters, and tokenizers may end it with an EOS. The first is noticed and said, the second taken off.
+    A prompt tokenized alone need not be a prefix of the whole: its last token may merge with the completion's
+    first characters, and tokenizers may end it with an EOS. The first is noticed and said, the second taken
+    off.
 
     Raises:
         PromptNotFoundError: The row starts otherwise.
@@ -72,20 +76,31 @@ def find_boundary(tokenizer: Any, prompt: str | Sequence[int], row_ids: Sequence
         return Boundary(len(given))
     eos = getattr(tokenizer, "eos_token_id", None)
     if given and given[-1] == eos and row[: len(given) - 1] == given[:-1]:
-        return Boundary(len(given) - 1, notes=["the tokenizer ends the prompt with an EOS that the row does not have there (DLM307)"])
+        return Boundary(
+            len(given) - 1,
+            notes=["the tokenizer ends the prompt with an EOS that the row does not have there (DLM307)"],
+        )
     if isinstance(prompt, str):
         found = _by_text(tokenizer, prompt, row, given)
         if found is not None:
             return found
-    same = next((i for i, (a, b) in enumerate(zip(given, row, strict=False)) if a != b), min(len(given), len(row)))
-    raise PromptNotFoundError(f"input_ids do not start with the prompt: {same} of its {len(given)} tokens agree, then they part")
+    same = next(
+        (i for i, (a, b) in enumerate(zip(given, row, strict=False)) if a != b), min(len(given), len(row))
+    )
+    raise PromptNotFoundError(
+        f"input_ids do not start with the prompt: {same} of its {len(given)} tokens agree, then they part"
+    )
 
 
 def _by_text(tokenizer: Any, prompt: str, row: list[int], given: list[int]) -> Boundary | None:
     """Count tokens until their text covers the prompt."""
     special = set(getattr(tokenizer, "all_special_ids", ()) or ())
     lead = 0
-    while lead < len(row) and row[lead] in special and (lead >= len(given) or given[lead] == row[lead] or given[0] not in special):
+    while (
+        lead < len(row)
+        and row[lead] in special
+        and (lead >= len(given) or given[lead] == row[lead] or given[0] not in special)
+    ):
         lead += 1
     start = 0 if tokenizer.decode(row[:lead]) and prompt.startswith(tokenizer.decode(row[:lead])) else lead
     wanted = prompt.strip()
@@ -98,11 +113,17 @@ def _by_text(tokenizer: Any, prompt: str, row: list[int], given: list[int]) -> B
             continue
         if bare.rstrip() == wanted:
             # Trailing spaces of the prompt may be tokens of their own, or the start of the next token.
-            return Boundary(end) if prompt.rstrip() == prompt else _after_space(tokenizer, prompt, row, start, end)
+            return (
+                Boundary(end)
+                if prompt.rstrip() == prompt
+                else _after_space(tokenizer, prompt, row, start, end)
+            )
         if bare.startswith(wanted):
             token = tokenizer.decode([row[end - 1]])
             return Boundary(
-                end, spanning=True, notes=[f"token {token!r} spans the border of prompt and completion: it counts as either"]
+                end,
+                spanning=True,
+                notes=[f"token {token!r} spans the border of prompt and completion: it counts as either"],
             )
         return None
     return None
@@ -119,7 +140,9 @@ def _after_space(tokenizer: Any, prompt: str, row: list[int], start: int, end: i
             return Boundary(
                 end + 1,
                 spanning=True,
-                notes=[f"token {token!r} takes the prompt's last space into the completion: it counts as either"],
+                notes=[
+                    f"token {token!r} takes the prompt's last space into the completion: it counts as either"
+                ],
             )
         break
     return Boundary(end)
@@ -151,7 +174,10 @@ def audit_labels(
             _own_eos(real, ids, supervised, notes)
         kinds: list[Kind] = []
         if completion_mask is not None:
-            kinds = ["padding" if not r else "completion" if c else "prompt" for r, c in zip(real, completion_mask[i], strict=True)]
+            kinds = [
+                "padding" if not r else "completion" if c else "prompt"
+                for r, c in zip(real, completion_mask[i], strict=True)
+            ]
         elif boundaries is not None:
             kinds = _by_boundary(real, boundaries[i])
             notes.extend(boundaries[i].notes)
@@ -168,7 +194,9 @@ def _own_eos(real: list[bool], ids: Sequence[int], supervised: Sequence[bool], n
         if supervised[last + 1]:
             real[last + 1] = True
         else:
-            notes.append("padding and EOS share an id: pass attention_mask to have the answer's own EOS checked")
+            notes.append(
+                "padding and EOS share an id: pass attention_mask to have the answer's own EOS checked"
+            )
     assert len(real) == len(ids)  # noqa: S101 - both come from one row
 
 
@@ -188,7 +216,7 @@ def _by_boundary(real: Sequence[bool], boundary: Boundary) -> list[Kind]:
 
 
 def _problem(row: LabelRow, ignore_index: int, eos_id: int | None, pad_id: int | None) -> Problem | None:
-    """The problem that explains most comes first: a wrong ignore value or a shift would show as many others."""
+    """Return the problem that explains most: a wrong ignore value or a shift would show as many others."""
     return (
         _ignore_value(row, ignore_index)
         or _shifted(row)
@@ -203,7 +231,12 @@ def _ignore_value(row: LabelRow, ignore_index: int) -> Problem | None:
     outside = [i for i, kind in enumerate(row.kinds) if kind in ("prompt", "padding")]
     values = {row.labels[i] for i in outside if row.supervised[i]}
     copies = sum(row.labels[i] == row.ids[i] for i in outside)
-    if len(outside) < 2 or len(values) != 1 or copies > len(outside) // 2 or not all(row.supervised[i] for i in outside):
+    if (
+        len(outside) < 2
+        or len(values) != 1
+        or copies > len(outside) // 2
+        or not all(row.supervised[i] for i in outside)
+    ):
         return None
     value = next(iter(values))
     return Problem(
@@ -254,7 +287,8 @@ def _nothing(row: LabelRow) -> Problem | None:
 
 def _in_the_loss(row: LabelRow) -> Problem | None:
     bad: dict[str, list[int]] = {
-        kind: [i for i, k in enumerate(row.kinds) if k == kind and row.supervised[i]] for kind in ("prompt", "padding")
+        kind: [i for i, k in enumerate(row.kinds) if k == kind and row.supervised[i]]
+        for kind in ("prompt", "padding")
     }
     if bad["prompt"]:
         first, total = bad["prompt"][0], row.count("prompt")
@@ -265,15 +299,22 @@ def _in_the_loss(row: LabelRow) -> Problem | None:
         code = "DLM301"
         if counted_from_zero:
             code = "DLM310"
-            advice = f"the prompt's {total} tokens are counted from column 0, but the row has {left} padding tokens on the left: add them"
+            advice = (
+                f"the prompt's {total} tokens are counted from column 0, but the row has {left} "
+                "padding tokens on the left: add them"
+            )
         elif len(bad["prompt"]) < total:
             code = "DLM310"
-            advice = "the mask of the prompt ends too early: check how its length is counted (BOS, template tokens, padding)"
+            advice = (
+                "the mask of the prompt ends too early: check how its length is counted (BOS, "
+                "template tokens, padding)"
+            )
         return Problem(
             code,
             row.row,
             first,
-            f"{len(bad['prompt'])} of {total} prompt tokens {'is' if len(bad['prompt']) == 1 else 'are'} in the loss",
+            f"{len(bad['prompt'])} of {total} prompt tokens "
+            f"{'is' if len(bad['prompt']) == 1 else 'are'} in the loss",
             "the model is trained to write the question",
             advice,
         )
@@ -283,7 +324,8 @@ def _in_the_loss(row: LabelRow) -> Problem | None:
             "DLM302",
             row.row,
             first,
-            f"{len(bad['padding'])} of {row.count('padding')} padding tokens {'is' if len(bad['padding']) == 1 else 'are'} in the loss",
+            f"{len(bad['padding'])} of {row.count('padding')} padding tokens "
+            f"{'is' if len(bad['padding']) == 1 else 'are'} in the loss",
             "the model is trained to write padding",
             "set labels to -100 where attention_mask is 0",
         )
@@ -296,7 +338,11 @@ def _left_out(row: LabelRow, eos_id: int | None, pad_id: int | None) -> Problem 
         return None
     first, total = out[0], row.count("completion")
     if eos_id is not None and all(row.ids[i] == eos_id for i in out):
-        why = "labels are masked where they equal pad_token_id, which is the EOS token too" if eos_id == pad_id else "it is masked"
+        why = (
+            "labels are masked where they equal pad_token_id, which is the EOS token too"
+            if eos_id == pad_id
+            else "it is masked"
+        )
         return Problem(
             "DLM303",
             row.row,
@@ -311,7 +357,8 @@ def _left_out(row: LabelRow, eos_id: int | None, pad_id: int | None) -> Problem 
         first,
         f"{len(out)} of {total} completion tokens {'is' if len(out) == 1 else 'are'} not supervised",
         "a part of the answer is never learned",
-        "the mask of the prompt reaches too far: check how its length is counted (padding on the left, BOS, an extra EOS)",
+        "the mask of the prompt reaches too far: check how its length is counted (padding on the "
+        "left, BOS, an extra EOS)",
     )
 
 

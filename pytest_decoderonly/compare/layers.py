@@ -23,13 +23,14 @@ def first_layer(
     *,
     limit: float,
 ) -> Layer | None:
-    """Return the first module after which the two runs differ by more than `limit` of the activations' spread.
+    """Return the first module after which two runs differ by more than `limit` of their spread.
 
     Args:
         model: The model that both runs go through.
         reference: A function that runs the model, the row to look at, and the row's number of prompt tokens.
         other: The same for the run that differs.
-        limit: Relative difference from which activations count as parted; 0 for runs that must agree bit for bit.
+        limit: Relative difference from which activations count as parted; 0 for runs that must agree bit for
+            bit.
     """
     first, second = (_record(model, *run) for run in (reference, other))
     rows = other[1]
@@ -83,8 +84,7 @@ def _hooks(model: Any, row: int, tokens: int, record: Record) -> Iterator[None]:
 
         handles.append(blocks[0].register_forward_pre_hook(start, with_kwargs=True))
         for block in blocks:
-            for child in block.children():
-                handles.append(child.register_forward_hook(finish(names[id(child)])))
+            handles.extend(c.register_forward_hook(finish(names[id(c)])) for c in block.children())
             handles.append(block.register_forward_hook(finish(names[id(block)])))
     try:
         yield

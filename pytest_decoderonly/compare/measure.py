@@ -14,16 +14,18 @@ if TYPE_CHECKING:
     from pytest_decoderonly.compare.drive import Batch, Trace
 
 
-def row_error(row: int, reference: Trace, mine: int, other: Trace, theirs: int, batch: Batch) -> RowError:
+def row_error(row: int, reference: tuple[Trace, int], other: tuple[Trace, int], batch: Batch) -> RowError:
     """Measure one row of `other` against the same row of `reference`, at real positions only.
 
-    `batch` is the run behind `other`; where one side kept fewer prompt positions, the common tail is compared.
+    `batch` is the run behind `other`; where one side kept fewer prompt positions, the common tail is
+    compared.
     """
     import torch
 
-    keep = min(reference.prefill[mine].shape[0], other.prefill[theirs].shape[0])
-    expected = torch.cat([reference.prefill[mine][-keep:], reference.steps[mine]])
-    actual = torch.cat([other.prefill[theirs][-keep:], other.steps[theirs]])
+    (first, mine), (second, theirs) = reference, other
+    keep = min(first.prefill[mine].shape[0], second.prefill[theirs].shape[0])
+    expected = torch.cat([first.prefill[mine][-keep:], first.steps[mine]])
+    actual = torch.cat([second.prefill[theirs][-keep:], second.steps[theirs]])
     spread = expected[expected.isfinite()]
     scale = float(spread.std()) if spread.numel() > 1 else 1.0
     scale = scale if scale > 0 else 1.0
@@ -37,7 +39,10 @@ def row_error(row: int, reference: Trace, mine: int, other: Trace, theirs: int, 
 
 
 def argmaxes(solo: torch.Tensor, batched: torch.Tensor) -> Iterator[tuple[int, int, int, float]]:
-    """Yield (position, solo token, batched token, solo margin) where the greedy choices of two (positions, vocabulary) differ."""
+    """Yield (position, solo token, batched token, solo margin) where greedy choices differ.
+
+    Both arguments have the shape (positions, vocabulary).
+    """
     import torch
 
     top = torch.topk(solo, 2, dim=-1)

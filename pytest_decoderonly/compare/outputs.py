@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-# What stands for a speaker in chat templates; such a word around the prompt shows that a rendered prompt remained.
+# What stands for a speaker in chat templates; such a word around the prompt shows that a rendered prompt
+# remained.
 _ROLES = ("system", "user", "human", "assistant", "model", "question", "instruction", "prompt", "inst")
-_MARKUP = re.compile(r"<\|[^|<>]{1,40}\|>|<｜[^｜<>]{1,40}｜>|</?s>|\[/?INST\]|<</?SYS>>|<(?:bos|eos|pad|unk|start_of_turn|end_of_turn)>")
+_MARKUP = re.compile(
+    r"<\|[^|<>]{1,40}\|>|<\uff5c[^\uff5c<>]{1,40}\uff5c>|</?s>|\[/?INST\]|<</?SYS>>|<(?:bos|eos|pad|unk|start_of_turn|end_of_turn)>"
+)
 MIN_TOKENS = 2
 MIN_CHARACTERS = 4
 MIN_TAIL_TOKENS = 4
@@ -35,14 +38,21 @@ class Remainder:
     def what(self) -> str:
         """The finding in words."""
         if self.whole:
-            return f"the whole prompt ({self.total} {self.unit}) stands at {self.unit} {self.start} to {self.end}"
-        return f"the last {self.end - self.start} of the prompt's {self.total} {self.unit} stand at the start: it was cut too early"
+            return (
+                f"the whole prompt ({self.total} {self.unit}) stands at {self.unit} {self.start} "
+                f"to {self.end}"
+            )
+        return (
+            f"the last {self.end - self.start} of the prompt's {self.total} {self.unit} stand "
+            "at the start: it was cut too early"
+        )
 
 
 def find_prompt_ids(row: int, output: Sequence[int], prompt: Sequence[int]) -> Remainder | None:
     """Look for a prompt's ids at the start of an output's, after padding of any length.
 
-    A prompt of one token cannot be told from a coincidence and is not reported; of a part of the prompt, its end counts from 4 tokens on.
+    A prompt of one token cannot be told from a coincidence and is not reported; of a part of the prompt, its
+    end counts from 4 tokens on.
     """
     ids, wanted = list(output), list(prompt)
     if len(wanted) < MIN_TOKENS:
@@ -62,10 +72,11 @@ def find_prompt_ids(row: int, output: Sequence[int], prompt: Sequence[int]) -> R
 
 
 def find_prompt_text(row: int, output: str, prompt: str, specials: Iterable[str] = ()) -> Remainder | None:
-    """Look for a prompt in a text, whatever whitespace, special tokens, case and Unicode form did to it on the way.
+    """Look for a prompt in a text, whatever whitespace, special tokens, case and Unicode did to it.
 
-    The whole prompt counts at the start of the text, or behind what a chat template puts before it; quoting the question
-    later in an answer does not. Of a part, the prompt's end at the start of the text counts from 16 characters on.
+    The whole prompt counts at the start of the text, or behind what a chat template puts before it; quoting
+    the question later in an answer does not. Of a part, the prompt's end at the start of the text counts from
+    16 characters on.
     """
     text, places = _normal(output, specials)
     wanted, _ = _normal(prompt, specials)
@@ -80,7 +91,9 @@ def find_prompt_text(row: int, output: str, prompt: str, specials: Iterable[str]
     for size in range(min(len(wanted) - 1, len(text)), MIN_TAIL_CHARACTERS - 1, -1):
         if text.startswith(wanted[-size:]):
             end = places[size - 1] + 1
-            return Remainder(row, "characters", places[0], end, len(prompt), whole=False, shown=output[places[0] : end])
+            return Remainder(
+                row, "characters", places[0], end, len(prompt), whole=False, shown=output[places[0] : end]
+            )
     return None
 
 
@@ -94,7 +107,7 @@ def _in_template(text: str, start: int, end: int) -> bool:
 
 
 def _normal(text: str, specials: Iterable[str]) -> tuple[str, list[int]]:
-    """Return the text without special tokens, runs of whitespace and case, and where each of its characters came from."""
+    """Return the text without special tokens, extra whitespace and case, and each character's origin."""
     blank = list(text)
     hidden = [match.span() for match in _MARKUP.finditer(text)]
     for special in specials:

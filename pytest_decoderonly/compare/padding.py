@@ -33,7 +33,10 @@ class PaddingAudit:
 
 
 def real_positions(ids: Sequence[int], mask: Sequence[int] | None, pad_id: int | None) -> tuple[bool, ...]:
-    """Say for one row which positions are real: by the mask; without one, all but the runs of padding ids at both ends."""
+    """Say for one row which positions are real.
+
+    The mask says it; without one, all are but the runs of padding ids at both ends.
+    """
     if mask is not None:
         return tuple(bool(value) for value in mask)
     real = [True] * len(ids)
@@ -56,11 +59,13 @@ def audit_padding(
 ) -> PaddingAudit:
     """Check that each row is padded on `side` alone and that mask and padding ids agree.
 
-    Where padding and EOS share an id, the mask decides which of them are real: an EOS inside the row, or one at its end, is.
+    Where padding and EOS share an id, the mask decides which of them are real: an EOS inside the row, or one
+    at its end, is.
 
     Args:
         input_ids: Rows of equal length.
-        attention_mask: The mask of the same shape, or None: then the runs of `pad_id` at both ends count as padding.
+        attention_mask: The mask of the same shape, or None: then the runs of `pad_id` at both ends count as
+            padding.
         side: Where the padding must be.
         pad_id: The padding id, where it is known.
         bos_id: The BOS id: one of them may start a row even where it is also the padding id.
@@ -74,7 +79,11 @@ def audit_padding(
         real = real_positions(ids, mask, pad_id)
         reals.append(real)
         padded += not all(real)
-        problem = _mask_values(row, mask) or _side(row, real, side) or _agreement(row, ids, mask, side, pad_id, bos_id, eos_id)
+        problem = (
+            _mask_values(row, mask)
+            or _side(row, real, side)
+            or _agreement(row, ids, mask, side, (pad_id, bos_id, eos_id))
+        )
         if problem is not None:
             problems.append(problem)
     return PaddingAudit(tuple(reals), tuple(problems), padded)
@@ -122,7 +131,8 @@ def _side(row: int, real: tuple[bool, ...], side: Side) -> Problem | None:
             row,
             last + 1,
             f"{count} padding token{'s' * (count > 1)} on the right",
-            "generate continues after the padding, not after the prompt: shorter rows get other, worse answers",
+            "generate continues after the padding, not after the prompt: shorter rows get other, "
+            "worse answers",
             'set tokenizer.padding_side = "left" before the batch is made',
         )
     if side == "right" and first > 0:
@@ -142,10 +152,9 @@ def _agreement(
     ids: Sequence[int],
     mask: Sequence[int] | None,
     side: Side,
-    pad_id: int | None,
-    bos_id: int | None,
-    eos_id: int | None,
+    special: tuple[int | None, int | None, int | None],
 ) -> Problem | None:
+    pad_id, bos_id, eos_id = special
     if mask is None or pad_id is None:
         return None
     for position, (token, value) in enumerate(zip(ids, mask, strict=True)):
@@ -168,7 +177,8 @@ def _agreement(
             "DLM101",
             row,
             min(inner[:run]) if side == "left" else min(inner[: run - innocent]),
-            f"{run - innocent} padding token{'s' * (run - innocent > 1)} (id {pad_id}) that the mask leaves visible",
+            f"{run - innocent} padding token{'s' * (run - innocent > 1)} (id {pad_id}) that the mask "
+            "leaves visible",
             "the model reads the padding as text",
             "pass the attention_mask that the tokenizer returned with these ids",
         )

@@ -45,7 +45,7 @@ def dtype_name(dtype: torch.dtype) -> str:
 
 @contextlib.contextmanager
 def undisturbed(model: torch.nn.Module) -> Iterator[None]:
-    """Evaluation mode, no gradients, no autocast; afterwards mode, buffers and random state are what they were.
+    """Evaluate without gradients and autocast; then mode, buffers and random state are as before.
 
     Buffers are put back because a model may rewrite them in a forward pass (dynamic rotary frequencies do).
     """
@@ -60,7 +60,12 @@ def undisturbed(model: torch.nn.Module) -> Iterator[None]:
         if buffer is not None and buffer.device.type != "meta"
     ]
     devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), torch.no_grad(), torch.autocast(device.type, enabled=False), _quiet():
+    with (
+        torch.random.fork_rng(devices=devices),
+        torch.no_grad(),
+        torch.autocast(device.type, enabled=False),
+        _quiet(),
+    ):
         try:
             model.eval()
             yield
@@ -77,8 +82,8 @@ def undisturbed(model: torch.nn.Module) -> Iterator[None]:
 def precision(model: torch.nn.Module, dtype: torch.dtype) -> Iterator[None]:
     """Run the same weights in `dtype` (float32 or float64) inside the block.
 
-    No copy of the module is made, so hooks, patches and ties stay: each floating tensor is replaced by its cast, and the original
-    tensor object's storage is put back afterwards, bit for bit. TF32 is off inside.
+    No copy of the module is made, so hooks, patches and ties stay: each floating tensor is replaced by its
+    cast, and the original tensor object's storage is put back afterwards, bit for bit. TF32 is off inside.
 
     Raises:
         CannotCastError: Weights are quantised or not in memory.
@@ -115,12 +120,18 @@ def precision(model: torch.nn.Module, dtype: torch.dtype) -> Iterator[None]:
 
 def _refuse(model: torch.nn.Module) -> None:
     if getattr(model, "is_quantized", False) or getattr(model, "hf_quantizer", None) is not None:
-        raise CannotCastError("the weights are quantised, so there is no float32 copy of the same weights to judge by")
+        raise CannotCastError(
+            "the weights are quantised, so there is no float32 copy of the same weights to judge by"
+        )
     for name, parameter in model.named_parameters():
         if parameter.device.type == "meta":
-            raise CannotCastError(f"the weight {name} is not in memory (offloaded), so it cannot be cast to float32")
+            raise CannotCastError(
+                f"the weight {name} is not in memory (offloaded), so it cannot be cast to float32"
+            )
         if not parameter.is_floating_point() and not parameter.is_complex():
-            raise CannotCastError(f"the weight {name} is {dtype_name(parameter.dtype)}, so there is no float32 copy to judge by")
+            raise CannotCastError(
+                f"the weight {name} is {dtype_name(parameter.dtype)}, so there is no float32 copy to judge by"
+            )
 
 
 @contextlib.contextmanager

@@ -66,9 +66,9 @@ _WORDS = {
 class RowError:
     """How far one row of a run is from its reference.
 
-    `errors` holds max |difference of logits| over the vocabulary at each real position (prefill, then cached steps),
-    divided by `scale`, the standard deviation of the reference logits; NaN where either side is not finite.
-    `width` is the padded width of the run, `pads` how many padding columns the row had there.
+    `errors` holds max |difference of logits| over the vocabulary at each real position (prefill, then cached
+    steps), divided by `scale`, the standard deviation of the reference logits; NaN where either side is not
+    finite. `width` is the padded width of the run, `pads` how many padding columns the row had there.
     """
 
     row: int
@@ -86,7 +86,7 @@ class RowError:
     @property
     def finite(self) -> bool:
         """Whether all compared logits are finite."""
-        return self.worst == self.worst  # noqa: PLR0124 - NaN is the one value that differs from itself
+        return self.worst == self.worst
 
     def first(self, limit: float) -> int | None:
         """Return the first position whose error is over `limit` or not finite."""
@@ -102,9 +102,10 @@ class RowError:
 
 @dataclass(frozen=True)
 class RelationResult:
-    """One relation's verdict with the numbers of both precisions (`work` in the model's dtype, `single` in float32).
+    """One relation's verdict with the numbers of both precisions.
 
-    `applicable` is False where the input cannot show the relation (a single row has no neighbours).
+    `work` is in the model's dtype, `single` in float32. `applicable` is False where the input cannot show
+    the relation (a single row has no neighbours).
     """
 
     relation: Relation
@@ -162,9 +163,10 @@ class Layer:
 
 @dataclass(frozen=True)
 class Choice:
-    """A greedy token that differs between a batch and the row alone, with the logits behind it (working precision).
+    """A greedy token that differs between a batch and the row alone.
 
-    Where the logits agree up to rounding it is a tie: two candidates as good as equal.
+    The logits behind it are those of the working precision. Where they agree up to rounding it is a tie: two
+    candidates as good as equal.
     """
 
     row: int
@@ -177,7 +179,10 @@ class Choice:
 
 @dataclass(frozen=True)
 class BatteryResult:
-    """The battery's outcome. `notes` are sentences a reader needs to judge it; `runs` counts passes through the model."""
+    """The battery's outcome.
+
+    `notes` are sentences a reader needs to judge it; `runs` counts passes through the model.
+    """
 
     verdict: Verdict
     relations: tuple[RelationResult, ...]
@@ -206,9 +211,9 @@ class BatteryResult:
 class Limits:
     """Where rounding ends, in float32, relative to the spread of the logits.
 
-    Measured over 110 model classes: correct ones stay below 1e-5 (state-space ones below 5e-5), and the smallest realistic bug moves
-    the logits by 2.5e-3. Between `suspicious` and `bug` the same runs are repeated in float64, where
-    rounding shrinks by orders of magnitude and a bug stays.
+    Measured over 110 model classes: correct ones stay below 1e-5 (state-space ones below 5e-5), and the
+    smallest realistic bug moves the logits by 2.5e-3. Between `suspicious` and `bug` the same runs are
+    repeated in float64, where rounding shrinks by orders of magnitude and a bug stays.
     """
 
     suspicious: float = 1e-4

@@ -34,7 +34,10 @@ class NotApplicable(Exception):  # noqa: N818
 
 @dataclass
 class Case:
-    """One loaded model. The battery is run once and read by several checks, so that each can name the culprit of all."""
+    """One loaded model.
+
+    The battery is run once and read by several checks, so that each can name the culprit of all.
+    """
 
     name: str
     model: Any
@@ -58,7 +61,7 @@ class Case:
         return 0
 
     def rows(self, lengths: Iterable[int] = LENGTHS) -> list[list[int]]:
-        """Return prompts of given numbers of tokens: pieces of a text, or ordinary ids where there is no tokenizer."""
+        """Return prompts of given lengths: pieces of a text, or ordinary ids without a tokenizer."""
         if self.tokenizer is not None:
             ids = list(self.tokenizer(TEXT)["input_ids"])
             while len(ids) < max(lengths):
@@ -70,7 +73,9 @@ class Case:
 
         known = ordinary_ids(self.model, [])
         if len(known) < 2:
-            raise NotApplicable("no tokenizer, and the size of the vocabulary is unknown: no prompts can be made")
+            raise NotApplicable(
+                "no tokenizer, and the size of the vocabulary is unknown: no prompts can be made"
+            )
         return [[known[(5 * i + j) % len(known)] for j in range(n)] for i, n in enumerate(lengths)]
 
     def battery(self) -> BatteryResult:

@@ -1,7 +1,7 @@
 """Collectors and items of the conformance suite: `decoderonly::MODEL::CHECK`.
 
-They join the collection itself, before anything is selected, so that -k, -m, --lf, --collect-only and the counts see
-them like any test; and an id may be given back on the command line.
+They join the collection itself, before anything is selected, so that -k, -m, --lf, --collect-only and the
+counts see them like any test; and an id may be given back on the command line.
 """
 
 from __future__ import annotations
@@ -50,7 +50,10 @@ def _refuse_unknown(chosen: list[str], specs: list[ModelSpec], checks: tuple[Che
     known |= {f"{model}::{check.name}" for model in known for check in checks}
     for argument in chosen:
         if not specs:
-            raise pytest.UsageError(f"{argument}: no model is named; add --decoderonly-model=MODEL or the setting decoderonly_models")
+            raise pytest.UsageError(
+                f"{argument}: no model is named; add --decoderonly-model=MODEL or the setting "
+                "decoderonly_models"
+            )
         if argument not in known:
             raise pytest.UsageError(
                 f"{argument}: no such check; models: {', '.join(spec.name for spec in specs)}; "
@@ -74,7 +77,9 @@ def _lines(counts: Counter[str]) -> Iterable[str]:
 class ConformancePlugin:
     """Adds the suite to the session's collection and keeps one model in memory."""
 
-    def __init__(self, config: pytest.Config, specs: list[ModelSpec], checks: tuple[Check, ...], chosen: list[str]) -> None:
+    def __init__(
+        self, config: pytest.Config, specs: list[ModelSpec], checks: tuple[Check, ...], chosen: list[str]
+    ) -> None:
         self.specs = specs
         self.checks = checks
         self.chosen = chosen
@@ -92,7 +97,9 @@ class ConformancePlugin:
 
     def wants(self, nodeid: str) -> bool:
         """Whether an item was asked for, by its own id or its model's; without such arguments all are."""
-        return not self.chosen or any(nodeid == choice or nodeid.startswith(f"{choice}::") for choice in self.chosen)
+        return not self.chosen or any(
+            nodeid == choice or nodeid.startswith(f"{choice}::") for choice in self.chosen
+        )
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self) -> None:
@@ -101,7 +108,7 @@ class ConformancePlugin:
 
 
 class Models:
-    """Loads each model once, when its first check runs, and holds one at a time: items stand in the order of models."""
+    """Loads each model once, when its first check runs; holds one at a time, as items stand by model."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -155,7 +162,9 @@ class ModelCollector(pytest.Collector):
         """Return one item a check."""
         for check in self.plugin.checks:
             if self.plugin.wants(f"{self.nodeid}::{check.name}"):
-                yield CheckItem.from_parent(self, name=check.name, check=check, spec=self.spec, plugin=self.plugin)
+                yield CheckItem.from_parent(
+                    self, name=check.name, check=check, spec=self.spec, plugin=self.plugin
+                )
 
 
 class CheckItem(pytest.Item):
@@ -193,11 +202,13 @@ class CheckItem(pytest.Item):
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """Show a finding as its text alone; `--tb=long` and `--full-trace` give the traceback."""
-        wanted = self.config.getoption("tbstyle", default="auto") == "long" or self.config.getoption("fulltrace", default=False)
+        wanted = self.config.getoption("tbstyle", default="auto") == "long" or self.config.getoption(
+            "fulltrace", default=False
+        )
         if isinstance(excinfo.value, (CheckFailed, SpecError)) and not wanted:
             return str(excinfo.value)
         return super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[Path, None, str]:
         """Name the item where a test's file and line would stand."""
-        return self.path, None, self.nodeid
+        return self.path, None, f"{self.spec.name} {self.check.name}"

@@ -1,4 +1,4 @@
-"""Which model to check: what the user wrote, and how it is loaded. Nothing heavy is imported before `load`."""
+"""Which model to check, and how it is loaded. Nothing heavy is imported before `load`."""
 
 from __future__ import annotations
 
@@ -57,7 +57,8 @@ def parse(text: str, root: Path) -> ModelSpec:
         return ModelSpec(text, "gguf", str(_path(rest, root)), _named(Path(rest).stem))
     if _FACTORY.fullmatch(text):
         return ModelSpec(text, "factory", text, _named(text.replace(":", ".")))
-    # A name of one or two parts may be a hub's; anything else that does not exist is a folder that does not exist.
+    # A name of one or two parts may be a hub's; anything else that does not exist is a folder that does not
+    # exist.
     kind: Kind = "hub" if _HUB.fullmatch(text) and not text.startswith(".") else "folder"
     return ModelSpec(text, kind, text if kind == "hub" else str(path), _named(Path(text).name))
 
@@ -125,7 +126,9 @@ def _folder(spec: ModelSpec, _root: Path) -> Loaded:
     if not (path / "config.json").is_file():
         ggufs = sorted(file.name for file in path.glob("*.gguf"))
         hint = f"; did you mean gguf:{path / ggufs[0]}?" if ggufs else ""
-        raise SpecError(f"{spec.text}: the folder holds no config.json, so it is no model of transformers{hint}")
+        raise SpecError(
+            f"{spec.text}: the folder holds no config.json, so it is no model of transformers{hint}"
+        )
     return _pretrained(str(path))
 
 
@@ -134,7 +137,8 @@ def _hub(spec: ModelSpec, _root: Path) -> Loaded:
         return _pretrained(spec.target)
     except OSError as error:
         raise SpecError(
-            f"{spec.text}: no such folder, and no such model in the hub or its cache ({_short(error, 120)}); expected {FORMS}"
+            f"{spec.text}: no such folder, and no such model in the hub or its cache "
+            f"({_short(error, 120)}); expected {FORMS}"
         ) from error
 
 

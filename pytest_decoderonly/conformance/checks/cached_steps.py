@@ -1,7 +1,7 @@
 """Cached steps give what one forward pass over the whole text gives.
 
-Protects from: a cache that holds the wrong content, positions of cached steps that are off by one, a window that
-forgets too early. Judged in float32 on the same weights, without padding or batch.
+Protects from: a cache that holds the wrong content, positions of cached steps that are off by one, a window
+that forgets too early. Judged in float32 on the same weights, without padding or batch.
 """
 
 from __future__ import annotations

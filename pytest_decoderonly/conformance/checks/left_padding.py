@@ -1,7 +1,8 @@
-"""A left-padded batch gives what each row gives alone, in any order of the rows and with any amount of padding.
+"""A left-padded batch gives what each row gives alone, in any order and with any amount of padding.
 
-Protects from: positions counted over the padding, a new token placed by the padded width, kernels that fail at one alignment, offsets
-computed for the whole batch. Judged in float32 on the same weights, at the prompt and at cached steps, over widths around a multiple of 32.
+Protects from: positions counted over the padding, a new token placed by the padded width, kernels that fail
+at one alignment, offsets computed for the whole batch. Judged in float32 on the same weights, at the prompt
+and at cached steps, over widths around a multiple of 32.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""What is masked has no influence: other ids under the padding, and other text in the neighbouring rows, change no bit of a row.
+"""Other ids under the padding, and other text in the neighbouring rows, change no bit of a row.
 
-Protects from: a mask that one layer or one head ignores, rows that are mixed, NaN from rows that see nothing. Needs no tolerance: both runs have the
-same shapes. Mixture-of-experts models may differ by the order of additions; that is judged in float32.
+Protects from: a mask that one layer or one head ignores, rows that are mixed, NaN from rows that see nothing.
+Needs no tolerance: both runs have the same shapes. Mixture-of-experts models may differ by the order of
+additions; that is judged in float32.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""`generate` returns the padded prompt exactly once, and what follows the padded width is the answer and nothing else.
+"""`generate` returns the padded prompt exactly once, and after it the answer and nothing else.
 
-Protects from: answers that still carry the prompt, answers cut at the row's own length instead of the batch's width, and models whose
-`generate` leaves the prompt out, where the usual cut would take the answer away.
+Protects from: answers that still carry the prompt, answers cut at the row's own length instead of the batch's
+width, and models whose `generate` leaves the prompt out, where the usual cut would take the answer away.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ def run(case: Case) -> str:
     for i, (row, ids) in enumerate(zip(rows, out, strict=True)):
         padded = [case.pad_id] * (width - len(row)) + row
         if ids[:width] != padded:
-            at = next((j for j, (a, b) in enumerate(zip(ids, padded, strict=False)) if a != b), min(len(ids), width))
+            at = next(
+                (j for j, (a, b) in enumerate(zip(ids, padded, strict=False)) if a != b), min(len(ids), width)
+            )
             problems.append(
                 f"row {i}: the first {width} ids are not the padded prompt, they part at position {at}: "
                 "output_ids[:, input_ids.shape[1]:] would cut the answer or leave a part of the prompt"
@@ -37,11 +39,18 @@ def run(case: Case) -> str:
             continue
         again = find_prompt_ids(i, ids[width:], row)
         if again is not None and again.whole:
-            problems.append(f"row {i}: the prompt comes a second time behind the padded width, at position {width + again.start}")
+            problems.append(
+                f"row {i}: the prompt comes a second time behind the padded width, at position "
+                f"{width + again.start}"
+            )
         elif len(ids) - width > _NEW:
-            problems.append(f"row {i}: {len(ids) - width} ids follow the prompt, {_NEW} were asked for (max_new_tokens)")
+            problems.append(
+                f"row {i}: {len(ids) - width} ids follow the prompt, {_NEW} were asked for (max_new_tokens)"
+            )
     if problems:
-        raise CheckFailed("\n".join([f"{case.name}: what generate returns cannot be cut at the padded width", *problems]))
+        raise CheckFailed(
+            "\n".join([f"{case.name}: what generate returns cannot be cut at the padded width", *problems])
+        )
     return f"prompt once in {len(rows)} rows of width {width}, then at most {_NEW} new ids"
 
 
@@ -55,9 +64,16 @@ def _generate(case: Case, rows: list[list[int]], width: int) -> list[list[int]]:
     mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=device)
     try:
         out: Any = case.model.generate(
-            input_ids=ids, attention_mask=mask, max_new_tokens=_NEW, do_sample=False, num_beams=1, pad_token_id=case.pad_id
+            input_ids=ids,
+            attention_mask=mask,
+            max_new_tokens=_NEW,
+            do_sample=False,
+            num_beams=1,
+            pad_token_id=case.pad_id,
         )
     except Exception as error:
-        raise CheckFailed(f"{case.name}: generate raised {type(error).__name__}: {' '.join(str(error).split())[:300]}") from error
+        raise CheckFailed(
+            f"{case.name}: generate raised {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        ) from error
     found: list[list[int]] = getattr(out, "sequences", out).tolist()
     return found

@@ -1,7 +1,9 @@
-"""The tokenizer can make a batch for `generate`: it has a padding token, pads on the left, masks what it pads, and renders chats.
+"""The tokenizer can make a batch for `generate`.
 
-Protects from: prompts that cannot be batched, a mask that does not match its padding, a padding id without an embedding, and a chat
-template that ignores `add_generation_prompt`, so that the model answers as the user.
+It has a padding token, pads on the left, masks what it pads, and renders a generation prompt in chats.
+
+Protects from: prompts that cannot be batched, a mask that does not match its padding, a padding id without an
+embedding, and a chat template that ignores `add_generation_prompt`, so that the model answers as the user.
 """
 
 from __future__ import annotations
@@ -23,15 +25,24 @@ def run(case: Case) -> str:
         raise NotApplicable("the model comes without a tokenizer")
     problems = list(_problems(case, tokenizer))
     if problems:
-        raise CheckFailed("\n".join([f"{case.name}: the tokenizer is not ready for padded generation", *problems]))
+        raise CheckFailed(
+            "\n".join([f"{case.name}: the tokenizer is not ready for padded generation", *problems])
+        )
     template = "with" if getattr(tokenizer, "chat_template", None) else "without"
     return f"pad token {tokenizer.pad_token!r} ({tokenizer.pad_token_id}), {template} chat template"
 
 
 def _problems(case: Case, tokenizer: Any) -> Iterator[str]:
     if tokenizer.pad_token_id is None:
-        eos = f' (tokenizer.pad_token = tokenizer.eos_token, here {tokenizer.eos_token!r}, will do)' if tokenizer.eos_token else ""
-        yield f"DLM103  it has no padding token, so prompts of different lengths cannot be batched; set one{eos}"
+        eos = (
+            f" (tokenizer.pad_token = tokenizer.eos_token, here {tokenizer.eos_token!r}, will do)"
+            if tokenizer.eos_token
+            else ""
+        )
+        yield (
+            "DLM103  it has no padding token, so prompts of different lengths cannot be "
+            f"batched; set one{eos}"
+        )
     else:
         yield from _padding(case, tokenizer)
     if getattr(tokenizer, "chat_template", None):
@@ -56,8 +67,10 @@ def _padding(case: Case, tokenizer: Any) -> Iterator[str]:
         assert_left_padded(batch, tokenizer=tokenizer)
     except AssertionError as error:
         yield f"DLM102  padding on the left does not work: {error}"
-    except Exception as error:  # noqa: BLE001 - whatever the tokenizer raises is the finding
-        yield f"DLM102  padding on the left raises {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    except Exception as error:
+        yield (
+            f"DLM102  padding on the left raises {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        )
     finally:
         tokenizer.padding_side = side
 
@@ -67,17 +80,20 @@ def _template(tokenizer: Any) -> Iterator[str]:
     try:
         bare = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=False)
         ready = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
-    except Exception as error:  # noqa: BLE001 - templates are programs of their own
+    except Exception as error:
         yield f"DLM108  the chat template raises {type(error).__name__}: {' '.join(str(error).split())[:200]}"
         return
     if PROMPTS[0] not in ready:
         yield f"DLM108  the chat template loses the user's message: {ready[:120]!r}"
     elif ready == bare:
-        yield "DLM108  the chat template renders no generation prompt: add_generation_prompt=True changes nothing, so the model may go on as the user"
+        yield (
+            "DLM108  the chat template renders no generation prompt: "
+            "add_generation_prompt=True changes nothing, so the model may go on as the user"
+        )
 
 
 def _embeddings(model: Any) -> int | None:
     try:
         return int(model.get_input_embeddings().weight.shape[0])
-    except Exception:  # noqa: BLE001 - a model without such a table has no limit to check
+    except Exception:
         return None
