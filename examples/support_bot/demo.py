@@ -27,8 +27,8 @@ def heading(text: str) -> None:
 
 def run_checker(twin: Path) -> tuple[int, dict[Place, str]]:
     """Show the checker's report; return its exit status and the rules' names by place."""
-    heading(f"{twin.name}$ decoderonly check support_bot")
-    command = [str(BIN / "decoderonly"), "check", "support_bot"]
+    heading(f"{twin.name}$ decoderonly check")
+    command = [str(BIN / "decoderonly"), "check"]
     status = subprocess.run(command, cwd=twin, check=False).returncode
     data = subprocess.run([*command, "--output-format", "json"], cwd=twin, check=False, capture_output=True, text=True)
     if data.returncode not in (0, 1):
