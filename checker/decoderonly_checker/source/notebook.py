@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from decoderonly_checker.diagnostics import FileError
 from decoderonly_checker.source.files import Cell, SourceError
 from decoderonly_checker.source.scan import read_logical_line, split_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 # Cell magics whose body is Python of this notebook.
 _PYTHON_MAGICS = frozenset(
@@ -67,6 +70,11 @@ _STATEMENT_MAGIC = re.compile(
     r"(?P<indent>[ \t]*)%(?:time|prun|memit|timeit)(?:[ \t]+-[a-zA-Z]+(?:[ \t]*\d+)?)*[ \t]+(?=[^\s-])"
 )
 _LINE_MAGIC = re.compile(r"(?P<indent>[ \t]*)(?:[%!?,;/]|\?\?)")
+# What IPython runs without a `%` too, unless a variable has that name ("automagic").
+_AUTOMAGIC = re.compile(
+    r"(?P<indent>[ \t]*)(?:pip|conda|mamba|cd|ls|mkdir|rmdir|rm|mv|cp|cat)[ \t]+"
+    r"(?:-[A-Za-z]+[ \t]+)?(?!(?:and|else|for|if|in|is|not|or)\b)(?:[A-Za-z_~]|\.\.|\./)"
+)
 _HELP = re.compile(r"(?P<indent>[ \t]*)[%\w.*]+(?:\([^()\r\n]*\))?\?{1,2}[ \t]*(?:\#[^\r\n]*)?(?=\r|\n|\Z)")
 _ASSIGNED = re.compile(r"(?P<target>[ \t]*[\w.,* \t\[\]'\"()]+?=[ \t]*)(?:!|%(?=[a-zA-Z]))")
 _PHYSICAL_LINE = re.compile(r"(?:\\(?:\r\n|\r|\n)|[^\r\n])*(?:\r\n|\r|\n)?")
@@ -159,19 +167,20 @@ def replace_magics(source: str) -> tuple[str, dict[int, int]]:
     knows; `%time statement` becomes the statement, and the second result says by how many columns its line
     moved. A `%` inside a bracket or a string is left alone.
     """
+    source, shifts = _without_leading_indent(source)
     parts: list[str] = []
-    shifts: dict[int, int] = {}
     position = 0
     number = 1
     while position < len(source):
         end = position
         statement = _STATEMENT_MAGIC.match(source, position)
         assigned = _ASSIGNED.match(source, position)
-        other = _LINE_MAGIC.match(source, position) or _HELP.match(source, position)
+        other = _first_match((_LINE_MAGIC, _HELP, _AUTOMAGIC), source, position)
         if statement is not None:
             end = read_logical_line(source, statement.end()).end
             parts.append(statement.group("indent") + source[statement.end() : end])
-            shifts[number] = statement.end() - position - len(statement.group("indent"))
+            moved = statement.end() - position - len(statement.group("indent"))
+            shifts[number] = shifts.get(number, 0) + moved
         elif other is not None:
             end = _physical_end(source, position)
             parts.append(_filled(other.group("indent") + "pass", source[position:end]))
@@ -184,6 +193,23 @@ def replace_magics(source: str) -> tuple[str, dict[int, int]]:
         number += len(split_lines(source[position:end])) - 1
         position = end
     return "".join(parts), shifts
+
+
+def _without_leading_indent(source: str) -> tuple[str, dict[int, int]]:
+    """Take the first line's indentation from all lines, as IPython does."""
+    indent = next(
+        (line[: len(line) - len(line.lstrip())] for line in split_lines(source) if line.strip()), ""
+    )
+    if not indent:
+        return source, {}
+    shifts = {
+        n: len(indent) for n, line in enumerate(split_lines(source), start=1) if line.startswith(indent)
+    }
+    return re.sub(rf"(?:(?<=\n)|(?<=\r)(?!\n)|\A){re.escape(indent)}", "", source), shifts
+
+
+def _first_match(patterns: Iterable[re.Pattern[str]], source: str, position: int) -> re.Match[str] | None:
+    return next(filter(None, (pattern.match(source, position) for pattern in patterns)), None)
 
 
 def _physical_end(source: str, position: int) -> int:

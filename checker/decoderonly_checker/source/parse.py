@@ -15,7 +15,7 @@ MAX_BRACKETS = 200
 # libcst's parser recurses on the native stack and the process dies where that ends (at some 2,000 levels on
 # 8 MiB). Deep input is parsed on a thread with room to spare, deeper input is refused.
 _DEEP = 150
-MAX_NESTING = 3000
+MAX_NESTING = 1000
 _DEEP_STACK = 256 * 1024 * 1024
 
 _LIBCST_PLACE = re.compile(r"error at (\d+):\d+: (.*)")
@@ -50,14 +50,19 @@ def parse(text: str) -> libcst.Module:
 def _nesting(text: str) -> int:
     deepest = 0
     line_number = 1
-    chain = 0
+    # The branches of an elif chain hang below each other in the tree: (indentation, length) of open chains.
+    chains: list[tuple[int, int]] = []
     for line in logical_lines(text):
         if line.brackets > MAX_BRACKETS:
             reason = f"brackets nest {line.brackets} deep; Python itself stops at {MAX_BRACKETS}"
             raise ParseError(reason, line_number)
-        # The branches of an elif chain hang below each other in the tree.
-        chain = chain + 1 if line.first_word == "elif" else chain
-        deepest = max(deepest, line.nesting, chain)
+        if not line.empty:
+            indent = len(text[line.start : line.end]) - len(text[line.start : line.end].lstrip())
+            while chains and chains[-1][0] > indent:
+                chains.pop()
+            length = chains.pop()[1] if chains and chains[-1][0] == indent else 0
+            chains.append((indent, length + 1 if line.first_word == "elif" else 0))
+        deepest = max(deepest, line.nesting + sum(length for _, length in chains))
         if deepest > MAX_NESTING:
             reason = f"one statement nests too deep: over {MAX_NESTING} chained operators or branches"
             raise ParseError(reason, line_number)
