@@ -1,4 +1,4 @@
-"""Prints, as JSON, what the twin in the working directory does. Run as a program: both twins are one package name."""
+"""Prints, as JSON, what the twin in the working directory does; a program, as both twins have one name."""
 
 import json
 import sys
@@ -15,7 +15,8 @@ from support_bot.summaries import Summariser
 from support_bot.triage import Triage
 
 TICKET = "My new kettle leaks."
-TICKETS = [TICKET, "I paid twice by card for one order and would like to have the money for one of them back."]
+LONGER = "I paid twice by card for one order and would like to have the money for one of them back."
+TICKETS = [TICKET, LONGER]
 
 settings = Settings(max_new_tokens=16)
 bot = SupportBot(settings)

@@ -52,10 +52,9 @@ def test_twins_differ_only_where_a_mistake_is_corrected():
         PROJECT / "faulty", PROJECT / "corrected", sorted(map(str, files["faulty"])), shallow=False
     )
     assert not unreadable
-    # The side is corrected where the tokenizer is made, the mask where the batch is; the rest where the finding is.
-    assert sorted(different) == [
-        f"support_bot/{name}.py" for name in ("batching", "dataset", "drafting", "followups", "loading", "triage")
-    ]
+    # The side is corrected where the tokenizer is made, the mask where the batch is; the rest at the finding.
+    names = ("batching", "dataset", "drafting", "followups", "loading", "triage")
+    assert sorted(different) == [f"support_bot/{name}.py" for name in names]
 
 
 def is_source(path):

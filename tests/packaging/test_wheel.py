@@ -1,0 +1,77 @@
+"""What a user gets: the files and the requirements of the built wheel."""
+
+import configparser
+import email
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--wheel-dir",
+        str(folder),
+        str(ROOT),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    (path,) = folder.glob("*.whl")
+    with zipfile.ZipFile(path) as archive:
+        yield archive
+
+
+@pytest.fixture(scope="module")
+def metadata(wheel):
+    (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+    return email.message_from_bytes(wheel.read(name))
+
+
+def sources(folder):
+    """Every file of a package that is not made by running it."""
+    return {
+        path.relative_to(folder.parent).as_posix()
+        for path in folder.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
+def test_wheel_holds_both_packages_whole_and_nothing_else(wheel):
+    expected = sources(ROOT / "pytest_decoderonly") | sources(ROOT / "checker" / "decoderonly_checker")
+    found = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    assert found == expected
+    assert {"pytest_decoderonly/py.typed", "decoderonly_checker/py.typed"} <= found
+
+
+def test_licence_is_in_the_wheel(wheel):
+    (name,) = (name for name in wheel.namelist() if name.endswith("LICENSE"))
+    assert wheel.read(name) == (ROOT / "LICENSE").read_bytes()
+
+
+def test_base_install_is_light(metadata):
+    requirements = [Requirement(text) for text in metadata.get_all("Requires-Dist")]
+    base = {item.name for item in requirements if item.marker is None or "extra" not in str(item.marker)}
+    assert base == {"click", "libcst", "pathspec", "pytest", "tomli"}
+    extras = {item.name for item in requirements} - base
+    assert {"torch", "transformers"} <= extras
+
+
+def test_command_and_plugin_are_registered(wheel):
+    (name,) = (name for name in wheel.namelist() if name.endswith("entry_points.txt"))
+    entries = configparser.ConfigParser()
+    entries.read_string(wheel.read(name).decode())
+    assert dict(entries["console_scripts"]) == {"decoderonly": "decoderonly_checker.__main__:main"}
+    assert dict(entries["pytest11"]) == {"decoderonly": "pytest_decoderonly.plugin"}
