@@ -105,7 +105,7 @@ def _strength(selector: str, code: str, name: str) -> int:
         return 0
     if selector.lower() == name:
         return len(code)
-    return len(selector) if code.startswith(selector.upper()) else -1
+    return len(selector) if selector and code.startswith(selector.upper()) else -1
 
 
 def check_selectors(selectors: Iterable[str], known: Mapping[str, str], where: str) -> None:

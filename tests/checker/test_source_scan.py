@@ -41,34 +41,11 @@ def test_the_standard_library_was_found():
 
 PIECES = st.sampled_from(
     [
-        *(
-            "x = 1\n",
-            "f(a,  # one\n  b)\n",
-            "# alone\n",
-            "\n",
-            "if x:\n    y = 2  # two\n",
-            "z = [\n# in\n]\n",
-        ),
-        *(
-            "s = 'it # is'\n",
-            's = "a\\"#"\n',
-            's = """\n# no\n"""  # yes\n',
-            "t = r'\\'  # r\n",
-            "t = rb'''#'''\n",
-        ),
-        *(
-            "x = 1 + \\\n  2  # three\n",
-            "f'{x}'  # f\n",
-            "f'{x!r:>{w}}'  # g\n",
-            "f'{{#}}'\n",
-            "f'{a[\"#\"]}'  # h\n",
-        ),
-        *(
-            "f'''{\nx}\n#'''  # i\n",
-            "f'{x:\"^9}'  # j\n",
-            "d = {'a': {1: (2,)}}  # k\n",
-            "x = 1; y = 2 # l\n",
-        ),
+        *("x = 1\n", "f(a,  # one\n  b)\n", "# alone\n", "\n", "if x:\n    y = 2  # two\n"),
+        *("z = [\n# in\n]\n", "s = 'it # is'\n", 's = "a\\"#"\n', 's = """\n# no\n"""  # yes\n'),
+        *("t = r'\\\\'  # r\n", "t = rb'''#'''\n", "x = 1 + \\\n  2  # three\n", "f'{x}'  # f\n"),
+        *("f'{x!r:>{w}}'  # g\n", "f'{{#}}'\n", "f'{a[\"#\"]}'  # h\n", "f'''{\nx}\n#'''  # i\n"),
+        *("f'{x:\"^9}'  # j\n", "d = {'a': {1: (2,)}}  # k\n", "x = 1; y = 2 # l\n"),
     ]
 )
 

@@ -1,0 +1,217 @@
+"""Settings: where they are found, what they mean, how mistakes in them are told."""
+
+from pathlib import Path
+
+import pytest
+from decoderonly_checker.config import (
+    Settings,
+    SettingsError,
+    check_selectors,
+    load_settings,
+    read_settings,
+    selects,
+)
+from decoderonly_checker.diagnostics import Confidence
+
+KNOWN = {
+    "DLM101": "missing-attention-mask",
+    "DLM102": "right-padded-generation",
+    "DLM201": "prompt-not-stripped",
+    "DLM301": "prompt-in-the-loss",
+}
+
+KEYS = "exclude, extend-exclude, extend-select, ignore, min-confidence, models, per-file-ignores, select"
+NONE_NEAR = "; `decoderonly rule --all` lists the rules"
+NEAR_103 = "DLM102 (right-padded-generation), DLM101 (missing-attention-mask) or DLM301 (prompt-in-the-loss)"
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def write(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_every_setting_is_read(tmp_path):
+    source = write(
+        tmp_path / "pyproject.toml",
+        """
+[tool.decoderonly]
+select = ["DLM1", "prompt-not-stripped"]
+ignore = ["DLM102"]
+extend-select = ["DLM301"]
+exclude = ["old/"]
+extend-exclude = ["*.gen.py"]
+min-confidence = "possible"
+models = ["tests.models:build"]
+[tool.decoderonly.per-file-ignores]
+"tests/*" = ["DLM101", "prompt-not-stripped"]
+""",
+    )
+    settings = load_settings(tmp_path, KNOWN)
+    assert settings == Settings(
+        root=tmp_path,
+        source=source,
+        select=("DLM1", "prompt-not-stripped"),
+        ignore=("DLM102",),
+        extend_select=("DLM301",),
+        exclude=("old/",),
+        extend_exclude=("*.gen.py",),
+        per_file_ignores={"tests/*": ("DLM101", "prompt-not-stripped")},
+        min_confidence=Confidence.POSSIBLE,
+        models=("tests.models:build",),
+    )
+    assert settings.enabled(KNOWN) == ["DLM101", "DLM201", "DLM301"]
+
+
+def test_the_nearest_file_with_settings_governs(tmp_path):
+    write(tmp_path / "pyproject.toml", "[tool.decoderonly]\nmodels = ['top']\n")
+    write(tmp_path / "a/pyproject.toml", "[project]\nname = 'x'\n")
+    write(tmp_path / "a/b/decoderonly.toml", "models = ['own']\n")
+    write(tmp_path / "a/b/pyproject.toml", "[tool.decoderonly]\nmodels = ['beaten']\n")
+    write(tmp_path / "a/b/c/x.py", "")
+    assert load_settings(tmp_path / "a", KNOWN).models == ("top",)
+    assert load_settings(tmp_path / "a", KNOWN).root == tmp_path
+    assert load_settings(tmp_path / "a/b/c/x.py", KNOWN).models == ("own",)
+    assert load_settings(tmp_path / "a/b/c", KNOWN).root == tmp_path / "a/b"
+
+
+def test_defaults_without_a_file(tmp_path):
+    settings = load_settings(tmp_path / "x.py", KNOWN)
+    assert settings.source is None
+    assert settings.root == tmp_path
+    assert settings.min_confidence is Confidence.LIKELY
+    assert settings.enabled(KNOWN) == list(KNOWN)
+
+
+def test_an_empty_table_means_defaults(tmp_path):
+    write(tmp_path / "pyproject.toml", "[tool.decoderonly]\n")
+    assert load_settings(tmp_path, KNOWN).source == tmp_path / "pyproject.toml"
+    assert load_settings(tmp_path, KNOWN).enabled(KNOWN) == list(KNOWN)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("selekt = []", "unknown setting tool.decoderonly.selekt; did you mean select?"),
+        (
+            "per_file_ignores = {}",
+            "unknown setting tool.decoderonly.per_file_ignores; did you mean per-file-ignores?",
+        ),
+        (
+            "zebra = 1",
+            f"unknown setting tool.decoderonly.zebra; known settings: {KEYS}",
+        ),
+        ("select = 'DLM101'", "tool.decoderonly.select must be a list of strings, not a string"),
+        (
+            "select = ['DLM101', 3]",
+            "tool.decoderonly.select must be a list of strings, but holds an integer: 3",
+        ),
+        ("models = true", "tool.decoderonly.models must be a list of strings, not a boolean"),
+        (
+            "ignore = ['DLM103']",
+            f'tool.decoderonly.ignore: unknown rule "DLM103"; did you mean {NEAR_103}?',
+        ),
+        (
+            "select = ['prompt-not-striped']",
+            'tool.decoderonly.select: unknown rule "prompt-not-striped"; did you mean prompt-not-stripped?',
+        ),
+        (
+            "select = ['E501']",
+            'tool.decoderonly.select: unknown rule "E501"; `decoderonly rule --all` lists the rules',
+        ),
+        (
+            "select = ['']",
+            'tool.decoderonly.select: unknown rule ""; `decoderonly rule --all` lists the rules',
+        ),
+        (
+            "min-confidence = 'sure'",
+            'tool.decoderonly.min-confidence must be one of certain, likely, possible, not "sure"',
+        ),
+        (
+            "min-confidence = 1.5",
+            "tool.decoderonly.min-confidence must be one of certain, likely, possible, not a number",
+        ),
+        (
+            "per-file-ignores = []",
+            "tool.decoderonly.per-file-ignores must be a table of pattern = [rules], not a list",
+        ),
+        (
+            "per-file-ignores = { 'a.py' = 'DLM101' }",
+            'tool.decoderonly.per-file-ignores."a.py" must be a list of strings, not a string',
+        ),
+        (
+            "per-file-ignores = { 'a.py' = ['X'] }",
+            f'tool.decoderonly.per-file-ignores."a.py": unknown rule "X"{NONE_NEAR}',
+        ),
+        ("exclude = ['a', '!']", 'tool.decoderonly.exclude: "!" is not a pattern as in .gitignore'),
+        ("exclude = 1979-05-27", "tool.decoderonly.exclude must be a list of strings, not a date or time"),
+    ],
+)
+def test_mistakes_are_one_exact_line(tmp_path, text, message):
+    write(tmp_path / "pyproject.toml", "[tool.decoderonly]\n" + text)
+    with pytest.raises(SettingsError) as caught:
+        load_settings(tmp_path, KNOWN)
+    assert str(caught.value) == f"pyproject.toml: {message}"
+
+
+def test_own_file_has_no_prefix(tmp_path):
+    write(tmp_path / "decoderonly.toml", "selekt = []")
+    with pytest.raises(
+        SettingsError, match=r"^decoderonly\.toml: unknown setting selekt; did you mean select\?$"
+    ):
+        load_settings(tmp_path, KNOWN)
+
+
+@pytest.mark.parametrize(
+    ("data", "start"),
+    [
+        (b"[tool.decoderonly\n", "pyproject.toml: not valid TOML: "),
+        (b"\xff", "pyproject.toml: not valid TOML: "),
+        (b"[tool]\ndecoderonly = 3\n", "pyproject.toml: tool.decoderonly must be a table, not an integer"),
+    ],
+)
+def test_broken_files_are_named(tmp_path, data, start):
+    (tmp_path / "pyproject.toml").write_bytes(data)
+    with pytest.raises(SettingsError) as caught:
+        load_settings(tmp_path, KNOWN)
+    assert str(caught.value).startswith(start)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_named_file_must_be_readable(tmp_path):
+    with pytest.raises(SettingsError, match=r"^gone\.toml: no such file or directory$"):
+        read_settings(Path("gone.toml"), KNOWN)
+    (tmp_path / "folder.toml").mkdir()
+    with pytest.raises(SettingsError, match=r"^folder\.toml: is a directory, not a file$"):
+        read_settings(Path("folder.toml"), KNOWN)
+
+
+@pytest.mark.parametrize(
+    ("select", "ignore", "enabled"),
+    [
+        (["ALL"], [], ["DLM101", "DLM102", "DLM201", "DLM301"]),
+        (["DLM1"], ["DLM101"], ["DLM102"]),
+        (["DLM101"], ["DLM1"], ["DLM101"]),
+        (["DLM101"], ["DLM101"], []),
+        (["dlm101", "Prompt-In-The-Loss"], [], ["DLM101", "DLM301"]),
+        (["DLM"], ["prompt-not-stripped", "DLM3"], ["DLM101", "DLM102"]),
+        (["ALL"], ["DLM"], []),
+    ],
+)
+def test_the_more_exact_selector_wins_and_ignore_wins_a_tie(select, ignore, enabled):
+    settings = Settings(select=tuple(select), ignore=tuple(ignore))
+    assert settings.enabled(KNOWN) == enabled
+
+
+def test_selectors():
+    assert selects("DLM1", "DLM101", "a-name")
+    assert selects("a-name", "DLM101", "a-name")
+    assert not selects("a-na", "DLM101", "a-name")
+    check_selectors(["DLM", "all", "DLM10"], KNOWN, "--select")
+    with pytest.raises(SettingsError, match=r'^--select: unknown rule "DLM9"'):
+        check_selectors(["DLM9"], KNOWN, "--select")
