@@ -331,6 +331,18 @@ class Calls:
         names: dict[str, tuple[cst.BaseExpression, Value | None]] = {}
         for owner in reversed(self.mro(cls)):
             names.update(self.fields.get(owner.key, {}))
+        if not names:
+            return
+        from decoderonly_checker.flow.interpreter import Frame
+
+        self.frames.append(Frame(cls.module, cls.cell, (cls.module.scope,)))
+        try:
+            self.set_fields(ref, names, args)
+        finally:
+            self.frames.pop()
+
+    def set_fields(self: Interpreter, ref: Ref, names: Mapping[str, tuple[cst.BaseExpression, Value | None]],
+                   args: Args | None) -> None:
         for position, (name, (annotation, default)) in enumerate(names.items()):
             value = args.get(position, name) if args is not None else None
             if value is None:

@@ -76,7 +76,10 @@ class Expressions:
         return Unknown(hint=text, origin=self.site(node))
 
     def string(self: Interpreter, node: cst.SimpleString) -> Value:
-        return Const(node.evaluated_value, origin=self.site(node))
+        known = self.literals.get(id(node))
+        if known is None:
+            known = self.literals[id(node)] = Const(node.evaluated_value, origin=self.site(node))
+        return known
 
     def joined_string(self: Interpreter, node: cst.ConcatenatedString) -> Value:
         return self.add(self.eval(node.left), self.eval(node.right), node)

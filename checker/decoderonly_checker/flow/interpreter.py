@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -20,6 +20,7 @@ from decoderonly_checker.flow.calls import Calls
 from decoderonly_checker.flow.expressions import Expressions
 from decoderonly_checker.flow.facts import Facts, Record, Use
 from decoderonly_checker.flow.project import Module, Project
+from decoderonly_checker.flow.relevance import Relevance
 from decoderonly_checker.flow.state import Delta, DictRec, ListRec, ObjRec, Store
 from decoderonly_checker.flow.statements import Statements
 from decoderonly_checker.flow.values import (
@@ -32,10 +33,15 @@ from decoderonly_checker.flow.values import (
     Function,
     Guard,
     ImportRef,
+    Lib,
+    Model,
+    Opaque,
     Pipeline,
     PipelineOutput,
     Ref,
     Site,
+    Str,
+    Tokenizer,
     Unknown,
     Value,
     alternatives,
@@ -43,6 +49,7 @@ from decoderonly_checker.flow.values import (
     join_all,
 )
 
+_IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
 MAX_DEPTH = 10
 MAX_CONTEXTS = 24
 MODULE_BUDGET = 400_000
@@ -50,6 +57,21 @@ MODULE_BUDGET = 400_000
 
 class BudgetExhausted(Exception):  # noqa: N818 - not an error: the entry is cut short and said so
     """The work allowed for one entry point is used up."""
+
+
+class _Same:
+    """Compares by identity, and keeps what it holds alive so that the identity is not given away."""
+
+    __slots__ = ("held",)
+
+    def __init__(self, held: object) -> None:
+        self.held = held
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.held is self.held
+
+    def __hash__(self) -> int:
+        return id(self.held)
 
 
 @dataclass
@@ -90,12 +112,15 @@ class Interpreter(Statements, Expressions, Access, Calls):
         self.reached: set[int] = set()
         self.contexts: dict[int, int] = {}
         self.results: dict[int, Value] = {}
-        self.assumed: dict[tuple[Any, str], bool] = {}
+        self.assumed: dict[str, set[tuple[Any, str]]] = {}
         self.instances: dict[int, list[Ref]] = {}
         self.canonical: dict[int, Ref] = {}
         self.subclasses: dict[int, list[ClassObj]] = {}
         self.bodies: dict[int, dict[str, Function]] = {}
         self.fields: dict[int, dict[str, tuple[cst.BaseExpression, Value | None]]] = {}
+        self.literals: dict[int, Const] = {}
+        self.seen: dict[Hashable, Value] = {}
+        self.relevance: Relevance | None = None
         self.operands: dict[int, tuple[Value, Value]] = {}
 
     # -- places and records --------------------------------------------------------------------------------------
@@ -211,8 +236,7 @@ class Interpreter(Statements, Expressions, Access, Calls):
 
     def forget(self, name: str) -> None:
         """Drop the assumptions that mention `name`."""
-        stale = [key for key in self.assumed if re.search(rf"(?<![\w]){re.escape(name)}(?!\w)", key[1])]
-        for key in stale:
+        for key in self.assumed.pop(name, ()):
             self.store.set(("?", *key), None)
 
     # -- conditions ----------------------------------------------------------------------------------------------
@@ -280,7 +304,8 @@ class Interpreter(Statements, Expressions, Access, Calls):
             return None
         owner, text, sign = guard
         key = (owner, text)
-        self.assumed[key] = True
+        for name in _IDENTIFIER.findall(text):
+            self.assumed.setdefault(name, set()).add(key)
         self.store.set(("?", *key), sign == truth)
         return (owner, text, sign == truth)
 
@@ -329,6 +354,13 @@ class Interpreter(Statements, Expressions, Access, Calls):
         self, function: Function, args: Args, node: cst.CSTNode, receiver: Value | None = None
     ) -> Value:
         """Run a function of the project with the arguments of one call."""
+        if self.relevance is not None and not self.relevance.matters(function.name) and not (
+            function.name == "<lambda>" or any(self.tells(value) for value in args.all())
+        ):
+            return Unknown(hint=function.name, origin=self.site(node))
+        key = self.call_key(function, args, receiver)
+        if key in self.seen:
+            return self.seen[key]
         spent = self.contexts.get(function.key, 0)
         if len(self.active) >= MAX_DEPTH or self.active.count(function.key) or spent >= MAX_CONTEXTS:
             for value in args.all():
@@ -341,7 +373,38 @@ class Interpreter(Statements, Expressions, Access, Calls):
         finally:
             self.calls.pop()
         self.results[function.key] = result
+        self.seen[key] = result
         return result
+
+    def tells(self, value: Value) -> bool:
+        """Whether a value carries facts that a function without telling words could still act on."""
+        for one in alternatives(value):
+            if isinstance(one, Unknown | Const | External | Opaque):
+                continue
+            if isinstance(one, Str):
+                if next(decoded_in(one), None) is not None:
+                    return True
+                continue
+            if isinstance(one, Ref):
+                record = self.store.get(one.id)
+                if isinstance(record, ListRec) and not self.tells(record.element):
+                    continue
+                if isinstance(record, ObjRec) and record.cls is not None:
+                    continue
+                if isinstance(record, DictRec) and not any(self.tells(v) for v in record.entries.values()):
+                    continue
+            return True
+        return False
+
+    def call_key(self, function: Function, args: Args, receiver: Value | None) -> Hashable:
+        """Return what makes two calls of a function the same: arguments, and the state of the objects they hold."""
+        def state(value: Value) -> Hashable:
+            if isinstance(value, Ref | Model | Tokenizer | Pipeline | Lib):
+                return (value.id, _Same(self.store.get(value.id)))
+            return value
+
+        return (function.key, None if receiver is None else state(receiver), tuple(map(state, args.positional)),
+                tuple((k, state(v)) for k, v in args.keywords.items()), args.open, args.star, self.recording)
 
     def run_function(self, function: Function, args: Args | None, receiver: Value | None) -> Value:
         """Run a function's body; `args` is None for an entry point, whose callers are not known."""
@@ -410,6 +473,7 @@ class Interpreter(Statements, Expressions, Access, Calls):
 
     def run_entries(self, modules: Sequence[Module]) -> None:
         """Run the top level of every module, then whatever that did not reach, callers first."""
+        self.relevance = Relevance(modules)
         for module in modules:
             self.run_module(module)
         called = frozenset().union(*(module.names for module in self.project.modules))
@@ -459,10 +523,19 @@ class Interpreter(Statements, Expressions, Access, Calls):
     def run_class(self, cls: ClassObj, called: Iterable[str]) -> None:
         """Run the methods of a class that nothing has reached, on an object of it."""
         methods = {name: m for name, m in self.methods_of(cls).items() if name != "__init__"}
-        waiting = [m for name, m in methods.items() if m.key not in self.reached and name not in called]
+        matters = cast("Relevance", self.relevance).matters
+        waiting = [m for name, m in methods.items() if m.key not in self.reached and name not in called and matters(name)]
         if not waiting:
             return
-        receiver = self.instance_of(cls)
+        self.budget = MODULE_BUDGET
+        try:
+            receiver = self.instance_of(cls)
+        except BudgetExhausted:
+            self.exhausted.append(cls.module)
+            return
+        except Exception as problem:  # noqa: BLE001 - as in run_module
+            self.fail(cls.module, problem)
+            return
         for method in waiting:
             if method.key not in self.reached:
                 self.run_entry(method, receiver)

@@ -61,7 +61,7 @@ class Statements:
             else:
                 handler = _COMPOUND.get(type(statement))
                 exit_ = handler(self, statement) if handler is not None else Exit.FALL
-            if exit_ is not Exit.FALL:
+            if exit_ not in (None, Exit.FALL):
                 return exit_
         return Exit.FALL
 
@@ -216,9 +216,7 @@ class Statements:
             owner = self.eval(target.value)
             for alt in alternatives(owner):
                 self.set_attribute(alt, target.attr.value, value, target)
-            key = self.text_key(target)
-            if key is not None:
-                self.forget(key)
+            self.forget(target.attr.value)
         elif isinstance(target, cst.Subscript):
             self.set_item(target, value)
         elif isinstance(target, cst.StarredElement):

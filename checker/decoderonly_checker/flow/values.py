@@ -26,9 +26,9 @@ MAX_ALTERNATIVES = 6
 class Site:
     """A node of a source file. Turned into a `Place` only when a finding needs it."""
 
-    source: SourceFile = field(compare=False)
+    source: SourceFile = field(compare=False, repr=False)
     cell: int | None
-    node: cst.CSTNode = field(compare=False)
+    node: cst.CSTNode = field(compare=False, repr=False)
     key: int
 
     @classmethod

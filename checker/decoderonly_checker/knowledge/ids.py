@@ -269,6 +269,8 @@ def register(registry: Registry) -> None:  # noqa: C901
         ignored = any(interp.fills_ignore(v) for v in values)
         if ignored:
             field = "masked labels"
+            for one in ids:
+                interp.ignore_write(one, None, "list", site.node)
         else:
             field = first.field if len(fields) == 1 else "mixed"
         text: Value = first.encoding.text if first.encoding is not None else UNKNOWN

@@ -239,6 +239,9 @@ def register(registry: Registry) -> None:  # noqa: C901
         found = first_of(ids, Ids)
         if encoding is None and found is not None:
             encoding = found.encoding
+        continued = first_of(ids, Generated)
+        if encoding is None and continued is not None:
+            encoding = continued.call.encoding
         if (model.named or model.kind is Kind.UNKNOWN) and encoding is None:
             # Nothing proves that this is a transformers call.
             for value in args.all():

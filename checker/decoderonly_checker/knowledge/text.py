@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any, cast
 import libcst as cst
 
 from decoderonly_checker.flow.access import Slice
-from decoderonly_checker.flow.facts import Decode, TextCut
+from decoderonly_checker.flow.facts import Decode, PipelineCall, TextCut
 from decoderonly_checker.flow.state import ListRec
 from decoderonly_checker.flow.values import (
     UNKNOWN,
     Args,
     Const,
     DecodedText,
-    Encoding,
     Hole,
     Ids,
     Length,
@@ -88,13 +87,15 @@ def holes_of(value: Value) -> set[Value | str]:
     return found
 
 
-def encodings_of(decode: Decode) -> list[Encoding]:
-    """Return the encodings whose ids were given to the `generate` call behind a decode."""
+def prompts_of(interp: Interpreter, decode: Decode | PipelineCall) -> list[Value]:
+    """Return the texts that were given to the model behind a decoded text."""
+    if isinstance(decode, PipelineCall):
+        return texts_in(interp, decode.inputs) if decode.inputs is not None else []
     call = decode.generated.call
-    found = [
-        one.encoding for one in alternatives(call.ids) if isinstance(one, Ids) and one.encoding is not None
-    ]
-    return found or ([call.encoding] if call.encoding is not None else [])
+    found = [one.encoding for one in alternatives(call.ids) if isinstance(one, Ids) and one.encoding is not None]
+    if not found and call.encoding is not None:
+        found = [call.encoding]
+    return [text for encoding in found for text in texts_in(interp, encoding.text)]
 
 
 def texts_in(interp: Interpreter, value: Value) -> list[Value]:
@@ -109,15 +110,15 @@ def texts_in(interp: Interpreter, value: Value) -> list[Value]:
     return found
 
 
-def is_prompt(interp: Interpreter, value: Value, decode: Decode) -> bool:
+def is_prompt(interp: Interpreter, value: Value, decode: Decode | PipelineCall) -> bool:
     """Whether `value` is the text that was tokenized for the call behind `decode`."""
     mine = holes_of(value)
-    for encoding in encodings_of(decode):
-        for text in texts_in(interp, encoding.text):
-            if value == text and not (isinstance(value, Unknown) and not value.hint):
-                return True
-            if mine and mine & holes_of(text):
-                return True
+    for text in prompts_of(interp, decode):
+        same_place = value.origin is not None and value.origin == text.origin
+        if value == text and (same_place or not (isinstance(value, Unknown) and not value.hint)):
+            return True
+        if mine and mine & holes_of(text):
+            return True
     return False
 
 
@@ -230,10 +231,10 @@ def register(registry: Registry) -> None:
         old, new = args.get(0, "old"), args.get(1, "new")
         if old is None or literal(new) not in {"", " "}:
             return receiver
-        if all(isinstance(one, Const) for one in alternatives(old)):
+        decode = next(decoded_in(receiver)).decode
+        if all(isinstance(one, Const) for one in alternatives(old)) and not is_prompt(interp, old, decode):
             # A literal that is replaced by nothing is a marker or a special token, not the prompt.
             return receiver
-        decode = next(decoded_in(receiver)).decode
         related = is_prompt(interp, old, decode) or _promptlike(old)
         if not related and isinstance(old, Unknown | Const) and re.search(r"token", getattr(old, "hint", "")):
             return receiver
@@ -244,9 +245,9 @@ def register(registry: Registry) -> None:
         if not carries(receiver) or not args.positional:
             return receiver
         old = args.positional[0]
-        if isinstance(old, Const):
-            return receiver
         decode = next(decoded_in(receiver)).decode
+        if isinstance(old, Const) and not is_prompt(interp, old, decode):
+            return receiver
         return text_cut(interp, receiver, "removeprefix", old, is_prompt(interp, old, decode), node, "answer")
 
     @method(texts, "split", "rsplit", "partition", "rpartition")
@@ -293,9 +294,8 @@ def register(registry: Registry) -> None:
         if isinstance(text, str):
             known = any(
                 text in part
-                for e in encodings_of(decode)
-                for t in texts_in(interp, e.text)
-                for part in text_of(t)
+                for prompt in prompts_of(interp, decode)
+                for part in text_of(prompt)
                 if isinstance(part, str)
             )
             sure = known or (_MARKER.search(text) is not None and not _THINKING.search(text))

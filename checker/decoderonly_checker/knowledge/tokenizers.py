@@ -214,7 +214,9 @@ def register(registry: Registry) -> None:  # noqa: C901
         site = interp.site(node)
         messages = args.get(0, "conversation", "conversations") or UNKNOWN
         many = conversations(interp, messages)
-        if literal(args.get(None, "tokenize")) is False:
+        tokenize = args.get(None, "tokenize")
+        # A processor renders text unless it is told otherwise; a tokenizer tokenizes.
+        if literal(tokenize) is False or (tokenize is None and receiver.class_name.endswith("Processor")):
             text: Value = Str((Hole(messages, "template", origin=site),), origin=site)
             return new_list(interp, None, text, site) if many is Tri.YES else text
         pad_arg = args.get(None, "padding")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Confidence, Severity
-from decoderonly_checker.flow.values import Const, Ids, Tri, Unknown, alternatives
+from decoderonly_checker.flow.values import Const, Generated, Ids, Tri, Unknown, Value, alternatives
 from decoderonly_checker.rules.base import Finding, Rule
 from decoderonly_checker.rules.evidence import decoder_only, encodings, model_story, tokenizer_story, weakest
+
+# Names of dicts that hold sampling settings and no tensors.
+_SETTINGS = re.compile(r"gen(?:eration)?_?(?:kw|arg|config|param)|generat\w*_(?:kw|arg|param|config)|sampling|config|setting|model_dump|options")
 
 if TYPE_CHECKING:
     from decoderonly_checker.flow.facts import Facts, GenerateCall
@@ -74,13 +78,14 @@ class MissingAttentionMask(Rule):
         if call.args.get(None, "inputs_embeds") is not None or call.args.get(None, "encoder_hidden_states") is not None:
             return None
         known = [e for e in encodings(call.ids) if not e.template or e.tokenizer is not None]
-        if not known and not any(isinstance(v, Ids) for v in alternatives(call.ids)):
+        continued = any(isinstance(v, Generated) for v in alternatives(call.ids))
+        if not known and not continued and not any(isinstance(v, Ids) for v in alternatives(call.ids)):
             # Ids of unknown making: only a model that is known to be decoder-only speaks, and not surely.
             if isinstance(call.ids, Const) or sure is not Confidence.CERTAIN:
                 return None
             sure = Confidence.LIKELY
-        if call.open is not None:
-            sure = Confidence.POSSIBLE
+        if call.open is not None and not settings_only(call.open):
+            sure = Confidence.POSSIBLE  # the mask may be among what is not known
         several = any(e.batched is Tri.YES for e in known)
         padded = several and any(e.padded is not Tri.NO for e in known)
         chain = [*model_story(call.model)]
@@ -95,7 +100,7 @@ class MissingAttentionMask(Rule):
             "padding is read as text: shorter prompts are continued from it and get other answers than on their own" if several
             else "one unpadded prompt is unharmed; with padding, or two prompts, the answers change without an error",
             "pass the encoding whole, `generate(**encoding, …)`, or `attention_mask=encoding[\"attention_mask\"]`",
-            weakest(sure, Confidence.CERTAIN if known else Confidence.LIKELY),
+            weakest(sure, Confidence.CERTAIN if known or continued else Confidence.LIKELY),
             Severity.ERROR if several else Severity.WARNING,
             "the mask is not passed on",
             tuple(chain),
@@ -107,3 +112,8 @@ class MissingAttentionMask(Rule):
         if padded:
             return "several prompts; rows get padded here, and a mask is made"
         return "several prompts are tokenized here" if several else "the prompt is tokenized here, and a mask is made"
+
+
+def settings_only(value: Value) -> bool:
+    """Whether an unknown `**` holds generation settings by its name, and so no mask."""
+    return all(_SETTINGS.search(getattr(one, "hint", "")) or type(one).__name__ == "Lib" for one in alternatives(value))

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Confidence, Severity
-from decoderonly_checker.flow.values import Const, Hole, Str, Unknown, Value, alternatives
+from decoderonly_checker.flow.state import ListRec
+from decoderonly_checker.flow.values import Hole, Kind, Ref, Str, Unknown, Value, alternatives
 from decoderonly_checker.rules.base import Finding, Rule
 from decoderonly_checker.rules.evidence import checkpoint_kind, tokenizer_kind, tokenizer_story
-from decoderonly_checker.flow.values import Kind
 
 if TYPE_CHECKING:
     from decoderonly_checker.flow.facts import Facts, IgnoreWrite, LabelsMade
@@ -60,20 +60,20 @@ class PromptInTheLoss(Rule):
 
     def check(self, facts: Facts) -> Iterator[Finding]:
         """Judge every copy of ids that became labels."""
+        masked = {made.site.key for made in facts.labels_made if any(self.masks(write, made) for write in facts.ignore_writes)}
         for made in facts.labels_made:
-            finding = self.judge(made, facts.ignore_writes)
+            # A helper that is called twice (whole text, prompt alone) is masked if one of its calls is.
+            finding = self.judge(made, facts) if made.site.key not in masked else None
             if finding is not None:
                 yield finding
 
-    def judge(self, made: LabelsMade, writes: list[IgnoreWrite]) -> Finding | None:
+    def judge(self, made: LabelsMade, facts: Facts) -> Finding | None:
         """Judge one set of labels."""
         encoding = made.labels.encoding
         if encoding is None:
             return None
-        prompt, response = joined(encoding.text)
+        prompt, response = joined(encoding.text, facts)
         if prompt is None or response is None:
-            return None
-        if any(self.masks(write, made) for write in writes):
             return None
         kind = tokenizer_kind(encoding.tokenizer)
         for one in alternatives(encoding.tokenizer):
@@ -82,7 +82,7 @@ class PromptInTheLoss(Rule):
             return None
         sure = Confidence.CERTAIN if made.module.says_decoder_only or kind is Kind.DECODER else Confidence.LIKELY
         return Finding(
-            made.site,
+            made.labels.origin if made.labels.copied and made.labels.origin is not None else made.site,
             "labels are a copy of prompt and response, and no prompt position is -100",
             "the loss is taken over the prompt too: the model is trained to ask the question",
             "set the labels of the prompt's positions to -100",
@@ -107,18 +107,39 @@ def _only_padding(write: IgnoreWrite) -> bool:
                for one in alternatives(write.selector))
 
 
-def joined(text: Value) -> tuple[Hole | None, Hole | None]:
-    """Return the holes of a training text that hold the prompt and the response; None where there is none."""
-    for one in alternatives(text):
-        if not isinstance(one, Str):
-            continue
-        holes = [p for p in flattened(one) if isinstance(p, Hole)]
-        named = [(hole, _label(hole)) for hole in holes]
+def joined(text: Value, facts: Facts) -> tuple[Hole | None, Hole | None]:
+    """Return the holes of a training text that hold the prompt and the response; None where there is none.
+
+    A rendered chat holds both. Elsewhere the names of what is filled in tell, and the words in front of it ("Answer: ").
+    """
+    for one in texts_in(text, facts):
+        named: list[tuple[Hole, str]] = []
+        before = ""
+        for part in flattened(one):
+            if isinstance(part, str):
+                before = part[-40:].strip().rpartition("\n")[2]
+                continue
+            if part.name == "template":
+                return part, part
+            named.append((part, f"{_label(part)} {before}"))
+            before = ""
         response = next((hole for hole, name in reversed(named) if _RESPONSE.search(name)), None)
         prompt = next((hole for hole, name in named if hole is not response and _PROMPT.search(name)), None)
         if prompt is not None and response is not None:
             return prompt, response
     return None, None
+
+
+def texts_in(text: Value, facts: Facts) -> Iterator[Str]:
+    """Yield the texts that were tokenized, those of a list too."""
+    for one in alternatives(text):
+        if isinstance(one, Str):
+            yield one
+        elif isinstance(one, Ref):
+            record = facts.objects.get(one.id)
+            if isinstance(record, ListRec):
+                for item in (record.element, *(record.items or ())):
+                    yield from (v for v in alternatives(item) if isinstance(v, Str))
 
 
 def flattened(text: Str, depth: int = 0) -> Iterator[str | Hole]:
@@ -136,5 +157,3 @@ def _label(hole: Hole) -> str:
     hints = [hole.name, *(getattr(one, "hint", "") for one in alternatives(hole.value))]
     return " ".join(str(h) for h in hints if h)
 
-
-__all__ = ["Const", "PromptInTheLoss"]

@@ -57,6 +57,8 @@ def tokenizer_kind(value: Value) -> Kind | None:
 
 def decoder_only(call: GenerateCall) -> Confidence | None:
     """Return how sure it is that a `generate` call is of a decoder-only transformers model; None for silence."""
+    if call.args.get(None, "decoder_input_ids", "decoder_start_token_id", "forced_bos_token_id") is not None:
+        return None  # only an encoder-decoder takes these
     return model_confidence(call.model, call.encoding, call.module)
 
 

@@ -1,0 +1,76 @@
+"""Which functions can matter at all: told from their identifiers, before anything is run.
+
+A function matters if its text holds a word that some rule or knowledge entry needs, or the name of a function or class
+that matters. Names stand for all functions of that name, so that the answer errs on the side of "it matters".
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from decoderonly_checker.flow.project import Module
+
+_WORDS = re.compile(
+    r"generate|decode|token|pipeline|labels|from_pretrained|padding|chat_template|input_ids|attention_mask|ignore_index|IGNORE"
+    r"|-100|peft|[Ss]treamer|logits|CausalLM|collat|prompt_len|truncat"
+)
+_IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
+# Names that every project uses for everything; following them would make all functions relevant.
+_COMMON = frozenset({"__init__", "forward", "__call__", "__getitem__", "__len__", "__iter__", "main", "run", "get", "update",
+                     "train", "load", "build", "setup", "process", "call", "__enter__", "__exit__", "self", "step", "reset"})
+
+
+class Relevance:
+    """Answers `matters(name)` for the functions and classes of some modules."""
+
+    def __init__(self, modules: Iterable[Module]) -> None:
+        bodies: list[tuple[str, frozenset[str]]] = []
+        self._relevant: set[str] = set()
+        self._unknown = False
+        for module in modules:
+            for cell in module.source.cells:
+                bodies.extend(self._definitions(cell.text))
+        self._close(bodies)
+
+    def matters(self, name: str) -> bool:
+        """Whether a function or class of this name can lead to a finding."""
+        return self._unknown or name in self._relevant
+
+    def _definitions(self, text: str) -> list[tuple[str, frozenset[str]]]:
+        try:
+            tree = ast.parse(text)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            # Python 2, or newer than this interpreter: nothing can be ruled out.
+            self._relevant.update(re.findall(r"(?:def|class)\s+(\w+)", text))
+            return []
+        lines = text.splitlines()
+        found: list[tuple[str, frozenset[str]]] = []
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                continue
+            body = "\n".join(lines[node.lineno - 1: node.end_lineno])
+            if _WORDS.search(body):
+                self._relevant.add(node.name)
+            if isinstance(node, ast.ClassDef):
+                continue
+            found.append((node.name, frozenset(_IDENTIFIER.findall(body)) - {node.name}))
+        return found
+
+    def _close(self, bodies: list[tuple[str, frozenset[str]]]) -> None:
+        changed = True
+        waiting = [entry for entry in bodies if entry[0] not in self._relevant]
+        while changed:
+            changed = False
+            reach = self._relevant - _COMMON
+            rest = []
+            for name, identifiers in waiting:
+                if identifiers & reach:
+                    self._relevant.add(name)
+                    changed = True
+                else:
+                    rest.append((name, identifiers))
+            waiting = rest
