@@ -8,7 +8,7 @@ import re
 import time
 from typing import TYPE_CHECKING, Any
 
-from pytest_decoderonly.compare.culprit import name_culprit
+from pytest_decoderonly.compare.culprit import ROPE, name_culprit, rope_reach
 from pytest_decoderonly.compare.drive import Batch, CannotDriveError, Driver, Row, Trace, ordinary_ids
 from pytest_decoderonly.compare.layers import first_layer
 from pytest_decoderonly.compare.measure import argmaxes, row_error
@@ -79,12 +79,12 @@ def run_battery(
     started = time.perf_counter()
     with undisturbed(model):
         run = _Battery(model, clean_rows, pad_id=pad_id, steps=steps, widths=widths, solo_rows=solo_rows)
-        result = run.judge(wanted)
-    return BatteryResult(
-        verdict=result[0],
-        relations=result[1],
-        culprit=result[2],
-        layer=result[3],
+        verdict, results, culprit, layer = run.judge(wanted)
+    result = BatteryResult(
+        verdict=verdict,
+        relations=results,
+        culprit=culprit,
+        layer=layer,
         dtype=dtype_name(run.dtype),
         device=str(run.driver.device),
         lengths=tuple(len(row) for row in clean_rows),
@@ -94,6 +94,33 @@ def run_battery(
         runs=run.driver.runs,
         seconds=time.perf_counter() - started,
     )
+    if culprit is not None and culprit.name == ROPE:
+        return _within_reach(model, clean_rows, result, pad_id=pad_id, relations=wanted, steps=steps)
+    return result
+
+
+def _within_reach(
+    model: Any,
+    rows: tuple[Row, ...],
+    result: BatteryResult,
+    *,
+    pad_id: int,
+    relations: tuple[Relation, ...],
+    steps: int,
+) -> BatteryResult:
+    """Let rope scaling explain a difference only where the same rows, cut to the original context, show none."""
+    _, reach = rope_reach(model.config)
+    keep = (reach or 0) - steps - 4
+    if keep < 2:
+        return result
+    short = [row[: max(2, keep - 3 * (i % 2))] for i, row in enumerate(rows)]
+    least = min(map(len, short))
+    widths = [least + 1, least + 3]
+    inside = run_battery(model, short, pad_id=pad_id, relations=relations, steps=steps, widths=widths)
+    if inside.verdict.clean:
+        return result
+    note = f"rows were cut to {keep} tokens, so that rope scaling has no part in this"
+    return dataclasses.replace(inside, notes=(*inside.notes, note))
 
 
 # One run and the reference it is held against: the two batches, and which row of the first is which of the

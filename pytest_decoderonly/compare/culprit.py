@@ -14,6 +14,7 @@ from pytest_decoderonly.compare.verdict import Culprit, Relation, RelationResult
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+ROPE = "rope scaling"
 _CAPACITY = (
     "expert_capacity",
     "capacity_factor",
@@ -160,15 +161,10 @@ def _by_design(
         for result in results.values()
         for error in result.decisive
     ]
-    kind, original = _rope(config)
-    if (
-        kind in ("dynamic", "longrope")
-        and original is not None
-        and max(widths, default=0) > original
-        and not failed & {Relation.PAD_CONTENT, Relation.ROW_ORDER}
-    ):
+    kind, original = rope_reach(config)
+    if kind in ("dynamic", "longrope") and original is not None and max(widths, default=0) > original:
         return Culprit(
-            "rope scaling",
+            ROPE,
             f"rope_type {kind!r} rescales all rows once the padded width passes {original}: a long "
             "neighbour changes the others by design",
             "keep batches within the original context, or run long prompts on their own",
@@ -194,7 +190,8 @@ def _by_design(
     return None
 
 
-def _rope(config: Any) -> tuple[str | None, int | None]:
+def rope_reach(config: Any) -> tuple[str | None, int | None]:
+    """Return the kind of rope scaling, if any, and the length from which it may change."""
     for name in ("rope_parameters", "rope_scaling"):
         values = getattr(config, name, None)
         if isinstance(values, dict):
