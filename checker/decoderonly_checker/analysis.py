@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,8 @@ from decoderonly_checker.diagnostics import Diagnostic, FileError, Place, Relate
 from decoderonly_checker.source.files import SourceFile, load_source
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from decoderonly_checker.flow.values import Site
     from decoderonly_checker.rules.base import Finding, Rule
     from decoderonly_checker.source.positions import Positions
@@ -62,8 +63,16 @@ class Analyser:
             if entry not in related:
                 related.append(entry)
         return Diagnostic(
-            rule.code, rule.name, finding.severity, finding.confidence, place, finding.message, finding.effect, finding.help,
-            finding.label, tuple(related),
+            rule.code,
+            rule.name,
+            finding.severity,
+            finding.confidence,
+            place,
+            finding.message,
+            finding.effect,
+            finding.help,
+            finding.label,
+            tuple(related),
         )
 
     def _place(self, site: Site) -> Place:

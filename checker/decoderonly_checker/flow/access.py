@@ -87,7 +87,7 @@ class Access:
                 return record.attrs[name]
         found = self.knowledge.attribute(self, owner, name, site)
         if found is not None:
-            return cast("Value", found)
+            return found
         if isinstance(owner, Unknown):
             return self.named_value(name, site) or Unknown(hint=name, origin=site)
         return Method(owner, name, origin=site)
@@ -124,7 +124,7 @@ class Access:
             return record.cls
         known = self.knowledge.inherited(self, self.external_bases(record.cls), owner, name, site)
         if known is not None:
-            return cast("Value", known)
+            return known
         getter = self.class_attribute(record.cls, "__getattr__")
         if getter is not None or not self.external_bases(record.cls):
             return self.named_value(name, site) or Unknown(hint=name, origin=site)
@@ -140,9 +140,7 @@ class Access:
                 continue
             order.append(one)
             for base in one.bases:
-                for alt in alternatives(self.settle(base)):
-                    if isinstance(alt, ClassObj):
-                        queue.append(alt)
+                queue.extend(alt for alt in alternatives(self.settle(base)) if isinstance(alt, ClassObj))
         return order
 
     def class_body(self: Interpreter, cls: ClassObj) -> dict[str, Function]:
@@ -206,7 +204,7 @@ class Access:
                     else UNKNOWN
                 )
             if isinstance(record, ListRec):
-                return self.list_item(owner, record, first, node)
+                return self.list_item(record, first, node)
         if isinstance(owner, Tuple):
             if isinstance(first, Slice):
                 low, high = literal(first.lower), literal(first.upper)
@@ -219,13 +217,11 @@ class Access:
             return join_all(list(owner.items))
         made = self.knowledge.item(self, owner, index, site, node)
         if made is not None:
-            return cast("Value", made)
+            return made
         key = literal(first) if isinstance(first, Value) else None
         return Unknown(hint=key if isinstance(key, str) else getattr(owner, "hint", ""), origin=site)
 
-    def list_item(
-        self: Interpreter, owner: Ref, record: ListRec, first: Value | Slice, node: cst.CSTNode
-    ) -> Value:
+    def list_item(self: Interpreter, record: ListRec, first: Value | Slice, node: cst.CSTNode) -> Value:
         if isinstance(first, Slice):
             low, high = literal(first.lower), literal(first.upper)
             exact = record.items is not None and first.step is None
@@ -371,7 +367,7 @@ class Access:
         if isinstance(value, Ref):
             return self.iterate(value)
         made = self.knowledge.unpacked(self, value, position)
-        return UNKNOWN if made is None else cast("Value", made)
+        return UNKNOWN if made is None else made
 
     def iterate(self: Interpreter, value: Value) -> Value:
         """Return what one turn of a loop over `value` sees."""
@@ -406,9 +402,9 @@ class Access:
             return Unknown(hint="character")
         made = self.knowledge.iterated(self, value)
         if made is not None:
-            return cast("Value", made)
+            return made
         hint = getattr(value, "hint", "")
-        singular = hint[:-1] if hint.endswith("s") else hint
+        singular = hint.removesuffix("s")
         return Unknown(hint=singular if isinstance(value, Unknown) and not isinstance(value, Opaque) else "")
 
     def iterate_object(self: Interpreter, value: Ref, cls: ClassObj) -> Value:

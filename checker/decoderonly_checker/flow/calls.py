@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import libcst as cst
@@ -34,11 +33,13 @@ from decoderonly_checker.flow.values import (
     Unknown,
     Value,
     alternatives,
-    join,
     join_all,
+    under,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from decoderonly_checker.flow.interpreter import Frame, Interpreter
 
 _WRAPPING_ANNOTATIONS = frozenset({"Optional", "Union", "Annotated", "Final", "ClassVar", "Required", "Type"})
@@ -65,14 +66,10 @@ class Calls:
             results.append(self.call_value(option, args, node))
             branches.append((self.store.rollback(), None))
         self.store.merge(branches)
-        guards = callee.alts if isinstance(callee, Choice) and len(callee.alts) == len(options) else None
-        if guards is None:
+        guards = [alt.guards for alt in callee.alts] if isinstance(callee, Choice) else []
+        if len(guards) != len(results):
             return join_all(results)
-        result: Value | None = None
-        for alt, value in zip(guards, results, strict=True):
-            guard = next(iter(alt.guards), None) if len(alt.guards) == 1 else None
-            result = join(value, value, guard) if result is None else join(result, value, None, guard)
-        return cast("Value", result)
+        return join_all([under(value, guard) for value, guard in zip(results, guards, strict=True)])
 
     def arguments(self: Interpreter, node: cst.Call) -> Args:
         """Evaluate the arguments of a call and unpack what can be unpacked."""
@@ -131,7 +128,7 @@ class Calls:
         if isinstance(callee, External):
             made = self.knowledge.call(self, callee.name, args, node)
             if made is not None:
-                return cast("Value", made)
+                return made
             self.hand_over(args, callee.name, node)
             return self.knowledge.opaque(callee.name, site)
         if isinstance(callee, Method):
@@ -150,7 +147,7 @@ class Calls:
                     return self.call_value(inherited, args, node)
         made = self.knowledge.call_object(self, callee, args, node)
         if made is not None:
-            return cast("Value", made)
+            return made
         self.hand_over(args, getattr(callee, "hint", ""), node)
         return Unknown(hint=getattr(callee, "hint", ""), origin=site)
 
@@ -160,10 +157,10 @@ class Calls:
             if "generate" in self.methods_of(cls) or not self.external_bases(cls):
                 return self.instance_of(cls)
             made = self.knowledge.call(self, f"{self.external_bases(cls)[0]}.{callee.name}", args, node)
-            return UNKNOWN if made is None else cast("Value", made)
+            return UNKNOWN if made is None else made
         made = self.knowledge.call_method(self, callee.receiver, callee.name, args, node)
         if made is not None:
-            return cast("Value", made)
+            return made
         self.hand_over(args, callee.name, node)
         return Unknown(origin=self.site(node))
 
@@ -276,7 +273,7 @@ class Calls:
 
     def named_value(self: Interpreter, name: str, site: Site) -> Value | None:
         """Return what a name alone suggests: evidence of the weakest kind."""
-        return cast("Value | None", self.knowledge.by_name(self, name, site))
+        return self.knowledge.by_name(self, name, site)
 
     def from_annotation(self: Interpreter, node: cst.BaseExpression) -> Value | None:
         """Return what an annotation says, None where it says nothing useful."""
@@ -305,7 +302,7 @@ class Calls:
             if isinstance(one, External):
                 if one.name == "builtins.str":
                     return Str((Hole(UNKNOWN),))
-                return cast("Value | None", self.knowledge.annotated(self, one.name, self.site(node)))
+                return self.knowledge.annotated(self, one.name, self.site(node))
         return None
 
     # -- objects -------------------------------------------------------------------------------------------------
@@ -341,14 +338,18 @@ class Calls:
         finally:
             self.frames.pop()
 
-    def set_fields(self: Interpreter, ref: Ref, names: Mapping[str, tuple[cst.BaseExpression, Value | None]],
-                   args: Args | None) -> None:
+    def set_fields(
+        self: Interpreter,
+        ref: Ref,
+        names: Mapping[str, tuple[cst.BaseExpression, Value | None]],
+        args: Args | None,
+    ) -> None:
         for position, (name, (annotation, default)) in enumerate(names.items()):
             value = args.get(position, name) if args is not None else None
             if value is None:
-                if isinstance(default, Const) and args is None:
-                    default = Const(default.value, default=True, origin=default.origin)
                 value = default or self.from_annotation(annotation) or Unknown(hint=name)
+                if isinstance(default, Const) and args is None:
+                    value = Const(default.value, default=True, origin=default.origin)
             record = cast("ObjRec", self.store.get(ref.id))
             self.store.set(ref.id, record.with_attr(name, value))
 
@@ -368,35 +369,6 @@ class Calls:
                     for item in alternatives(record.element):
                         if isinstance(item, Ids) and item.encoding is not None and item.rank == "row":
                             self.record("labels_made", LabelsMade(*self.where(node), item, where))
-
-    def narrow_isinstance(self: Interpreter, node: cst.Call, truth: bool) -> None:
-        """Narrow a variable by `isinstance(x, str)`."""
-        if not (isinstance(node.func, cst.Name) and node.func.value == "isinstance" and len(node.args) == 2):
-            return
-        subject, kinds = node.args[0].value, node.args[1].value
-        if not isinstance(subject, cst.Name):
-            return
-        value = self.lookup(subject.value)
-        wanted = (
-            {dotted_name(e.value) for e in kinds.elements}
-            if isinstance(kinds, cst.Tuple)
-            else {dotted_name(kinds)}
-        )
-        if value is None:
-            return
-
-        def fits(one: Value) -> bool | None:
-            text = isinstance(one, Str | Hole) or (isinstance(one, Const) and isinstance(one.value, str))
-            listed = isinstance(one, Ref) and one.kind == "list"
-            if not text and not listed:
-                return None
-            return (text and "str" in wanted) or (listed and bool(wanted & {"list", "tuple"}))
-
-        kept = [one for one in alternatives(value) if fits(one) in (None, truth)]
-        if truth and wanted == {"str"}:
-            kept = [Str((Hole(one, subject.value),)) if isinstance(one, Unknown) else one for one in kept]
-        if kept and (len(kept) < len(alternatives(value)) or truth):
-            self.store.set((self.scope_for(subject.value), subject.value), join_all(kept))
 
 
 __all__ = ["Bound", "Calls", "ImportRef", "Lib", "Model", "Pipeline", "Tokenizer"]

@@ -11,18 +11,13 @@ from decoderonly_checker.flow.state import DictRec, ListRec
 from decoderonly_checker.flow.values import (
     UNKNOWN,
     Args,
-    Choice,
-    ClassObj,
     Const,
     External,
-    Function,
     Hole,
     Ids,
     Length,
-    Model,
     Ref,
     Str,
-    Tokenizer,
     Tuple,
     Unknown,
     Value,
@@ -37,11 +32,52 @@ from decoderonly_checker.flow.values import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from decoderonly_checker.flow.interpreter import Interpreter
 
 _BUILTINS = frozenset(
-    "print len list tuple dict set str int float bool zip enumerate range map filter sorted reversed open isinstance "
-    "getattr setattr hasattr min max sum any all next iter super type format repr abs round input vars id hash".split()
+    [
+        "print",
+        "len",
+        "list",
+        "tuple",
+        "dict",
+        "set",
+        "str",
+        "int",
+        "float",
+        "bool",
+        "zip",
+        "enumerate",
+        "range",
+        "map",
+        "filter",
+        "sorted",
+        "reversed",
+        "open",
+        "isinstance",
+        "getattr",
+        "setattr",
+        "hasattr",
+        "min",
+        "max",
+        "sum",
+        "any",
+        "all",
+        "next",
+        "iter",
+        "super",
+        "type",
+        "format",
+        "repr",
+        "abs",
+        "round",
+        "input",
+        "vars",
+        "id",
+        "hash",
+    ]
 )
 MAX_LITERAL = 64
 # Names under which a sum of two unknown values is a text, not a number or a list of ids.
@@ -164,9 +200,8 @@ class Expressions:
             return self.add(left, right, node)
         if operator is cst.Subtract:
             return each(left, lambda one: self.minus(one, right, node))
-        if operator is cst.Modulo and isinstance(left, Const | Str):
-            if isinstance(literal(left), str) or isinstance(left, Str):
-                return Str((*text_of(left), Hole(right)), origin=self.site(node))
+        if operator is cst.Modulo and (isinstance(left, Str) or isinstance(literal(left), str)):
+            return Str((*text_of(left), Hole(right)), origin=self.site(node))
         if operator is cst.Multiply:
             return self.repeat(left, right, node)
         return Unknown(origin=self.site(node))
@@ -232,7 +267,11 @@ class Expressions:
                     )
         if isinstance(left, Ids) or isinstance(right, Ids):
             return self.knowledge.join_ids(self, [left, right], site)
-        if isinstance(left, Unknown) and isinstance(right, Unknown) and all(_TEXTLIKE.search(v.hint) for v in (left, right)):
+        if (
+            isinstance(left, Unknown)
+            and isinstance(right, Unknown)
+            and all(_TEXTLIKE.search(v.hint) for v in (left, right))
+        ):
             return concat(text_of(left, left.hint), text_of(right, right.hint)).at(site)
         if next(decoded_in(left), None) or next(decoded_in(right), None):
             return concat(text_of(left), text_of(right)).at(site)
@@ -270,7 +309,7 @@ class Expressions:
         if len(rights) == 1 and operator in (cst.Equal, cst.NotEqual):
             made = self.knowledge.compare(self, left, rights[0], operator is cst.Equal, self.site(node))
             if made is not None:
-                return cast("Value", made)
+                return made
         truth = self.truth(node)
         return Unknown(hint="condition", origin=self.site(node)) if truth is None else Const(truth)
 
@@ -375,78 +414,15 @@ class Expressions:
             return self.dict_record(self.eval(iter_.func.value))
         return None
 
-    # -- truth ---------------------------------------------------------------------------------------------------
-
-    def truth(self: Interpreter, node: cst.BaseExpression) -> bool | None:
-        """Return the truth of a condition where it is certain."""
-        if isinstance(node, cst.UnaryOperation) and isinstance(node.operator, cst.Not):
-            inner = self.truth(node.expression)
-            return None if inner is None else not inner
-        if isinstance(node, cst.BooleanOperation):
-            left, right = self.truth(node.left), self.truth(node.right)
-            if isinstance(node.operator, cst.And):
-                return False if False in (left, right) else (True if left and right else None)
-            return True if True in (left, right) else (False if left is False and right is False else None)
-        guard = self.condition(node)
-        if guard is not None:
-            held = self.store.get(("?", guard[0], guard[1]))
-            if isinstance(held, bool):
-                return held == guard[2]
-        if isinstance(node, cst.Comparison) and len(node.comparisons) == 1:
-            return self.compare_truth(node)
-        if isinstance(node, cst.Name | cst.SimpleString | cst.Integer | cst.Attribute):
-            value = self.eval(node)
-            if isinstance(value, Const) and not value.default:
-                return bool(value.value)
-            if isinstance(value, Model | Tokenizer | Function | ClassObj):
-                return None if getattr(value, "named", False) else True
-        return None
-
-    def compare_truth(self: Interpreter, node: cst.Comparison) -> bool | None:
-        operator = node.comparisons[0].operator
-        # Operands were evaluated with the condition; a second evaluation would repeat the calls in them.
-        known = self.operands.pop(id(node), None)
-        left, right = known or (self.eval(node.left), self.eval(node.comparisons[0].comparator))
-        if isinstance(left, Const) and isinstance(right, Const) and not left.default and not right.default:
-            try:
-                return _COMPARE[type(operator)](left.value, right.value)
-            except (KeyError, TypeError):
-                return None
-        if (
-            isinstance(operator, cst.Is | cst.IsNot | cst.Equal | cst.NotEqual)
-            and isinstance(right, Const)
-            and right.value is None
-        ):
-            positive = isinstance(operator, cst.Is | cst.Equal)
-            if isinstance(left, Unknown | Choice | External) or (isinstance(left, Const) and left.default):
-                return None
-            if isinstance(left, Model | Tokenizer) and (left.named or getattr(left, "outside", False)):
-                return None
-            is_none = isinstance(left, Const) and left.value is None
-            return is_none == positive
-        return None
-
 
 _CONSTANTS = {"True": True, "False": False, "None": None}
-_COMPARE: dict[type, Any] = {
-    cst.Equal: lambda a, b: a == b,
-    cst.NotEqual: lambda a, b: a != b,
-    cst.Is: lambda a, b: a is b,
-    cst.IsNot: lambda a, b: a is not b,
-    cst.LessThan: lambda a, b: a < b,
-    cst.GreaterThan: lambda a, b: a > b,
-    cst.LessThanEqual: lambda a, b: a <= b,
-    cst.GreaterThanEqual: lambda a, b: a >= b,
-    cst.In: lambda a, b: a in b,
-    cst.NotIn: lambda a, b: a not in b,
-}
 
 
 def _starred(self: Interpreter, node: cst.StarredElement) -> Value:
     return self.eval(node.value)
 
 
-_EXPRESSIONS = {
+_EXPRESSIONS: dict[type, Callable[..., Value]] = {
     cst.Name: Expressions.name,
     cst.SimpleString: Expressions.string,
     cst.ConcatenatedString: Expressions.joined_string,

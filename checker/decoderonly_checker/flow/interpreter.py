@@ -8,30 +8,27 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import libcst as cst
 
 from decoderonly_checker.flow.access import Access
 from decoderonly_checker.flow.calls import Calls
+from decoderonly_checker.flow.conditions import Conditions
 from decoderonly_checker.flow.expressions import Expressions
 from decoderonly_checker.flow.facts import Facts, Record, Use
-from decoderonly_checker.flow.project import Module, Project
 from decoderonly_checker.flow.relevance import Relevance
 from decoderonly_checker.flow.state import Delta, DictRec, ListRec, ObjRec, Store
 from decoderonly_checker.flow.statements import Statements
 from decoderonly_checker.flow.values import (
     UNKNOWN,
     Args,
-    Choice,
     ClassObj,
     Const,
     External,
     Function,
-    Guard,
     ImportRef,
     Lib,
     Model,
@@ -49,13 +46,18 @@ from decoderonly_checker.flow.values import (
     join_all,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable, Sequence
+
+    from decoderonly_checker.flow.project import Module, Project
+
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
 MAX_DEPTH = 10
 MAX_CONTEXTS = 24
 MODULE_BUDGET = 400_000
 
 
-class BudgetExhausted(Exception):  # noqa: N818 - not an error: the entry is cut short and said so
+class BudgetExhausted(Exception):  # noqa: N818 - no error: the entry is cut short
     """The work allowed for one entry point is used up."""
 
 
@@ -92,7 +94,7 @@ class Frame:
     loop_depth: int = 0
 
 
-class Interpreter(Statements, Expressions, Access, Calls):
+class Interpreter(Statements, Expressions, Conditions, Access, Calls):
     """Runs a project and fills `facts`."""
 
     def __init__(self, store: Store, project: Project) -> None:
@@ -239,123 +241,16 @@ class Interpreter(Statements, Expressions, Access, Calls):
         for key in self.assumed.pop(name, ()):
             self.store.set(("?", *key), None)
 
-    # -- conditions ----------------------------------------------------------------------------------------------
-
-    def condition(self, node: cst.BaseExpression) -> Guard | None:
-        """Return `node` as a condition that can be remembered, with the truth it has when `node` is true."""
-        truth = True
-        while isinstance(node, cst.UnaryOperation) and isinstance(node.operator, cst.Not):
-            node, truth = node.expression, not truth
-        text = self.text_key(node)
-        if text is None:
-            return None
-        root = re.match(r"[A-Za-z_]\w*", text)
-        if root is None:
-            return None
-        owner: Any = self.frame.scopes[0]
-        for scope in self.frame.scopes:
-            value = self.store.get((scope, root.group()))
-            if value is not None:
-                owner = value.id if isinstance(value, Ref) else scope
-                if isinstance(value, Ref):
-                    text = re.sub(rf"\b{root.group()}\b", "@", text)
-                break
-        return (owner, text, truth)
-
-    def text_key(self, node: cst.CSTNode) -> str | None:
-        """Return a short text for simple conditions; None for others."""
-        if isinstance(node, cst.Name):
-            return node.value
-        if isinstance(node, cst.Attribute):
-            left = self.text_key(node.value)
-            return None if left is None else f"{left}.{node.attr.value}"
-        if isinstance(node, cst.SimpleString | cst.Integer | cst.Float):
-            return node.value
-        if isinstance(node, cst.Comparison) and len(node.comparisons) == 1:
-            left, right = self.text_key(node.left), self.text_key(node.comparisons[0].comparator)
-            if left is None or right is None:
-                return None
-            return f"{left} {type(node.comparisons[0].operator).__name__} {right}"
-        if isinstance(node, cst.Call) and len(node.args) <= 2:
-            keys = [self.text_key(node.func), *(self.text_key(arg.value) for arg in node.args)]
-            return None if None in keys else f"{keys[0]}({', '.join(cast('list[str]', keys[1:]))})"
-        if (
-            isinstance(node, cst.Subscript)
-            and len(node.slice) == 1
-            and isinstance(node.slice[0].slice, cst.Index)
-        ):
-            left, index = self.text_key(node.value), self.text_key(node.slice[0].slice.value)
-            return None if left is None or index is None else f"{left}[{index}]"
-        return None
-
-    def assume(self, node: cst.BaseExpression, truth: bool) -> Guard | None:
-        """Let `node` be `truth` from here on; return the condition for joins, where it can be named."""
-        while isinstance(node, cst.UnaryOperation) and isinstance(node.operator, cst.Not):
-            node, truth = node.expression, not truth
-        if isinstance(node, cst.BooleanOperation):
-            both = isinstance(node.operator, cst.And)
-            if both == truth:
-                self.assume(node.left, truth)
-                self.assume(node.right, truth)
-            return None
-        guard = self.condition(node)
-        self.narrow(node, truth)
-        if guard is None:
-            return None
-        owner, text, sign = guard
-        key = (owner, text)
-        for name in _IDENTIFIER.findall(text):
-            self.assumed.setdefault(name, set()).add(key)
-        self.store.set(("?", *key), sign == truth)
-        return (owner, text, sign == truth)
-
-    def narrow(self, node: cst.BaseExpression, truth: bool) -> None:
-        """Narrow a variable by `x is None`, `isinstance(x, …)` or its truth."""
-        subject: cst.BaseExpression = node
-        keep_none: bool | None = False if truth else None
-        if isinstance(node, cst.Comparison) and len(node.comparisons) == 1:
-            target = node.comparisons[0]
-            if not (isinstance(target.comparator, cst.Name) and target.comparator.value == "None"):
-                return
-            is_none = isinstance(target.operator, cst.Is | cst.Equal)
-            if not is_none and not isinstance(target.operator, cst.IsNot | cst.NotEqual):
-                return
-            subject, keep_none = node.left, is_none == truth
-        elif isinstance(node, cst.Call):
-            self.narrow_isinstance(node, truth)
-            return
-        if keep_none is None or not isinstance(subject, cst.Name):
-            return
-        value = self.lookup(subject.value)
-        if not isinstance(value, Choice):
-            return
-        kept = [
-            alt.value
-            for alt in value.alts
-            if (isinstance(alt.value, Const) and alt.value.value is None) == keep_none
-            or isinstance(alt.value, Unknown)
-        ]
-        if kept and len(kept) < len(value.alts):
-            self.store.set((self.scope_for(subject.value), subject.value), join_all(kept))
-
-    def restricted(self, value: Value) -> Value:
-        """Drop alternatives of `value` that contradict the conditions that hold here."""
-        if not isinstance(value, Choice) or not self.assumed:
-            return value
-        from decoderonly_checker.flow.state import restrict
-
-        guards = {(g[0], g[1]) for alt in value.alts for g in alt.guards}
-        holds = {key: held for key in guards if isinstance(held := self.store.get(("?", *key)), bool)}
-        return restrict(value, holds) if holds else value
-
     # -- functions -----------------------------------------------------------------------------------------------
 
     def follow(
         self, function: Function, args: Args, node: cst.CSTNode, receiver: Value | None = None
     ) -> Value:
         """Run a function of the project with the arguments of one call."""
-        if self.relevance is not None and not self.relevance.matters(function.name) and not (
-            function.name == "<lambda>" or any(self.tells(value) for value in args.all())
+        if (
+            self.relevance is not None
+            and not self.relevance.matters(function.name)
+            and not (function.name == "<lambda>" or any(self.tells(value) for value in args.all()))
         ):
             return Unknown(hint=function.name, origin=self.site(node))
         key = self.call_key(function, args, receiver)
@@ -398,13 +293,21 @@ class Interpreter(Statements, Expressions, Access, Calls):
 
     def call_key(self, function: Function, args: Args, receiver: Value | None) -> Hashable:
         """Return what makes two calls of a function the same: arguments, and the state of the objects they hold."""
+
         def state(value: Value) -> Hashable:
             if isinstance(value, Ref | Model | Tokenizer | Pipeline | Lib):
                 return (value.id, _Same(self.store.get(value.id)))
             return value
 
-        return (function.key, None if receiver is None else state(receiver), tuple(map(state, args.positional)),
-                tuple((k, state(v)) for k, v in args.keywords.items()), args.open, args.star, self.recording)
+        return (
+            function.key,
+            None if receiver is None else state(receiver),
+            tuple(map(state, args.positional)),
+            tuple((k, state(v)) for k, v in args.keywords.items()),
+            args.open,
+            args.star,
+            self.recording,
+        )
 
     def run_function(self, function: Function, args: Args | None, receiver: Value | None) -> Value:
         """Run a function's body; `args` is None for an entry point, whose callers are not known."""
@@ -459,7 +362,7 @@ class Interpreter(Statements, Expressions, Access, Calls):
                     self.frames.pop()
         except BudgetExhausted:
             self.exhausted.append(module)
-        except Exception as problem:  # noqa: BLE001 - one file's trouble must not cost the others their check
+        except Exception as problem:
             self.fail(module, problem)
         finally:
             self.recording = recording
@@ -477,18 +380,13 @@ class Interpreter(Statements, Expressions, Access, Calls):
         for module in modules:
             self.run_module(module)
         called = frozenset().union(*(module.names for module in self.project.modules))
-        for pass_ in ("nobody calls it", "not reached yet"):
+        for skipped in (called, frozenset[str]()):
             for module in modules:
                 for cls in sorted(module.classes, key=lambda c: bool(self.subclasses.get(c.key))):
-                    self.run_class(cls, called if pass_ == "nobody calls it" else frozenset())  # noqa: S105
+                    self.run_class(cls, skipped)
                 for function in module.functions:
-                    if (
-                        function.owner is None
-                        and function.key not in self.reached
-                        and (
-                            pass_ == "not reached yet" or function.name not in called  # noqa: S105
-                        )
-                    ):
+                    fresh = function.owner is None and function.key not in self.reached
+                    if fresh and function.name not in skipped and self.relevance.matters(function.name):
                         self.run_entry(function, None)
 
     def run_entry(self, function: Function, receiver: Value | None) -> None:
@@ -501,7 +399,7 @@ class Interpreter(Statements, Expressions, Access, Calls):
             self.run_function(function, None, receiver)
         except BudgetExhausted:
             self.exhausted.append(function.module)
-        except Exception as problem:  # noqa: BLE001 - as in run_module
+        except Exception as problem:
             self.fail(function.module, problem)
         finally:
             while self.store.depth > forks:
@@ -524,7 +422,11 @@ class Interpreter(Statements, Expressions, Access, Calls):
         """Run the methods of a class that nothing has reached, on an object of it."""
         methods = {name: m for name, m in self.methods_of(cls).items() if name != "__init__"}
         matters = cast("Relevance", self.relevance).matters
-        waiting = [m for name, m in methods.items() if m.key not in self.reached and name not in called and matters(name)]
+        waiting = [
+            m
+            for name, m in methods.items()
+            if m.key not in self.reached and name not in called and matters(name)
+        ]
         if not waiting:
             return
         self.budget = MODULE_BUDGET
@@ -533,7 +435,7 @@ class Interpreter(Statements, Expressions, Access, Calls):
         except BudgetExhausted:
             self.exhausted.append(cls.module)
             return
-        except Exception as problem:  # noqa: BLE001 - as in run_module
+        except Exception as problem:
             self.fail(cls.module, problem)
             return
         for method in waiting:

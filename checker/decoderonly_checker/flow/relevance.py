@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from decoderonly_checker.flow.project import Module
 
 _WORDS = re.compile(
@@ -20,8 +21,31 @@ _WORDS = re.compile(
 )
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
 # Names that every project uses for everything; following them would make all functions relevant.
-_COMMON = frozenset({"__init__", "forward", "__call__", "__getitem__", "__len__", "__iter__", "main", "run", "get", "update",
-                     "train", "load", "build", "setup", "process", "call", "__enter__", "__exit__", "self", "step", "reset"})
+_COMMON = frozenset(
+    {
+        "__init__",
+        "forward",
+        "__call__",
+        "__getitem__",
+        "__len__",
+        "__iter__",
+        "main",
+        "run",
+        "get",
+        "update",
+        "train",
+        "load",
+        "build",
+        "setup",
+        "process",
+        "call",
+        "__enter__",
+        "__exit__",
+        "self",
+        "step",
+        "reset",
+    }
+)
 
 
 class Relevance:
@@ -52,7 +76,7 @@ class Relevance:
         for node in ast.walk(tree):
             if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
                 continue
-            body = "\n".join(lines[node.lineno - 1: node.end_lineno])
+            body = "\n".join(lines[node.lineno - 1 : node.end_lineno])
             if _WORDS.search(body):
                 self._relevant.add(node.name)
             if isinstance(node, ast.ClassDef):

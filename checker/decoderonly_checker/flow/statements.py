@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 import libcst as cst
@@ -32,7 +32,12 @@ from decoderonly_checker.flow.values import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from decoderonly_checker.flow.interpreter import Interpreter
+
+
+Arm = tuple[Callable[[], "Guard | None"], Callable[[], "Exit"]]
 
 
 class Exit(enum.Enum):
@@ -60,8 +65,8 @@ class Statements:
                 exit_ = self.run_small(statement.body)
             else:
                 handler = _COMPOUND.get(type(statement))
-                exit_ = handler(self, statement) if handler is not None else Exit.FALL
-            if exit_ not in (None, Exit.FALL):
+                exit_ = (handler(self, statement) if handler is not None else None) or Exit.FALL
+            if exit_ is not Exit.FALL:
                 return exit_
         return Exit.FALL
 
@@ -127,7 +132,7 @@ class Statements:
             self.eval(node.exc)
         return Exit.LEAVE
 
-    def leave_loop(self: Interpreter, node: cst.Break | cst.Continue) -> Exit:  # noqa: ARG002
+    def leave_loop(self: Interpreter, _node: cst.Break | cst.Continue) -> Exit:
         return Exit.LOOP
 
     def assert_statement(self: Interpreter, node: cst.Assert) -> None:
@@ -267,7 +272,7 @@ class Statements:
             ]
         )
 
-    def branch(self: Interpreter, arms: Sequence[tuple]) -> Exit:  # type: ignore[type-arg]
+    def branch(self: Interpreter, arms: Sequence[Arm]) -> Exit:
         """Run several arms apart and join those that fall through."""
         live: list[tuple[Delta, Guard | None]] = []
         exits: list[Exit] = []
@@ -297,7 +302,7 @@ class Statements:
     def match_statement(self: Interpreter, node: cst.Match) -> Exit:
         subject = self.eval(node.subject)
         key = self.text_key(node.subject)
-        arms = []
+        arms: list[Arm] = []
         for case in node.cases:
 
             def prepare(case: cst.MatchCase = case) -> Guard | None:
@@ -324,7 +329,7 @@ class Statements:
                 exit_ = self.run_block(node.orelse.body)
             return exit_
 
-        arms = [(lambda: None, body)]
+        arms: list[Arm] = [(lambda: None, body)]
         for handler in node.handlers:
 
             def prepare(handler: cst.ExceptHandler | cst.ExceptStarHandler = handler) -> None:
@@ -360,8 +365,13 @@ class Statements:
         return self.loop(lambda: None, node.body, node.orelse, endless=endless)
 
     def loop(
-        self: Interpreter, begin, body: cst.BaseSuite, orelse: cst.Else | None, *, endless: bool = False
-    ) -> Exit:  # type: ignore[no-untyped-def]  # noqa: ANN001
+        self: Interpreter,
+        begin: Callable[[], object],
+        body: cst.BaseSuite,
+        orelse: cst.Else | None,
+        *,
+        endless: bool = False,
+    ) -> Exit:
         """Run a loop's body, twice in an outermost loop so that what one turn leaves reaches the next."""
         frame = self.frame
         frame.loop_depth += 1
@@ -472,7 +482,8 @@ class Statements:
     ) -> None:
         """Note that the ignore index was written into labels."""
         ids = [t for t in alternatives(target) if isinstance(t, Ids)]
-        for one in ids or [None]:
+        targets: list[Ids | None] = [*ids] or [None]
+        for one in targets:
             self.record("ignore_writes", IgnoreWrite(*self.where(node), one, selector, kind))
 
     def append_text(self: Interpreter, old: Value, new: Value) -> Value:
@@ -490,7 +501,7 @@ class Statements:
             self.store.set(ref.id, ListRec(items, element))
 
 
-_SMALL = {
+_SMALL: dict[type, Callable[..., Exit | None]] = {
     cst.Expr: Statements.expression_statement,
     cst.Assign: Statements.assign_statement,
     cst.AnnAssign: Statements.annotated_assignment,
@@ -507,7 +518,7 @@ _SMALL = {
     cst.ImportFrom: Statements.import_from,
 }
 
-_COMPOUND = {
+_COMPOUND: dict[type, Callable[..., Exit | None]] = {
     cst.If: Statements.if_statement,
     cst.Match: Statements.match_statement,
     cst.Try: Statements.try_statement,

@@ -8,11 +8,12 @@ value; it takes no part in comparisons.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
     import libcst as cst
 
     from decoderonly_checker.flow.facts import Decode, GenerateCall, PipelineCall
@@ -302,7 +303,7 @@ class Generated(Value):
 class DecodedText(Value):
     """Text decoded from generated ids; stands in a hole of a `Str`."""
 
-    decode: Decode = field(default=None, compare=False)  # type: ignore[assignment]
+    decode: Decode | PipelineCall = field(default=None, compare=False)  # type: ignore[assignment]
     key: int = 0
 
 
@@ -433,6 +434,15 @@ def join_all(values: list[Value]) -> Value:
     return result
 
 
+def under(value: Value, guards: frozenset[Guard]) -> Value:
+    """Return `value` as holding under further conditions."""
+    if not guards:
+        return value
+    return Choice(
+        tuple(Alt(alt.value, alt.guards | guards) for alt in _alts(value, None)), origin=value.origin
+    )
+
+
 def each(value: Value, function: Callable[[Value], Value]) -> Value:
     """Apply `function` to every alternative, keeping the conditions."""
     if not isinstance(value, Choice):
@@ -440,10 +450,7 @@ def each(value: Value, function: Callable[[Value], Value]) -> Value:
     result: Value | None = None
     for alt in value.alts:
         image = function(alt.value)
-        if alt.guards:
-            image = Choice(
-                tuple(Alt(a.value, a.guards | alt.guards) for a in _alts(image, None)), origin=image.origin
-            )
+        image = under(image, alt.guards)
         result = image if result is None else join(result, image)
     return UNKNOWN if result is None else result
 

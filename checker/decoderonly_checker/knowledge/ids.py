@@ -88,7 +88,7 @@ def copied(interp: Interpreter, ids: Ids, site: Site) -> Ids:
     return replace(ids, id=interp.store.new_id(), copied=True, origin=site)
 
 
-def register(registry: Registry) -> None:  # noqa: C901
+def register(registry: Registry) -> None:
     """Register the handlers of this file."""
     method = registry.method
 
@@ -132,7 +132,7 @@ def register(registry: Registry) -> None:  # noqa: C901
 
     def dimension(of: Value, axis: Any, site: Site) -> Value:
         rank = getattr(of, "rank", "batch")
-        if axis == -1 or axis == 1 or (axis == 0 and rank == "row"):
+        if axis in (-1, 1) or (axis == 0 and rank == "row"):
             return Length(of, "width", origin=site)
         return Length(of, "rows", origin=site) if axis in (0, -2) else Unknown(hint="length", origin=site)
 

@@ -106,9 +106,8 @@ def kind_of(class_name: str, checkpoint: Value) -> Kind | None:
     return None
 
 
-def register(registry: Registry) -> None:  # noqa: C901
+def register(registry: Registry) -> None:
     """Register the handlers of this file."""
-    method = registry.method
 
     def transformers_call(interp: Interpreter, name: str, args: Args, node: Node) -> Value | None:
         """Call a class or a class method of transformers by its dotted name."""

@@ -50,7 +50,7 @@ def is_chat(interp: Interpreter, inputs: Value | None) -> bool:
     for one in alternatives(inputs):
         record = interp.store.get(one.id) if isinstance(one, Ref) else None
         if isinstance(record, ListRec):
-            items = list(record.items or ()) + [record.element]
+            items = [*list(record.items or ()), record.element]
             for item in items:
                 for alt in alternatives(item):
                     inner = interp.store.get(alt.id) if isinstance(alt, Ref) else None
@@ -128,7 +128,7 @@ def register(registry: Registry) -> None:
             call.reads.append(site)
         if call.chat:
             return Unknown(hint="messages", origin=site)
-        text = DecodedText(call, id(call), origin=site)  # type: ignore[arg-type]
+        text = DecodedText(call, id(call), origin=site)
         return Str((Hole(text),), origin=site)
 
     registry.items.setdefault(PipelineOutput, []).append(item)

@@ -11,6 +11,7 @@ from decoderonly_checker.flow.values import (
     UNKNOWN,
     Args,
     Bound,
+    ClassObj,
     Const,
     Function,
     Generated,
@@ -371,8 +372,7 @@ def register(registry: Registry) -> None:
         items = interp.elements(classes, None)
         return Tuple(
             tuple(
-                interp.instance_of(c) if type(c).__name__ == "ClassObj" else UNKNOWN
-                for c in (items or (classes,))  # type: ignore[arg-type]
+                interp.instance_of(c) if isinstance(c, ClassObj) else UNKNOWN for c in (items or (classes,))
             )
         )
 

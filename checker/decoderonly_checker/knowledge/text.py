@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import libcst as cst
 
@@ -92,7 +92,9 @@ def prompts_of(interp: Interpreter, decode: Decode | PipelineCall) -> list[Value
     if isinstance(decode, PipelineCall):
         return texts_in(interp, decode.inputs) if decode.inputs is not None else []
     call = decode.generated.call
-    found = [one.encoding for one in alternatives(call.ids) if isinstance(one, Ids) and one.encoding is not None]
+    found = [
+        one.encoding for one in alternatives(call.ids) if isinstance(one, Ids) and one.encoding is not None
+    ]
     if not found and call.encoding is not None:
         found = [call.encoding]
     return [text for encoding in found for text in texts_in(interp, encoding.text)]
@@ -122,7 +124,7 @@ def is_prompt(interp: Interpreter, value: Value, decode: Decode | PipelineCall) 
     return False
 
 
-def text_cut(
+def text_cut(  # noqa: PLR0917
     interp: Interpreter, text: Value, how: str, by: Value, sure: bool, node: Node, result: str
 ) -> Value:
     """Note that a prompt was taken off decoded text, and return what is left: text without the prompt."""
@@ -141,7 +143,7 @@ def slice_text(interp: Interpreter, text: Value, bounds: Slice, node: Node) -> V
     lower = bounds.lower
     if lower is None or lower == Const(0):
         return text
-    decode = cast("DecodedText", next(decoded_in(text))).decode
+    decode = next(decoded_in(text)).decode
     sure = False
     for one in alternatives(lower):
         number = literal(one)
@@ -200,10 +202,8 @@ def register(registry: Registry) -> None:
     @method(texts, "format", "format_map", "substitute")
     def format_(interp: Interpreter, receiver: Value, name: str, args: Args, node: Node) -> Value:
         pieces: list[tuple[str | Hole, ...]] = [text_of(receiver)]
-        for value in args.positional:
-            pieces.append((Hole(value, getattr(value, "hint", "")),))
-        for key, value in args.keywords.items():
-            pieces.append((Hole(value, key),))
+        pieces.extend((Hole(value, getattr(value, "hint", "")),) for value in args.positional)
+        pieces.extend((Hole(value, key),) for key, value in args.keywords.items())
         if args.open is not None:
             pieces.append((Hole(args.open, "**"),))
         return concat(*pieces).at(interp.site(node))

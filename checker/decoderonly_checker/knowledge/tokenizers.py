@@ -102,7 +102,7 @@ def padding_side(interp: Interpreter, tokenizer: Value, args: Args | None) -> Va
     return None
 
 
-def register(registry: Registry) -> None:  # noqa: C901
+def register(registry: Registry) -> None:
     """Register the handlers of this file."""
     method = registry.method
 
@@ -138,8 +138,7 @@ def register(registry: Registry) -> None:  # noqa: C901
         site = interp.site(node)
         text = args.get(None, *_TEXT_PARAMETERS)
         if text is None:
-            # A processor may take the images first: `processor(images, text)`.
-            text = args.get(0) if not receiver.class_name.endswith("Processor") else args.get(0)
+            text = args.get(0)
         many = Tri.YES if name == "batch_encode_plus" else batched(interp, text)
         if name in {"encode", "encode_plus", "tokenize"}:
             many = Tri.NO

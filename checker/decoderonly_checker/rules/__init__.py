@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from decoderonly_checker.rules.base import Rule
 
 _FILE = re.compile(r"^(dlm\d{3})_([a-z0-9_]+)\.py$")
@@ -37,8 +38,11 @@ def load(code: str) -> Rule:
 
     name = codes()[code]
     module = importlib.import_module(f"{__name__}.{code.lower()}_{name.replace('-', '_')}")
-    classes = [c for c in vars(module).values()
-               if isinstance(c, type) and issubclass(c, Rule) and c is not Rule and c.__module__ == module.__name__]
+    classes = [
+        c
+        for c in vars(module).values()
+        if isinstance(c, type) and issubclass(c, Rule) and c is not Rule and c.__module__ == module.__name__
+    ]
     if len(classes) != 1:
         raise TypeError(f"{module.__name__}: expected one Rule class, found {len(classes)}")
     return classes[0](code, name)

@@ -9,9 +9,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from decoderonly_checker.diagnostics import Confidence, Severity
-
 if TYPE_CHECKING:
+    from decoderonly_checker.diagnostics import Confidence, Severity
     from decoderonly_checker.flow.facts import Facts
     from decoderonly_checker.flow.values import Site
 

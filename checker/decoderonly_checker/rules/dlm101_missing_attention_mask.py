@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Confidence, Severity
@@ -12,9 +11,13 @@ from decoderonly_checker.rules.base import Finding, Rule
 from decoderonly_checker.rules.evidence import decoder_only, encodings, model_story, tokenizer_story, weakest
 
 # Names of dicts that hold sampling settings and no tensors.
-_SETTINGS = re.compile(r"gen(?:eration)?_?(?:kw|arg|config|param)|generat\w*_(?:kw|arg|param|config)|sampling|config|setting|model_dump|options")
+_SETTINGS = re.compile(
+    r"gen(?:eration)?_?(?:kw|arg|config|param)|generat\w*_(?:kw|arg|param|config)|sampling|config|setting|model_dump|options"
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from decoderonly_checker.flow.facts import Facts, GenerateCall
 
 
@@ -75,7 +78,10 @@ class MissingAttentionMask(Rule):
         )
         if not absent or (isinstance(call.ids, Unknown) and call.ids.hint == "bos"):
             return None
-        if call.args.get(None, "inputs_embeds") is not None or call.args.get(None, "encoder_hidden_states") is not None:
+        if (
+            call.args.get(None, "inputs_embeds") is not None
+            or call.args.get(None, "encoder_hidden_states") is not None
+        ):
             return None
         known = [e for e in encodings(call.ids) if not e.template or e.tokenizer is not None]
         continued = any(isinstance(v, Generated) for v in alternatives(call.ids))
@@ -94,12 +100,15 @@ class MissingAttentionMask(Rule):
             chain.append((known[0].site, self.describe(several, padded)))
         return Finding(
             call.site,
-            "`generate` gets token ids of a padded batch and no `attention_mask`" if padded
-            else "`generate` gets token ids of several prompts and no `attention_mask`" if several
+            "`generate` gets token ids of a padded batch and no `attention_mask`"
+            if padded
+            else "`generate` gets token ids of several prompts and no `attention_mask`"
+            if several
             else "`generate` gets token ids and no `attention_mask`",
-            "padding is read as text: shorter prompts are continued from it and get other answers than on their own" if several
+            "padding is read as text: shorter prompts are continued from it and get other answers than on their own"
+            if several
             else "one unpadded prompt is unharmed; with padding, or two prompts, the answers change without an error",
-            "pass the encoding whole, `generate(**encoding, …)`, or `attention_mask=encoding[\"attention_mask\"]`",
+            'pass the encoding whole, `generate(**encoding, …)`, or `attention_mask=encoding["attention_mask"]`',
             weakest(sure, Confidence.CERTAIN if known or continued else Confidence.LIKELY),
             Severity.ERROR if several else Severity.WARNING,
             "the mask is not passed on",
@@ -111,9 +120,16 @@ class MissingAttentionMask(Rule):
         """Say what was tokenized."""
         if padded:
             return "several prompts; rows get padded here, and a mask is made"
-        return "several prompts are tokenized here" if several else "the prompt is tokenized here, and a mask is made"
+        return (
+            "several prompts are tokenized here"
+            if several
+            else "the prompt is tokenized here, and a mask is made"
+        )
 
 
 def settings_only(value: Value) -> bool:
     """Whether an unknown `**` holds generation settings by its name, and so no mask."""
-    return all(_SETTINGS.search(getattr(one, "hint", "")) or type(one).__name__ == "Lib" for one in alternatives(value))
+    return all(
+        _SETTINGS.search(getattr(one, "hint", "")) or type(one).__name__ == "Lib"
+        for one in alternatives(value)
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Confidence, Severity
@@ -11,6 +10,8 @@ from decoderonly_checker.rules.base import Finding, Rule
 from decoderonly_checker.rules.evidence import decoder_only, encodings, model_story, tokenizer_story, weakest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from decoderonly_checker.flow.facts import Facts, GenerateCall
     from decoderonly_checker.flow.values import Encoding, Site
 
@@ -87,15 +88,23 @@ class RightPaddedGeneration(Rule):
                 return None
             side = sides[0]
             if isinstance(side, Const) and side.default and side.origin == made[0].origin:
-                confidence, said = Confidence.CERTAIN, "this checkpoint's tokenizer pads right, and `padding_side` is never set"
+                confidence, said = (
+                    Confidence.CERTAIN,
+                    "this checkpoint's tokenizer pads right, and `padding_side` is never set",
+                )
             else:
-                confidence = Confidence.LIKELY if isinstance(side, Const) and side.default else Confidence.CERTAIN
+                confidence = (
+                    Confidence.LIKELY if isinstance(side, Const) and side.default else Confidence.CERTAIN
+                )
                 said, side_site = '`padding_side` is "right" here', side.origin
         chain = [*model_story(call.model), *tokenizer_story(encoding)]
         if side_site is not None:
             chain.append((side_site, said))
         else:
-            chain = [(site, f"{text}; {said}" if text.startswith("tokenizer made") else text) for site, text in chain]
+            chain = [
+                (site, f"{text}; {said}" if text.startswith("tokenizer made") else text)
+                for site, text in chain
+            ]
         chain.append((encoding.site, "several prompts; rows get padded here"))
         return Finding(
             call.site,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Confidence, Severity
@@ -10,6 +9,8 @@ from decoderonly_checker.rules.base import Finding, Rule
 from decoderonly_checker.rules.evidence import decoder_only, model_story, weakest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from decoderonly_checker.flow.facts import Decode, Facts
 
 USED = frozenset({"returned", "stored", "passed", "compared", "searched"})
@@ -77,8 +78,15 @@ class PromptNotStripped(Rule):
         error = used is not None or kept is not None
         if kinds <= {"searched"}:
             sure = weakest(sure, Confidence.LIKELY)
-        words = {"returned": "returned", "passed": "passed on", "compared": "compared", "searched": "searched",
-                 "kept": "kept", "printed": "shown", "stored": "stored"}[final.kind]
+        words = {
+            "returned": "returned",
+            "passed": "passed on",
+            "compared": "compared",
+            "searched": "searched",
+            "kept": "kept",
+            "printed": "shown",
+            "stored": "stored",
+        }[final.kind]
         chain = [*model_story(call.model), (call.site, "returns the prompt followed by the continuation")]
         if final.site.key != decode.site.key:
             chain.append((final.site, f"the text, prompt and all, is {words} here"))
@@ -86,7 +94,8 @@ class PromptNotStripped(Rule):
             decode.site,
             "generated ids are decoded with the prompt still in front",
             "the text begins with the prompt, so what is "
-            + ("shown" if not error else words) + " is the question and the answer together",
+            + ("shown" if not error else words)
+            + " is the question and the answer together",
             "cut the prompt off as tokens before the decode: `output[:, input_ids.shape[1]:]`",
             sure,
             Severity.ERROR if error else Severity.WARNING,

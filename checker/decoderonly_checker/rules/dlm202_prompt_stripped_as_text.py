@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Confidence, Severity
@@ -12,6 +11,8 @@ from decoderonly_checker.rules.base import Finding, Rule
 from decoderonly_checker.rules.evidence import decoder_only, model_story, weakest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from decoderonly_checker.flow.facts import Facts, TextCut
 
 _WORDS = {
@@ -23,7 +24,7 @@ _WORDS = {
 
 
 class PromptStrippedAsText(Rule):
-    """Reports a prompt that is taken off decoded text instead of off the token ids.
+    r"""Reports a prompt that is taken off decoded text instead of off the token ids.
 
     ## Why is this bad?
 
@@ -34,7 +35,7 @@ class PromptStrippedAsText(Rule):
 
     ## What it does not report
 
-    - Cutting the continuation: `split("\\n\\n")[0]`, stop words.
+    - Cutting the continuation: `split("\n\n")[0]`, stop words.
     - The difference of two streamed texts; a BOS token taken off training text.
     - Text of engines that return the exact string, and of pipelines (that is DLM204).
     """
@@ -89,7 +90,10 @@ class PromptStrippedAsText(Rule):
                 weakest(sure, Confidence.CERTAIN if cut.sure else Confidence.POSSIBLE),
                 Severity.WARNING,
                 "cuts text, not tokens",
-                (*model_story(call.model), (call.site, "returns the prompt followed by the continuation"),
-                 (decode.site, "decoded here with the prompt in front")),
+                (
+                    *model_story(call.model),
+                    (call.site, "returns the prompt followed by the continuation"),
+                    (decode.site, "decoded here with the prompt in front"),
+                ),
             )
         return None

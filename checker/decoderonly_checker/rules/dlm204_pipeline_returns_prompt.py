@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Confidence, Severity
@@ -10,6 +9,8 @@ from decoderonly_checker.flow.values import Const, Unknown, alternatives
 from decoderonly_checker.rules.base import Finding, Rule
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from decoderonly_checker.flow.facts import Facts, PipelineCall
 
 
@@ -61,7 +62,9 @@ class PipelineReturnsPrompt(Rule):
                 "this text-generation pipeline returns the prompt with the answer",
                 f"`{handed.to.rpartition('.')[2]}` takes `generated_text`, question and all, for the answer",
                 "give `return_full_text=False` to the pipeline",
-                Confidence.LIKELY, Severity.ERROR, "`return_full_text` is not set",
+                Confidence.LIKELY,
+                Severity.ERROR,
+                "`return_full_text` is not set",
                 ((handed.site, "its output is read by a library here"),),
             )
 
@@ -70,23 +73,29 @@ class PipelineReturnsPrompt(Rule):
         if call.chat or not call.reads:
             return None
         given = alternatives(call.return_full_text)
-        if any(not (isinstance(v, Const) and v.value is True) for v in given):
-            if not all(isinstance(v, Const) for v in given) or any(isinstance(v, Const) and v.value is False for v in given):
-                return None
+        if any(not isinstance(v, Const) or v.value is False for v in given):
+            return None
         uses = {use.kind for use in call.uses}
         if not uses and not call.cuts:
             return None
         mild = bool(call.cuts) or uses <= {"printed"}
-        sure = Confidence.LIKELY if isinstance(call.inputs, Unknown) and not call.inputs.hint else Confidence.CERTAIN
+        sure = (
+            Confidence.LIKELY
+            if isinstance(call.inputs, Unknown) and not call.inputs.hint
+            else Confidence.CERTAIN
+        )
         chain = []
         if call.pipeline.origin is not None:
-            chain.append((call.pipeline.origin, "text-generation pipeline made here without `return_full_text=False`"))
+            chain.append(
+                (call.pipeline.origin, "text-generation pipeline made here without `return_full_text=False`")
+            )
         if call.site.key != call.reads[0].key:
             chain.append((call.site, "called here"))
         return Finding(
             call.reads[0],
             "`generated_text` begins with the prompt",
-            "cutting it off as text fails where the prompt does not come back byte for byte" if call.cuts
+            "cutting it off as text fails where the prompt does not come back byte for byte"
+            if call.cuts
             else "the question is part of what is taken for the answer",
             "give `return_full_text=False` to the pipeline or to the call",
             sure,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Confidence, Severity
@@ -13,10 +12,16 @@ from decoderonly_checker.rules.base import Finding, Rule
 from decoderonly_checker.rules.evidence import checkpoint_kind, tokenizer_kind, tokenizer_story
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from decoderonly_checker.flow.facts import Facts, IgnoreWrite, LabelsMade
 
-_RESPONSE = re.compile(r"response|output|answer|completion|target|reply|label|chosen|solution|summary|assistant", re.IGNORECASE)
-_PROMPT = re.compile(r"prompt|instruct|question|input|query|context|source|user|document|article|problem|dialog", re.IGNORECASE)
+_RESPONSE = re.compile(
+    r"response|output|answer|completion|target|reply|label|chosen|solution|summary|assistant", re.IGNORECASE
+)
+_PROMPT = re.compile(
+    r"prompt|instruct|question|input|query|context|source|user|document|article|problem|dialog", re.IGNORECASE
+)
 
 
 class PromptInTheLoss(Rule):
@@ -60,7 +65,11 @@ class PromptInTheLoss(Rule):
 
     def check(self, facts: Facts) -> Iterator[Finding]:
         """Judge every copy of ids that became labels."""
-        masked = {made.site.key for made in facts.labels_made if any(self.masks(write, made) for write in facts.ignore_writes)}
+        masked = {
+            made.site.key
+            for made in facts.labels_made
+            if any(self.masks(write, made) for write in facts.ignore_writes)
+        }
         for made in facts.labels_made:
             # A helper that is called twice (whole text, prompt alone) is masked if one of its calls is.
             finding = self.judge(made, facts) if made.site.key not in masked else None
@@ -80,7 +89,9 @@ class PromptInTheLoss(Rule):
             kind = kind or checkpoint_kind(getattr(one, "checkpoint", Unknown()))
         if kind is Kind.ENCODER_DECODER or (kind is None and made.module.says_encoder_decoder):
             return None
-        sure = Confidence.CERTAIN if made.module.says_decoder_only or kind is Kind.DECODER else Confidence.LIKELY
+        sure = (
+            Confidence.CERTAIN if made.module.says_decoder_only or kind is Kind.DECODER else Confidence.LIKELY
+        )
         return Finding(
             made.labels.origin if made.labels.copied and made.labels.origin is not None else made.site,
             "labels are a copy of prompt and response, and no prompt position is -100",
@@ -103,8 +114,10 @@ class PromptInTheLoss(Rule):
 
 def _only_padding(write: IgnoreWrite) -> bool:
     """Whether a write of -100 covers padding alone: `labels[labels == pad_token_id] = -100`."""
-    return any(getattr(one, "field", "") in {"comparison", "mask-by-comparison", "attention_mask"}
-               for one in alternatives(write.selector))
+    return any(
+        getattr(one, "field", "") in {"comparison", "mask-by-comparison", "attention_mask"}
+        for one in alternatives(write.selector)
+    )
 
 
 def joined(text: Value, facts: Facts) -> tuple[Hole | None, Hole | None]:
@@ -156,4 +169,3 @@ def flattened(text: Str, depth: int = 0) -> Iterator[str | Hole]:
 def _label(hole: Hole) -> str:
     hints = [hole.name, *(getattr(one, "hint", "") for one in alternatives(hole.value))]
     return " ".join(str(h) for h in hints if h)
-

@@ -68,7 +68,9 @@ def model_confidence(model: Model, encoding: Encoding | None, module: Module) ->
         return None
     if model.kind is Kind.DECODER:
         return Confidence.LIKELY if model.named else Confidence.CERTAIN
-    known = checkpoint_kind(model.checkpoint) or (tokenizer_kind(encoding.tokenizer) if encoding is not None else None)
+    known = checkpoint_kind(model.checkpoint) or (
+        tokenizer_kind(encoding.tokenizer) if encoding is not None else None
+    )
     if known is Kind.ENCODER_DECODER:
         return None
     if known is Kind.DECODER:
@@ -112,7 +114,12 @@ def model_story(model: Model) -> Chain:
         return []
     if model.named:
         return [(model.origin, "model comes in here")]
-    return [(model.origin, f"decoder-only model made here ({model.class_name})" if model.class_name else "model made here")]
+    return [
+        (
+            model.origin,
+            f"decoder-only model made here ({model.class_name})" if model.class_name else "model made here",
+        )
+    ]
 
 
 def weakest(*confidences: Confidence) -> Confidence:

@@ -1,0 +1,234 @@
+"""Conditions: what holds in a branch, which alternatives that leaves, and which truths are certain."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, cast
+
+import libcst as cst
+
+from decoderonly_checker.flow.project import dotted_name
+from decoderonly_checker.flow.state import restrict
+from decoderonly_checker.flow.values import (
+    Choice,
+    ClassObj,
+    Const,
+    External,
+    Function,
+    Guard,
+    Hole,
+    Model,
+    Ref,
+    Str,
+    Tokenizer,
+    Unknown,
+    Value,
+    alternatives,
+    join_all,
+)
+
+if TYPE_CHECKING:
+    from decoderonly_checker.flow.interpreter import Interpreter
+
+_IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
+_COMPARE: dict[type, Any] = {
+    cst.Equal: lambda a, b: a == b,
+    cst.NotEqual: lambda a, b: a != b,
+    cst.Is: lambda a, b: a is b,
+    cst.IsNot: lambda a, b: a is not b,
+    cst.LessThan: lambda a, b: a < b,
+    cst.GreaterThan: lambda a, b: a > b,
+    cst.LessThanEqual: lambda a, b: a <= b,
+    cst.GreaterThanEqual: lambda a, b: a >= b,
+    cst.In: lambda a, b: a in b,
+    cst.NotIn: lambda a, b: a not in b,
+}
+
+
+class Conditions:
+    """The part of the interpreter that keeps track of conditions."""
+
+    def condition(self: Interpreter, node: cst.BaseExpression) -> Guard | None:
+        """Return `node` as a condition that can be remembered, with the truth it has when `node` is true."""
+        truth = True
+        while isinstance(node, cst.UnaryOperation) and isinstance(node.operator, cst.Not):
+            node, truth = node.expression, not truth
+        text = self.text_key(node)
+        if text is None:
+            return None
+        root = re.match(r"[A-Za-z_]\w*", text)
+        if root is None:
+            return None
+        owner: Any = self.frame.scopes[0]
+        for scope in self.frame.scopes:
+            value = self.store.get((scope, root.group()))
+            if value is not None:
+                owner = value.id if isinstance(value, Ref) else scope
+                if isinstance(value, Ref):
+                    text = re.sub(rf"\b{root.group()}\b", "@", text)
+                break
+        return (owner, text, truth)
+
+    def text_key(self: Interpreter, node: cst.CSTNode) -> str | None:
+        """Return a short text for simple conditions; None for others."""
+        if isinstance(node, cst.Name):
+            return node.value
+        if isinstance(node, cst.Attribute):
+            left = self.text_key(node.value)
+            return None if left is None else f"{left}.{node.attr.value}"
+        if isinstance(node, cst.SimpleString | cst.Integer | cst.Float):
+            return node.value
+        if isinstance(node, cst.Comparison) and len(node.comparisons) == 1:
+            left, right = self.text_key(node.left), self.text_key(node.comparisons[0].comparator)
+            if left is None or right is None:
+                return None
+            return f"{left} {type(node.comparisons[0].operator).__name__} {right}"
+        if isinstance(node, cst.Call) and len(node.args) <= 2:
+            keys = [self.text_key(node.func), *(self.text_key(arg.value) for arg in node.args)]
+            return None if None in keys else f"{keys[0]}({', '.join(cast('list[str]', keys[1:]))})"
+        if (
+            isinstance(node, cst.Subscript)
+            and len(node.slice) == 1
+            and isinstance(node.slice[0].slice, cst.Index)
+        ):
+            left, index = self.text_key(node.value), self.text_key(node.slice[0].slice.value)
+            return None if left is None or index is None else f"{left}[{index}]"
+        return None
+
+    def assume(self: Interpreter, node: cst.BaseExpression, truth: bool) -> Guard | None:
+        """Let `node` be `truth` from here on; return the condition for joins, where it can be named."""
+        while isinstance(node, cst.UnaryOperation) and isinstance(node.operator, cst.Not):
+            node, truth = node.expression, not truth
+        if isinstance(node, cst.BooleanOperation):
+            both = isinstance(node.operator, cst.And)
+            if both == truth:
+                self.assume(node.left, truth)
+                self.assume(node.right, truth)
+            return None
+        guard = self.condition(node)
+        self.narrow(node, truth)
+        if guard is None:
+            return None
+        owner, text, sign = guard
+        key = (owner, text)
+        for name in _IDENTIFIER.findall(text):
+            self.assumed.setdefault(name, set()).add(key)
+        self.store.set(("?", *key), sign == truth)
+        return (owner, text, sign == truth)
+
+    def narrow(self: Interpreter, node: cst.BaseExpression, truth: bool) -> None:
+        """Narrow a variable by `x is None`, `isinstance(x, …)` or its truth."""
+        subject: cst.BaseExpression = node
+        keep_none: bool | None = False if truth else None
+        if isinstance(node, cst.Comparison) and len(node.comparisons) == 1:
+            target = node.comparisons[0]
+            if not (isinstance(target.comparator, cst.Name) and target.comparator.value == "None"):
+                return
+            is_none = isinstance(target.operator, cst.Is | cst.Equal)
+            if not is_none and not isinstance(target.operator, cst.IsNot | cst.NotEqual):
+                return
+            subject, keep_none = node.left, is_none == truth
+        elif isinstance(node, cst.Call):
+            self.narrow_isinstance(node, truth)
+            return
+        if keep_none is None or not isinstance(subject, cst.Name):
+            return
+        value = self.lookup(subject.value)
+        if not isinstance(value, Choice):
+            return
+        kept = [
+            alt.value
+            for alt in value.alts
+            if (isinstance(alt.value, Const) and alt.value.value is None) == keep_none
+            or isinstance(alt.value, Unknown)
+        ]
+        if kept and len(kept) < len(value.alts):
+            self.store.set((self.scope_for(subject.value), subject.value), join_all(kept))
+
+    def restricted(self: Interpreter, value: Value) -> Value:
+        """Drop alternatives of `value` that contradict the conditions that hold here."""
+        if not isinstance(value, Choice) or not self.assumed:
+            return value
+        guards = {(g[0], g[1]) for alt in value.alts for g in alt.guards}
+        holds = {key: held for key in guards if isinstance(held := self.store.get(("?", *key)), bool)}
+        return restrict(value, holds) if holds else value
+
+    def narrow_isinstance(self: Interpreter, node: cst.Call, truth: bool) -> None:
+        """Narrow a variable by `isinstance(x, str)`."""
+        if not (isinstance(node.func, cst.Name) and node.func.value == "isinstance" and len(node.args) == 2):
+            return
+        subject, kinds = node.args[0].value, node.args[1].value
+        if not isinstance(subject, cst.Name):
+            return
+        value = self.lookup(subject.value)
+        wanted = (
+            {dotted_name(e.value) for e in kinds.elements}
+            if isinstance(kinds, cst.Tuple)
+            else {dotted_name(kinds)}
+        )
+        if value is None:
+            return
+
+        def fits(one: Value) -> bool | None:
+            text = isinstance(one, Str | Hole) or (isinstance(one, Const) and isinstance(one.value, str))
+            listed = isinstance(one, Ref) and one.kind == "list"
+            if not text and not listed:
+                return None
+            return (text and "str" in wanted) or (listed and bool(wanted & {"list", "tuple"}))
+
+        kept = [one for one in alternatives(value) if fits(one) in (None, truth)]
+        if truth and wanted == {"str"}:
+            kept = [Str((Hole(one, subject.value),)) if isinstance(one, Unknown) else one for one in kept]
+        if kept and (len(kept) < len(alternatives(value)) or truth):
+            self.store.set((self.scope_for(subject.value), subject.value), join_all(kept))
+
+    # -- truth ---------------------------------------------------------------------------------------------------
+
+    def truth(self: Interpreter, node: cst.BaseExpression) -> bool | None:
+        """Return the truth of a condition where it is certain."""
+        if isinstance(node, cst.UnaryOperation) and isinstance(node.operator, cst.Not):
+            inner = self.truth(node.expression)
+            return None if inner is None else not inner
+        if isinstance(node, cst.BooleanOperation):
+            left, right = self.truth(node.left), self.truth(node.right)
+            if isinstance(node.operator, cst.And):
+                return False if False in (left, right) else (True if left and right else None)
+            return True if True in (left, right) else (False if left is False and right is False else None)
+        guard = self.condition(node)
+        if guard is not None:
+            held = self.store.get(("?", guard[0], guard[1]))
+            if isinstance(held, bool):
+                return held == guard[2]
+        if isinstance(node, cst.Comparison) and len(node.comparisons) == 1:
+            return self.compare_truth(node)
+        if isinstance(node, cst.Name | cst.SimpleString | cst.Integer | cst.Attribute):
+            value = self.eval(node)
+            if isinstance(value, Const) and not value.default:
+                return bool(value.value)
+            if isinstance(value, Model | Tokenizer | Function | ClassObj):
+                return None if getattr(value, "named", False) else True
+        return None
+
+    def compare_truth(self: Interpreter, node: cst.Comparison) -> bool | None:
+        operator = node.comparisons[0].operator
+        # Operands were evaluated with the condition; a second evaluation would repeat the calls in them.
+        known = self.operands.pop(id(node), None)
+        left, right = known or (self.eval(node.left), self.eval(node.comparisons[0].comparator))
+        if isinstance(left, Const) and isinstance(right, Const) and not left.default and not right.default:
+            try:
+                return bool(_COMPARE[type(operator)](left.value, right.value))
+            except (KeyError, TypeError):
+                return None
+        if (
+            isinstance(operator, cst.Is | cst.IsNot | cst.Equal | cst.NotEqual)
+            and isinstance(right, Const)
+            and right.value is None
+        ):
+            positive = isinstance(operator, cst.Is | cst.Equal)
+            if isinstance(left, Unknown | Choice | External) or (isinstance(left, Const) and left.default):
+                return None
+            if isinstance(left, Model | Tokenizer) and (left.named or getattr(left, "outside", False)):
+                return None
+            is_none = isinstance(left, Const) and left.value is None
+            return is_none == positive
+        return None
