@@ -211,15 +211,18 @@ class StaticItem(pytest.Item):
         return super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[Path, None, str]:
-        """Head the report with the item's id."""
-        return self.path, None, self.nodeid
+        """Head the report with the file."""
+        return self.path, None, f"{self.nodeid.removesuffix(f'::{self.name}')}: {self.name}"
 
 
 def render(result: CheckResult) -> str:
-    """Return the findings of one file as text, in the checker's full format."""
-    from decoderonly_checker.render.text import render as render_text
+    """Return findings in the checker's full format, and a line for each thing that could not be checked."""
+    from decoderonly_checker.render import render as render_findings
+    from decoderonly_checker.render.text import error_line
+    from decoderonly_checker.source.excerpts import Excerpts
 
-    return render_text(result)
+    findings = render_findings(result, "full", Excerpts())
+    return "\n".join([*(error_line(error) for error in result.errors), findings]).rstrip("\n")
 
 
 def _roots(config: pytest.Config) -> list[Path]:

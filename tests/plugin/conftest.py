@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import hypothesis  # noqa: F401 - its plugin imports it in each run inside, at a second each, unless it is here
+# Imported once here: pytester forgets what a run inside imported, so that each would import them again.
+import decoderonly_checker.analysis  # noqa: F401
+import hypothesis  # noqa: F401
 import pytest
 
 CONFTEST = """
