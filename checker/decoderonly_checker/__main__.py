@@ -16,10 +16,13 @@ def main() -> None:
     try:
         code = _run()
         sys.stdout.flush()
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)
+        code = 130
     except BrokenPipeError:
         # The reader (`| head`) has left. Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 141
+        code = 1  # as click does where it meets the same
     sys.exit(code)
 
 
@@ -37,9 +40,8 @@ def _run() -> int:
     except SettingsError as problem:
         click.echo(f"error: {problem}", err=True)
         return 2
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("error: interrupted", err=True)
-        return 130
+    except click.Abort:
+        raise KeyboardInterrupt from None
     except BrokenPipeError:
         raise
     except Exception as problem:

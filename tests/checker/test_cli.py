@@ -1,0 +1,432 @@
+"""The command as users run it: a process, its output, its exit code."""
+
+import io
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from decoderonly_checker import rules
+from decoderonly_checker.__main__ import main
+
+BAD = """\
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+tok = AutoTokenizer.from_pretrained("gpt2")
+tok.pad_token = tok.eos_token
+model = AutoModelForCausalLM.from_pretrained("gpt2")
+enc = tok(["Hi.", "Name three colours."], padding=True, return_tensors="pt")
+out = model.generate(enc["input_ids"], max_new_tokens=8)
+"""
+GOOD = """\
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+tok = AutoTokenizer.from_pretrained("gpt2", padding_side="left")
+tok.pad_token = tok.eos_token
+model = AutoModelForCausalLM.from_pretrained("gpt2")
+enc = tok(["Hi.", "Name three colours."], padding=True, return_tensors="pt")
+out = model.generate(**enc, max_new_tokens=8)
+"""
+COMMAND = [sys.executable, "-m", "decoderonly_checker"]
+
+
+@pytest.fixture(autouse=True)
+def _files(tmp_path):
+    (tmp_path / "bad.py").write_text(BAD, encoding="utf-8")
+    (tmp_path / "good.py").write_text(GOOD, encoding="utf-8")
+    (tmp_path / "plain.py").write_text("print('hello')\n", encoding="utf-8")
+
+
+def clean_environment(**changes):
+    kept = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "FORCE_COLOR")}
+    return {**kept, **changes}
+
+
+@pytest.fixture
+def process(tmp_path):
+    """Run the command as a process of its own."""
+
+    def run(*arguments, stdin=None, **environment):
+        return subprocess.run(
+            [*COMMAND, *arguments],
+            cwd=tmp_path,
+            input=stdin,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            env=clean_environment(**environment),
+            timeout=60,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Run the entry point in this process, which is ten times faster; what differs is tested with `process`."""
+
+    def run(*arguments, stdin="", **environment):
+        with monkeypatch.context() as patch:
+            patch.chdir(tmp_path)
+            for name in ("NO_COLOR", "FORCE_COLOR"):
+                patch.delenv(name, raising=False)
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            patch.setattr(sys, "argv", ["decoderonly", *arguments])
+            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
+            capsys.readouterr()
+            with pytest.raises(SystemExit) as done:
+                main()
+        return subprocess.CompletedProcess(arguments, done.value.code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "arguments", [["check"], ["check", "bad.py", "--output-format", "json"], ["rule", "X"]]
+)
+def test_a_process_does_the_same(run, process, arguments):
+    here, there = run(*arguments), process(*arguments)
+    assert (here.returncode, here.stdout, here.stderr) == (there.returncode, there.stdout, there.stderr)
+
+
+def test_findings(run):
+    done = run("check", "bad.py", "--output-format", "concise")
+    assert done.returncode == 1
+    assert done.stderr == ""
+    first, second, total = done.stdout.splitlines()
+    assert first.startswith("bad.py:7:7: error DLM101 ")
+    assert second.startswith("bad.py:7:7: error DLM102 ")
+    assert total == "2 errors in 1 file (1 file checked)."
+
+
+def test_the_whole_report(run):
+    done = run("check", "bad.py", "--select", "DLM101")
+    assert done.returncode == 1
+    report = done.stdout
+    assert report.startswith("error[DLM101]: ")
+    assert "\n  --> bad.py:7:7\n   |\n" in report
+    assert re.search(r'\n 7 \| out = model\.generate\(enc\["input_ids"\].*\n   \|       \^+ ', report)
+    assert re.search(r"\n 6 \| enc = tok\(.*\n   \|       -+ ", report)
+    for note in ("   = effect: ", "   = help: ", "   = see: decoderonly rule DLM101\n"):
+        assert note in report
+    assert "\x1b" not in report
+
+
+def test_clean_and_nothing_to_do(run, tmp_path):
+    done = run("check", "good.py")
+    assert (done.returncode, done.stdout) == (0, "No findings in 1 file.\n")
+    done = run("check", "plain.py")
+    assert (done.returncode, done.stdout) == (0, "No language-model calls in 1 file: nothing to check.\n")
+    (tmp_path / "empty").mkdir()
+    done = run("check", "empty")
+    assert (done.returncode, done.stdout) == (0, "No Python files or notebooks found: nothing to check.\n")
+    done = run("check", "good.py", "-q")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_current_folder_is_the_default(run):
+    done = run("check", "--output-format", "concise")
+    assert done.returncode == 1
+    assert done.stdout.endswith("2 errors in 1 file (2 files checked, 1 skipped: no language-model calls).\n")
+
+
+def test_json(run):
+    done = run("check", "--output-format", "json")
+    assert done.returncode == 1
+    first, second = json.loads(done.stdout)
+    assert (first["code"], first["path"], first["line"], first["column"]) == ("DLM101", "bad.py", 7, 7)
+    assert second["code"] == "DLM102"
+    assert done.stderr == "2 errors in 1 file (2 files checked, 1 skipped: no language-model calls).\n"
+    done = run("check", "good.py", "--output-format", "json")
+    assert (done.returncode, json.loads(done.stdout)) == (0, [])
+
+
+def test_selection(run):
+    assert run("check", "bad.py", "--select", "DLM102").stdout.startswith("error[DLM102]")
+    assert run("check", "bad.py", "--ignore", "missing-attention-mask,DLM2").stdout.startswith(
+        "error[DLM102]"
+    )
+    done = run("check", "bad.py", "--select", "DLM3", "--extend-select", "DLM101")
+    assert done.stdout.startswith("error[DLM101]")
+    assert run("check", "bad.py", "--ignore", "DLM").returncode == 0
+    assert run("check", "bad.py", "--exit-zero").returncode == 0
+
+
+def test_settings_and_comments(run, tmp_path):
+    (tmp_path / "pyproject.toml").write_text("[tool.decoderonly]\nignore = ['DLM102']\n", encoding="utf-8")
+    (tmp_path / "bad.py").write_text(
+        BAD.replace("=8)", "=8)  # decoderonly: ignore[DLM101] shown"), encoding="utf-8"
+    )
+    done = run("check", "bad.py")
+    assert (done.returncode, done.stdout) == (
+        0,
+        "No findings in 1 file. 1 finding silenced by comments or settings.\n",
+    )
+    (tmp_path / "other.toml").write_text("", encoding="utf-8")
+    assert run("check", "bad.py", "--config", "other.toml").stdout.startswith("error[DLM102]")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--select", "DLM10x"], 'error: --select: unknown rule "DLM10x"; did you mean DLM1'),
+        (["--ignore", "missing-atention-mask"], "did you mean missing-attention-mask?"),
+        (
+            ["--extend-select", "E501"],
+            'error: --extend-select: unknown rule "E501"; `decoderonly rule --all` lists',
+        ),
+        (
+            ["--confidence", "sure"],
+            'error: --confidence must be one of certain, likely, possible, not "sure"',
+        ),
+        (["--config", "gone.toml"], "error: gone.toml: no such file or directory"),
+        (["-", "x.py"], "error: `-` (standard input) cannot be combined with other paths"),
+        (["--stdin-filename", "x.py"], "error: --stdin-filename needs `-` as the path"),
+    ],
+)
+def test_wrong_use_is_one_line_and_exit_code_2(run, arguments, message):
+    done = run("check", *arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_wrong_settings_are_one_line_and_exit_code_2(run, tmp_path):
+    (tmp_path / "pyproject.toml").write_text("[tool.decoderonly]\nselekt = []\n", encoding="utf-8")
+    done = run("check", "bad.py")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert (
+        done.stderr
+        == "error: pyproject.toml: unknown setting tool.decoderonly.selekt; did you mean select?\n"
+    )
+
+
+def test_wrong_options_are_told_by_click(run):
+    done = run("check", "--output-format", "xml")
+    assert done.returncode == 2
+    assert "'xml' is not one of" in done.stderr
+    assert run("chekc").returncode == 2
+
+
+def test_what_cannot_be_checked_is_named_and_the_rest_is_shown(run, tmp_path):
+    (tmp_path / "broken.py").write_text("def f(:\n", encoding="utf-8")
+    (tmp_path / "binary.py").write_bytes(b"\0\1\2")
+    (tmp_path / "n.ipynb").write_text("{", encoding="utf-8")
+    (tmp_path / "deep.py").write_text("x = " + "(" * 1000 + ")" * 1000, encoding="utf-8")
+    done = run("check", ".", "gone.py", "--output-format", "concise")
+    assert done.returncode == 2
+    assert [line.split()[2] for line in done.stdout.splitlines()[:-1]] == ["DLM101", "DLM102"]
+    assert done.stdout.endswith(" 5 files could not be checked in full.\n")
+    assert done.stderr.splitlines() == [
+        "error: binary.py:1: is binary or UTF-16: it holds a NUL byte",
+        "error: broken.py:1: syntax error: invalid syntax",
+        "error: deep.py:1: brackets nest 1000 deep; Python itself stops at 200",
+        "error: gone.py: no such file or directory",
+        "error: n.ipynb:1: is not a notebook: broken JSON, expecting property name enclosed in double quotes",
+    ]
+
+
+def test_a_folder_in_place_of_a_file_it_can_read(run, tmp_path):
+    (tmp_path / "pyproject.toml").mkdir()
+    assert run("check", "good.py").returncode == 0
+
+
+def test_standard_input(run, tmp_path):
+    done = run("check", "-", "--stdin-filename", "app/x.py", "--select", "DLM101", stdin=BAD)
+    assert done.returncode == 1
+    assert "--> app/x.py:7:7" in done.stdout
+    assert ' 7 | out = model.generate(enc["input_ids"], max_new_tokens=8)' in done.stdout
+    done = run("check", "-", "-q", stdin="generate(")
+    assert (done.returncode, done.stderr) == (2, "error: <stdin>:1: syntax error: '(' was never closed\n")
+
+
+def test_standard_input_as_a_notebook(run):
+    cells = [{"cell_type": "markdown", "source": ""}, {"cell_type": "code", "source": BAD}]
+    done = run(
+        "check",
+        "-",
+        "--stdin-filename",
+        "x.ipynb",
+        "--output-format",
+        "json",
+        stdin=json.dumps({"cells": cells}),
+    )
+    assert [(item["cell"], item["line"]) for item in json.loads(done.stdout)] == [(1, 7), (1, 7)]
+
+
+def test_colour(run):
+    assert "\x1b" not in run("check", "bad.py").stdout
+    assert run("check", "bad.py", FORCE_COLOR="1").stdout.startswith("\x1b[31;1merror[DLM101]\x1b[0m")
+    assert "\x1b" not in run("check", "bad.py", FORCE_COLOR="1", NO_COLOR="1").stdout
+    assert "\x1b" in run("check", "bad.py", "--color", NO_COLOR="1").stdout
+    assert "\x1b" not in run("check", "bad.py", "--no-color", FORCE_COLOR="1").stdout
+    assert "\x1b" not in run("check", "bad.py", "--output-format", "json", FORCE_COLOR="1").stdout
+
+
+def on_terminal(arguments, cwd, **environment):
+    """What a process prints when its output is a terminal."""
+    parent, child = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, *arguments],
+        cwd=cwd,
+        stdin=child,
+        stdout=child,
+        stderr=child,
+        env=clean_environment(**environment),
+    )
+    os.close(child)
+    chunks = []
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if select.select([parent], [], [], 1)[0]:
+            try:
+                data = os.read(parent, 65536)
+            except OSError:
+                break
+            if not data:
+                break
+            chunks.append(data)
+    os.close(parent)
+    process.wait(timeout=10)
+    return b"".join(chunks).decode()
+
+
+def test_terminals_get_colour_and_no_more_columns_than_they_have(tmp_path):
+    drawn = on_terminal(["check", "bad.py"], tmp_path, TERM="xterm", COLUMNS="50")
+    assert "\x1b[31;1merror[DLM101]\x1b[0m" in drawn
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", drawn).replace("\r", "")
+    code = [line for line in plain.splitlines() if re.match(r" \d \| ", line)]
+    assert code
+    assert all(len(line) <= 50 for line in code)
+    assert any(line.endswith("...") for line in code)
+    assert "\x1b" not in on_terminal(["check", "bad.py"], tmp_path, TERM="xterm", NO_COLOR="1")
+    assert "\x1b" not in on_terminal(["check", "bad.py"], tmp_path, TERM="dumb")
+
+
+def test_a_console_that_cannot_show_a_character(process, tmp_path):
+    (tmp_path / "字.py").write_text(BAD, encoding="utf-8")
+    done = process("check", "字.py", PYTHONIOENCODING="cp1252")
+    assert done.returncode == 1
+    assert "--> \\u5b57.py:7:7" in done.stdout
+
+
+def test_a_reader_that_leaves(tmp_path):
+    (tmp_path / "many.py").write_text(
+        BAD + BAD.splitlines()[-1] + "\n" + "out = model.generate(enc['input_ids'])\n" * 400
+    )
+    process = subprocess.Popen(
+        [*COMMAND, "check", "many.py"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdout.read(10)
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait(timeout=60) == 1
+
+
+def test_ctrl_c(tmp_path):
+    os.mkfifo(tmp_path / "pipe.py")
+    process = subprocess.Popen(
+        [*COMMAND, "check", "pipe.py"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    with (tmp_path / "pipe.py").open("w"):  # opens when the command has begun to read
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 130
+    assert process.stderr.read().decode().strip() == "error: interrupted"
+
+
+def test_start_up_is_lean(tmp_path):
+    program = (
+        "import sys\n"
+        "from decoderonly_checker.__main__ import main\n"
+        "try:\n    main()\nexcept SystemExit as done:\n    assert done.code == 0, done.code\n"
+        "heavy = {'libcst', 'pathspec', 'torch', 'transformers', 'pytest', 'yaml'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "check", "plain.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_rule_explains_one_rule(run):
+    for word in ("DLM101", "dlm101", "missing-attention-mask"):
+        done = run("rule", word)
+        assert done.returncode == 0
+        assert done.stdout.startswith("# missing-attention-mask (DLM101)\n\nSeverity: error\n\n")
+        assert "## Why is this bad?" in done.stdout
+        assert rules.load("DLM101").bad in done.stdout
+        assert rules.load("DLM101").good in done.stdout
+
+
+def test_rule_as_json(run):
+    one = json.loads(run("rule", "DLM102", "--output-format", "json").stdout)
+    assert list(one) == ["code", "name", "severity", "summary", "documentation", "bad", "good"]
+    every = json.loads(run("rule", "--all", "--output-format", "json").stdout)
+    assert [rule["code"] for rule in every] == list(rules.codes())
+    assert one in every
+
+
+def test_rule_lists_all(run):
+    lines = run("rule", "--all").stdout.splitlines()
+    assert [line.split()[:2] for line in lines] == [[code, name] for code, name in rules.codes().items()]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["DLM10"], 'error: rule: unknown rule "DLM10"; did you mean DLM1'),
+        (["prompt-not-striped"], "did you mean prompt-not-stripped"),
+        ([], "error: rule: name one rule (`decoderonly rule DLM101`), or ask for `--all`"),
+        (["DLM101", "--all"], "error: rule: name one rule (`decoderonly rule DLM101`), or ask for `--all`"),
+    ],
+)
+def test_rule_told_wrong(run, arguments, message):
+    done = run("rule", *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_version_and_help(run):
+    assert re.fullmatch(r"decoderonly \d+\.\d+\.\d+\n", run("--version").stdout)
+    done = run("--help")
+    assert done.returncode == 0
+    assert re.search(r"^  check +Check files, folders and notebooks\.$", done.stdout, re.MULTILINE)
+    assert "--output-format" in run("check", "-h").stdout
+
+
+def test_the_installed_command_is_the_same(run, tmp_path):
+    script = Path(sys.executable).with_name("decoderonly")
+    assert script.exists(), "the package is not installed where the tests run"
+    done = subprocess.run(
+        [script, "check", "bad.py"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (1, run("check", "bad.py").stdout)
+
+
+def test_our_own_bugs_ask_for_a_report(process, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(
+        "import decoderonly_checker.config as c\ndef boom(*a, **k):\n    raise ZeroDivisionError('x')\n"
+        "c.load_settings = boom\n",
+        encoding="utf-8",
+    )
+    done = process("check", "bad.py", PYTHONPATH=str(tmp_path))
+    assert done.returncode == 2
+    assert (
+        done.stderr.splitlines()[-1]
+        == "error: internal error: ZeroDivisionError; please report it with the lines above"
+    )
