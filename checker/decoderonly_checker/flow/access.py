@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from decoderonly_checker.flow.interpreter import Interpreter
 
 IGNORE_INDEX = -100
+# Class methods of transformers that give an object of the class.
+MAKERS = frozenset({"from_pretrained", "from_config", "_from_config"})
 _PASS_THROUGH = frozenset({"Optional", "Union", "Annotated", "Final", "ClassVar", "Required"})
 _SEQUENCES = frozenset({"List", "list", "Sequence", "Iterable", "tuple", "Tuple", "Iterator", "Collection"})
 
@@ -79,6 +81,8 @@ class Access:
             found = self.class_attribute(owner, name)
             if found is not None:
                 return found
+            if name in MAKERS:
+                return Method(owner, name, origin=site)
             bases = self.external_bases(owner)
             return External(f"{bases[0]}.{name}", origin=site) if bases else Unknown(hint=name, origin=site)
         if isinstance(owner, Model | Tokenizer | Pipeline | Lib):

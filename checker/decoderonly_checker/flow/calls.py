@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import libcst as cst
 
+from decoderonly_checker.flow.access import MAKERS
 from decoderonly_checker.flow.facts import LabelsMade
 from decoderonly_checker.flow.project import dotted_name
 from decoderonly_checker.flow.state import DictRec, ListRec, ObjRec
@@ -46,7 +47,6 @@ _WRAPPING_ANNOTATIONS = frozenset({"Optional", "Union", "Annotated", "Final", "C
 _SEQUENCE_ANNOTATIONS = frozenset(
     {"List", "list", "Sequence", "Iterable", "tuple", "Tuple", "Iterator", "Collection"}
 )
-_MAKERS = frozenset({"from_pretrained", "from_config", "_from_config"})
 
 
 class Calls:
@@ -152,7 +152,7 @@ class Calls:
         return Unknown(hint=getattr(callee, "hint", ""), origin=site)
 
     def call_method(self: Interpreter, callee: Method, args: Args, node: cst.CSTNode) -> Value:
-        if isinstance(callee.receiver, ClassObj) and callee.name in _MAKERS:
+        if isinstance(callee.receiver, ClassObj) and callee.name in MAKERS:
             cls = callee.receiver
             if "generate" in self.methods_of(cls) or not self.external_bases(cls):
                 return self.instance_of(cls)

@@ -154,7 +154,9 @@ class Store:
         for key, old in frame.items():
             delta[key] = self._data.get(key, _MISSING)
             if old is _MISSING:
-                self._data.pop(key, None)
+                # An object that the branch made stays: nothing outside can hold it, but a remembered result may.
+                if not isinstance(key, int):
+                    self._data.pop(key, None)
             else:
                 self._data[key] = old
         return delta

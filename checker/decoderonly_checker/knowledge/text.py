@@ -184,16 +184,8 @@ def register(registry: Registry) -> None:
         for value in args.all():
             if carries(value):
                 interp.use(value, "compared", node)
-        if carries(receiver) and name in {
-            "startswith",
-            "endswith",
-            "count",
-            "find",
-            "index",
-            "rfind",
-            "rindex",
-        }:
-            return None
+        if name in {"startswith", "endswith", "count"} and carries(receiver):
+            interp.use(receiver, "searched", node)
         return None
 
     for kind in texts:
@@ -338,6 +330,7 @@ def register(registry: Registry) -> None:
     def find(interp: Interpreter, receiver: Value, name: str, args: Args, node: Node) -> Value | None:
         if not carries(receiver):
             return None
+        interp.use(receiver, "searched", node)
         return Length(args.positional[0] if args.positional else UNKNOWN, "index", origin=interp.site(node))
 
     @registry.function("re.sub", "regex.sub")

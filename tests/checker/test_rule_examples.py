@@ -1,0 +1,42 @@
+"""Every rule's own examples: the bad one is reported with its code and no other, the good one not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from decoderonly_checker import rules
+from decoderonly_checker.config import Settings
+from decoderonly_checker.runner import check_paths
+
+CODES = sorted(rules.codes())
+
+
+def found_in(text: str, folder: Path) -> set[str]:
+    path = folder / "example.py"
+    path.write_text(text, encoding="utf-8")
+    result = check_paths([path], Settings())
+    assert not result.errors
+    return {d.code for d in result.diagnostics}
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_bad_example_is_reported_with_its_code_alone(code: str, tmp_path: Path) -> None:
+    assert found_in(rules.load(code).bad, tmp_path) == {code}
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_good_example_is_silent(code: str, tmp_path: Path) -> None:
+    assert found_in(rules.load(code).good, tmp_path) == set()
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_documentation_says_why_and_what_is_left_alone(code: str) -> None:
+    text = rules.load(code).documentation
+    assert "## Why is this bad?" in text
+    assert "## What it does not report" in text
+
+
+def test_the_six_rules_of_the_first_form_are_there() -> None:
+    assert {"DLM101", "DLM102", "DLM201", "DLM202", "DLM204", "DLM301"} <= set(CODES)
