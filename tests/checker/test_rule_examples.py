@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-
 from decoderonly_checker import rules
 from decoderonly_checker.config import Settings
 from decoderonly_checker.runner import check_paths
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 CODES = sorted(rules.codes())
 

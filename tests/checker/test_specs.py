@@ -10,7 +10,6 @@ import re
 from pathlib import Path
 
 import pytest
-
 from decoderonly_checker.config import Settings
 from decoderonly_checker.runner import check_paths
 
