@@ -85,6 +85,10 @@ def test_loading_needs_neither_a_parser_nor_a_model_library():
         ("TransfoXLLMHeadModel", "decoder-only"),  # left in 4.36
         ("ChatGLMForConditionalGeneration", "decoder-only"),  # brought along by its checkpoint
         ("MyOwnLlamaForCausalLM", "decoder-only"),
+        ("AutoPeftModelForCausalLM", "decoder-only"),
+        ("AutoModelForCausalLMWithValueHead", "decoder-only"),
+        ("AutoPeftModelForSeq2SeqLM", "encoder-decoder"),
+        ("ORTModelForSpeechSeq2Seq", "encoder-decoder"),
         ("BartForConditionalGeneration", "encoder-decoder"),
         ("T5ForConditionalGeneration", "encoder-decoder"),
         ("TFT5ForConditionalGeneration", "encoder-decoder"),

@@ -16,7 +16,9 @@ Positions = Literal["learned", "sinusoidal", "rotary", "alibi", "relative", "der
 
 _DATA = Path(__file__).parent / "data" / "model_classes.json"
 _FRAMEWORK = re.compile(r"^(TF|Flax)(?=[A-Z])")
-_CAUSAL = ("ForCausalLM", "LMHeadModel")
+# What a class is called that a checkpoint, a project or another library (PEFT, TRL, Optimum) brings along.
+_CAUSAL = ("ForCausalLM", "LMHeadModel", "ForCausalLMWithValueHead")
+_SEQ2SEQ = ("ForSeq2SeqLM", "ForSpeechSeq2Seq", "ForSeq2SeqLMWithValueHead")
 
 
 @cache
@@ -49,8 +51,9 @@ def kind_of_class(class_name: str) -> Kind | None:
         return cast("Kind", auto) if auto != "unknown" else None
     if name in table["kind_by_checkpoint"] or name in table["no_text_continuation"]:
         return None
-    # A class that a checkpoint or a project brings along is named after what it inherits from.
-    return "decoder-only" if name.endswith(_CAUSAL) else None
+    if name.endswith(_CAUSAL):
+        return "decoder-only"
+    return "encoder-decoder" if name.endswith(_SEQ2SEQ) else None
 
 
 @cache
