@@ -19,6 +19,8 @@ _GUARD = str(Path(__file__).parent)
 _OWN = str(Path(__file__).parents[1])
 _STDLIB = tuple({sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib")})
 _INSTALLED = ("site-packages", "dist-packages")
+# Wherever they are installed: editable, vendored, on PYTHONPATH.
+_LIBRARIES = frozenset({"torch", "transformers"})
 # A tokenizer's or processor's own methods call each other: they pass a user's call on, they do not make one.
 _PASSING = ("tokenization_", "processing_", "image_processing_")
 
@@ -90,7 +92,7 @@ def caller(depth: int = 1) -> Caller:
     frame: FrameType | None = sys._getframe(depth + 1)
     direct = True
     while frame is not None:
-        owner = _owner(frame.f_code.co_filename)
+        owner = _owner(frame.f_code.co_filename, frame.f_globals.get("__name__", ""))
         if owner is Owner.USER:
             code = frame.f_code
             name = getattr(code, "co_qualname", code.co_name)  # 3.11 and later know the class as well
@@ -112,7 +114,7 @@ def _short(qualified: str) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _owner(filename: str) -> Owner:
+def _owner(filename: str, module: str) -> Owner:
     if filename.startswith("<"):
         # <string>, <stdin>, <doctest …>, <ipython-input-…> hold what a user typed; <frozen …> is the
         # standard library.
@@ -122,11 +124,12 @@ def _owner(filename: str) -> Owner:
     if filename.startswith(_OWN):
         return Owner.OURS
     path = Path(filename)
+    library = module.partition(".")[0]
+    if library in _LIBRARIES:
+        return Owner.TOKENIZER if path.name.startswith(_PASSING) else Owner.LIBRARY
     for marker in _INSTALLED:
         if marker in path.parts:
             package = path.parts[len(path.parts) - path.parts[::-1].index(marker) :]
-            if package[0] == "transformers" and path.name.startswith(_PASSING):
-                return Owner.TOKENIZER
             return Owner.USER if _is_project(package[0]) else Owner.LIBRARY
     if filename.startswith(_STDLIB):
         return Owner.LIBRARY

@@ -24,10 +24,8 @@ def rows_of(value: Any) -> list[bytes] | None:
         nested = _as_list(value)
         if nested is None or not nested:
             return None
-        if isinstance(nested[0], int) and not isinstance(nested[0], bool):
-            nested = [nested]
-        else:
-            nested = [_as_list(row) for row in nested]
+        alone = isinstance(nested[0], int) and not isinstance(nested[0], bool)
+        nested = [nested] if alone else [_as_list(row) for row in nested]
         if any(row is None for row in nested) or sum(map(len, nested)) > _LIMIT:
             return None
         return [array("q", row).tobytes() for row in nested]

@@ -55,7 +55,7 @@ class Watcher:
             known.count += 1
         elif finding.code in self._accepts or "*" in self._accepts:
             self.accepted += 1
-        elif place is not None and _is_suppressed(finding.code, place):
+        elif place is not None and _is_suppressed(finding, place):
             self.suppressed += 1
         else:
             finding.origin = self._origin
@@ -68,7 +68,10 @@ class Watcher:
             more = f" ({len(self.faults) - 1} more)" if len(self.faults) > 1 else ""
             message = f"the decoderonly guard failed on a call; please report this{more}: {self.faults[0]}"
             self.faults.clear()
-            warnings.warn(DecoderOnlyWarning(message), stacklevel=3)
+            with warnings.catch_warnings():
+                # Under `-W error` a fault of ours would become the user's failure.
+                warnings.simplefilter("always", DecoderOnlyWarning)
+                warnings.warn(DecoderOnlyWarning(message), stacklevel=3)
 
 
 class Recorder:
@@ -371,7 +374,7 @@ def _takes_mask(model: Any) -> bool:
     return "attention_mask" in names or "input_ids" not in names
 
 
-def _is_suppressed(code: str, place: CallPlace) -> bool:
+def _is_suppressed(finding: Finding, place: CallPlace) -> bool:
     """Whether a comment on the lines of the call silences this code there, as it would for the checker."""
     from decoderonly_checker.suppress import Suppressions
 
@@ -379,4 +382,5 @@ def _is_suppressed(code: str, place: CallPlace) -> bool:
     if not text or ("decoderonly" not in text and "noqa" not in text):
         return False
     suppressions = Suppressions.read(text)
-    return any(suppressions.covers(code, line) for line in range(place.line, place.end_line + 1))
+    lines = range(place.line, place.end_line + 1)
+    return any(suppressions.covers(finding.code, line, finding.name) for line in lines)

@@ -212,6 +212,17 @@ def test_a_fault_of_the_guard_is_one_warning(model, tokenizer, monkeypatch):
     assert "ZeroDivisionError: inside the guard" in str(told.message)
 
 
+def test_a_fault_of_the_guard_is_no_failure_where_warnings_are_errors(model, monkeypatch):
+    def broken(*_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(watcher.ids, "rows_of", broken)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with watch():
+            assert model.generate(torch.tensor([[5, 6]]), max_new_tokens=1).shape == (1, 3)
+
+
 def test_fake_and_meta_tensors_are_left_alone(tokenizer):
     from torch._subclasses.fake_tensor import FakeTensorMode
 

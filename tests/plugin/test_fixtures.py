@@ -1,0 +1,85 @@
+"""The fixtures, as a project sees them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+
+def test_facade(pytester):
+    pytester.makepyfile("""
+        import pytest
+
+        def test_methods(decoderonly, decoderonly_tiny_model, decoderonly_tiny_tokenizer, decoderonly_prompts, decoderonly_device):
+            batch = decoderonly_tiny_tokenizer(decoderonly_prompts, padding=True, return_tensors="pt").to(decoderonly_device)
+            decoderonly.assert_left_padded(batch, tokenizer=decoderonly_tiny_tokenizer)
+            with pytest.raises(AssertionError, match="DLM102"):
+                decoderonly.assert_right_padded(batch, tokenizer=decoderonly_tiny_tokenizer)
+            result = decoderonly.assert_batch_equals_single(decoderonly_tiny_model, decoderonly_tiny_tokenizer, decoderonly_prompts)
+            assert result.verdict.clean
+            assert decoderonly_tiny_model.device.type == decoderonly_device.type
+            assert not decoderonly_tiny_model.training
+            decoderonly.assert_no_prompt("Paris", "What is it?")
+            decoderonly.assert_labels_mask_prompt([[-100, 5]], [[4, 5]], prompt_lengths=1)
+            assert decoderonly.tiny_decoder("gpt2").config.model_type == "gpt2"
+            assert decoderonly.tiny_tokenizer(pad=False).pad_token is None
+            assert "llama" in decoderonly.tiny_architectures()
+
+        def test_unknown_method(decoderonly):
+            with pytest.raises(AttributeError, match="no 'assert_fast'; it has assert_labels_mask_prompt"):
+                decoderonly.assert_fast
+            assert "assert_left_padded" in dir(decoderonly) and "assert_left_padded" in repr(decoderonly)
+    """)
+    pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=2)
+
+
+def test_a_failed_assertion_shows_its_message_and_the_users_line(pytester):
+    pytester.makepyfile("""
+        def test_it(decoderonly):
+            decoderonly.assert_left_padded([[5, 0], [5, 5]], pad_token_id=0)
+    """)
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+    result.stdout.fnmatch_lines(["*decoderonly.assert_left_padded(*", "E*AssertionError: the batch is not left-padded: 1 of 2 rows is wrong"])
+    assert "_report(" not in result.stdout.str()
+
+
+def test_docstrings_stand_in_the_list_of_fixtures(pytester):
+    result = pytester.runpytest_subprocess("--fixtures", "-p", "no:cacheprovider")
+    text = result.stdout.str()
+    for name in ("decoderonly", "decoderonly_device", "decoderonly_prompts", "decoderonly_tiny_model", "decoderonly_tiny_tokenizer"):
+        assert any(line.startswith((f"{name} ", f"{name}[")) for line in text.splitlines()), name
+    listed = text.split("pytest_decoderonly.fixtures")[1].split("fixtures defined from")[0]
+    assert "no docstring available" not in listed
+
+
+def test_without_torch_the_fixture_says_what_to_install(pytester):
+    pytester.makepyfile(conftest="import sys; sys.modules['torch'] = None; sys.modules['transformers'] = None")
+    pytester.makepyfile("""
+        def test_it(decoderonly_tiny_model): pass
+        def test_that(decoderonly_tiny_tokenizer): pass
+    """)
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+    result.assert_outcomes(errors=2)
+    result.stdout.fnmatch_lines(["this fixture needs torch: pip install 'pytest-decoderonly[[]models[]]'"])
+
+
+def test_importing_the_package_and_its_fixtures_is_light():
+    code = (
+        "import sys, pytest_decoderonly, pytest_decoderonly.fixtures; dir(pytest_decoderonly); "
+        "print([m for m in ('torch', 'transformers', 'libcst', 'numpy') if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_public_names():
+    import pytest_decoderonly
+
+    for name in pytest_decoderonly.__all__:
+        assert getattr(pytest_decoderonly, name) is not None
+        assert name in dir(pytest_decoderonly)
+    try:
+        pytest_decoderonly.nothing
+    except AttributeError as error:
+        assert "has no attribute 'nothing'" in str(error)
+    else:
+        raise AssertionError("an unknown name must be an AttributeError")
