@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 MAX_ROWS = 10
 _WIDTH = 72
 _CONTEXT = 2
+_WHOLE = 3
 
 
 def strip(signs: Sequence[str], point: int) -> tuple[str, str]:
@@ -67,11 +68,12 @@ def plural(count: int, word: str) -> str:
 
 
 def listing(header: str, blocks: Sequence[Sequence[str]], footer: Sequence[str] = ()) -> str:
-    """Join a header, at most ten blocks of indented lines, and what was left out."""
+    """Join a header, at most ten blocks of indented lines (three of them whole), and what was left out."""
     lines = [header]
-    for block in blocks[:MAX_ROWS]:
+    for i, block in enumerate(blocks[:MAX_ROWS]):
         lines.append(block[0])
-        lines.extend(f"        {line}".rstrip() for line in block[1:])
+        shown = block[1:] if i < _WHOLE else block[1:3]
+        lines.extend(f"        {line}".rstrip() for line in shown)
     if len(blocks) > MAX_ROWS:
         lines.append(f"... and {plural(len(blocks) - MAX_ROWS, 'more row')} like these")
     lines.extend(footer)

@@ -77,14 +77,16 @@ def _relations(result: BatteryResult) -> list[str]:
     ]
     rows = [head]
     for relation in result.relations:
-        verdict = relation.verdict.value
+        verdict = relation.verdict.value if relation.verdict.clean else relation.verdict.value.upper()
+        if not relation.applicable:
+            verdict = "not applicable"
         numbers = [number(worst(relation.work))] if both else []
         single = worst(relation.single) if both else worst(relation.decisive)
         text = relation.reason if relation.verdict is Verdict.UNDECIDED else relation.relation.says
         rows.append(
             [
                 str(relation.relation),
-                verdict.upper() if not relation.verdict.clean else verdict,
+                verdict,
                 *numbers,
                 number(single),
                 text,

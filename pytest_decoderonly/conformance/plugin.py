@@ -182,10 +182,8 @@ class CheckItem(pytest.Item):
             seen = self.check.run(self.plugin.models.case(self.spec))
         except NotApplicable as reason:
             self._count("not applicable")
-            pytest.skip(f"not applicable: {reason}")
-        except (CheckFailed, SpecError):
-            self._count("failed")
-            raise
+            # The place that pytest prints for a skip is this line, so the reason names the item.
+            pytest.skip(f"{self.spec.name} {self.check.name}: not applicable: {reason}")
         except Exception:
             self._count("failed")
             raise

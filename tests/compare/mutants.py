@@ -13,7 +13,10 @@ import torch
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Edit = Callable[[Any, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor, torch.Tensor]]
+    Edit = Callable[
+        [Any, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor],
+        tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+    ]
 
 
 def _causal(mask: torch.Tensor) -> torch.Tensor:
@@ -39,7 +42,9 @@ def with_attention(model: Any, edit: Edit, after: Callable[..., torch.Tensor] | 
         mask = _full_mask(attention_mask, query, key)
         key, value, mask = edit(module, query, key, value, mask)
         scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-        weights = torch.softmax((query @ key.transpose(-1, -2)) * scale + mask, -1, dtype=torch.float32).to(query.dtype)
+        weights = torch.softmax((query @ key.transpose(-1, -2)) * scale + mask, -1, dtype=torch.float32).to(
+            query.dtype
+        )
         result = weights @ value
         if after is not None:
             result = after(result, mask)
@@ -179,24 +184,33 @@ def _with_positions(model: Any, edit: Callable[[torch.Tensor, int], torch.Tensor
 
 def positions_over_padding(model: Any) -> Any:
     """Positions count padding too: wrong for learned positions, harmless for rotary ones."""
-    return _with_positions(model, lambda positions, held: torch.arange(held, held + positions.shape[1]).expand_as(positions))
+    return _with_positions(
+        model, lambda positions, held: torch.arange(held, held + positions.shape[1]).expand_as(positions)
+    )
 
 
 def decode_position_is_cache_length(model: Any) -> Any:
     """The prompt is right; a new token takes the padded index."""
-    return _with_positions(model, lambda positions, held: torch.full_like(positions, held) if held else positions)
+    return _with_positions(
+        model, lambda positions, held: torch.full_like(positions, held) if held else positions
+    )
 
 
 def decode_position_in_batches(model: Any) -> Any:
     """As above, but only where there is more than one row."""
     return _with_positions(
-        model, lambda positions, held: torch.full_like(positions, held) if held and positions.shape[0] > 1 else positions
+        model,
+        lambda positions, held: (
+            torch.full_like(positions, held) if held and positions.shape[0] > 1 else positions
+        ),
     )
 
 
 def position_of_row_zero(model: Any) -> Any:
     """At a cached step all rows take the first row's position."""
-    return _with_positions(model, lambda positions, held: positions[:1].expand_as(positions) if held else positions)
+    return _with_positions(
+        model, lambda positions, held: positions[:1].expand_as(positions) if held else positions
+    )
 
 
 def cached_position_off_by_one(model: Any) -> Any:

@@ -128,7 +128,10 @@ def test_the_model_comes_back_as_it_was(arch, fault, training):
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     pointers = {name: parameter.data_ptr() for name, parameter in model.named_parameters()}
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    config, generation = copy.deepcopy(model.config.to_dict()), copy.deepcopy(model.generation_config.to_dict())
+    config, generation = (
+        copy.deepcopy(model.config.to_dict()),
+        copy.deepcopy(model.generation_config.to_dict()),
+    )
     hooks = [len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules()]
     torch.manual_seed(3)
     state = torch.get_rng_state()
@@ -139,10 +142,15 @@ def test_the_model_comes_back_as_it_was(arch, fault, training):
     assert model.training is training
     assert {name: parameter.data_ptr() for name, parameter in model.named_parameters()} == pointers
     after = model.state_dict()
-    assert all(torch.equal(after[name], tensor) and after[name].dtype == tensor.dtype for name, tensor in before.items())
+    assert all(
+        torch.equal(after[name], tensor) and after[name].dtype == tensor.dtype
+        for name, tensor in before.items()
+    )
     assert all(torch.equal(dict(model.named_buffers())[name], buffer) for name, buffer in buffers.items())
     assert (model.config.to_dict(), model.generation_config.to_dict()) == (config, generation)
-    assert [len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules()] == hooks
+    assert [
+        len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules()
+    ] == hooks
     assert torch.is_grad_enabled()
 
 
@@ -168,7 +176,10 @@ def test_train_mode_dropout_is_not_an_alarm():
 def test_rows_of_equal_length_are_padded_to_be_tested():
     rows = [row[:6] for row in ROWS]
     assert run_battery(tiny_decoder("llama"), rows, pad_id=0).verdict.clean
-    assert run_battery(mutants.mask_dropped(tiny_decoder("llama")), rows, pad_id=0).culprit.name == "padding visible"
+    assert (
+        run_battery(mutants.mask_dropped(tiny_decoder("llama")), rows, pad_id=0).culprit.name
+        == "padding visible"
+    )
 
 
 def test_a_single_row_says_what_it_cannot_show():

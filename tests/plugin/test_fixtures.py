@@ -39,21 +39,34 @@ def test_a_failed_assertion_shows_its_message_and_the_users_line(pytester):
             decoderonly.assert_left_padded([[5, 0], [5, 5]], pad_token_id=0)
     """)
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
-    result.stdout.fnmatch_lines(["*decoderonly.assert_left_padded(*", "E*AssertionError: the batch is not left-padded: 1 of 2 rows is wrong"])
+    result.stdout.fnmatch_lines(
+        [
+            "*decoderonly.assert_left_padded(*",
+            "E*AssertionError: the batch is not left-padded: 1 of 2 rows is wrong",
+        ]
+    )
     assert "_report(" not in result.stdout.str()
 
 
 def test_docstrings_stand_in_the_list_of_fixtures(pytester):
     result = pytester.runpytest_subprocess("--fixtures", "-p", "no:cacheprovider")
     text = result.stdout.str()
-    for name in ("decoderonly", "decoderonly_device", "decoderonly_prompts", "decoderonly_tiny_model", "decoderonly_tiny_tokenizer"):
+    for name in (
+        "decoderonly",
+        "decoderonly_device",
+        "decoderonly_prompts",
+        "decoderonly_tiny_model",
+        "decoderonly_tiny_tokenizer",
+    ):
         assert any(line.startswith((f"{name} ", f"{name}[")) for line in text.splitlines()), name
     listed = text.split("pytest_decoderonly.fixtures")[1].split("fixtures defined from")[0]
     assert "no docstring available" not in listed
 
 
 def test_without_torch_the_fixture_says_what_to_install(pytester):
-    pytester.makepyfile(conftest="import sys; sys.modules['torch'] = None; sys.modules['transformers'] = None")
+    pytester.makepyfile(
+        conftest="import sys; sys.modules['torch'] = None; sys.modules['transformers'] = None"
+    )
     pytester.makepyfile("""
         def test_it(decoderonly_tiny_model): pass
         def test_that(decoderonly_tiny_tokenizer): pass
@@ -68,7 +81,12 @@ def test_importing_the_package_and_its_fixtures_is_light():
         "import sys, pytest_decoderonly, pytest_decoderonly.fixtures; dir(pytest_decoderonly); "
         "print([m for m in ('torch', 'transformers', 'libcst', 'numpy') if m in sys.modules])"
     )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "[]"
+    )
 
 
 def test_public_names():
