@@ -21,7 +21,6 @@ from decoderonly_checker.flow.values import (
     Lib,
     Method,
     Model,
-    Opaque,
     Pipeline,
     Ref,
     Str,
@@ -409,7 +408,7 @@ class Access:
             return made
         hint = getattr(value, "hint", "")
         singular = hint.removesuffix("s")
-        return Unknown(hint=singular if isinstance(value, Unknown) and not isinstance(value, Opaque) else "")
+        return Unknown(hint=singular if isinstance(value, Unknown) else "", origin=value.origin)
 
     def iterate_object(self: Interpreter, value: Ref, cls: ClassObj) -> Value:
         """Return what a loop over an object of the project sees: `__iter__`, or a dataset's `__getitem__`."""

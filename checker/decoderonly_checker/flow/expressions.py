@@ -89,6 +89,15 @@ _TEXTLIKE = re.compile(
 )
 
 
+def plain_text(node: cst.SimpleString) -> str | bytes:
+    """Return the value of a string literal; most need no evaluation."""
+    text = node.value
+    if "\\" not in text and text[0] in "\"'":
+        quotes = 3 if text[:3] in {'"""', "'''"} else 1
+        return text[quotes:-quotes]
+    return node.evaluated_value
+
+
 class Expressions:
     """The expression half of the interpreter."""
 
@@ -114,7 +123,7 @@ class Expressions:
     def string(self: Interpreter, node: cst.SimpleString) -> Value:
         known = self.literals.get(id(node))
         if known is None:
-            known = self.literals[id(node)] = Const(node.evaluated_value, origin=self.site(node))
+            known = self.literals[id(node)] = Const(plain_text(node), origin=self.site(node))
         return known
 
     def joined_string(self: Interpreter, node: cst.ConcatenatedString) -> Value:
@@ -296,6 +305,8 @@ class Expressions:
                 return Const(-number, origin=self.site(node))
             if isinstance(value, Length):
                 return Length(value.of, f"-{value.what}", value.offset, origin=self.site(node))
+            if isinstance(value, Unknown) and value.hint:
+                return Length(value, "-count", origin=self.site(node))
             return Unknown(hint="negative", origin=self.site(node))
         return Unknown(origin=self.site(node))
 

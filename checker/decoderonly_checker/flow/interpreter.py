@@ -485,8 +485,7 @@ class Interpreter(Statements, Expressions, Conditions, Access, Calls):
 
     def sets_attributes(self, function: Function) -> bool:
         """Whether a method assigns to attributes of `self`."""
-        code = cst.Module([cast("cst.FunctionDef", function.node)]).code
-        return re.search(r"\bself\.\w+(\s*,\s*self\.\w+)*\s*(:[^=\n]+)?=[^=]", code) is not None
+        return self.relevance is None or self.relevance.sets_attributes(function.name)
 
     def external_bases(self, cls: ClassObj) -> list[str]:
         """Return the dotted names of the library classes that a class derives from."""

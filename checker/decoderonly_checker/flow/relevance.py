@@ -19,6 +19,7 @@ _WORDS = re.compile(
     r"generate|decode|token|pipeline|labels|from_pretrained|padding|chat_template|input_ids|attention_mask|ignore_index|IGNORE"
     r"|-100|peft|[Ss]treamer|logits|CausalLM|collat|prompt_len|truncat"
 )
+_SETS = re.compile(r"\bself\.\w+(?:\s*,\s*self\.\w+)*\s*(?::[^=\n]+)?=[^=]")
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
 # Names that every project uses for everything; following them would make all functions relevant.
 _COMMON = frozenset(
@@ -54,7 +55,7 @@ class Relevance:
     def __init__(self, modules: Iterable[Module]) -> None:
         bodies: list[tuple[str, frozenset[str]]] = []
         self._relevant: set[str] = set()
-        self._unknown = False
+        self._setters: set[str] = set()
         for module in modules:
             for cell in module.source.cells:
                 bodies.extend(self._definitions(cell.text))
@@ -62,14 +63,20 @@ class Relevance:
 
     def matters(self, name: str) -> bool:
         """Whether a function or class of this name can lead to a finding."""
-        return self._unknown or name in self._relevant
+        return name in self._relevant
+
+    def sets_attributes(self, name: str) -> bool:
+        """Whether a method of this name may assign to attributes of its object."""
+        return name in self._setters
 
     def _definitions(self, text: str) -> list[tuple[str, frozenset[str]]]:
         try:
             tree = ast.parse(text)
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             # Python 2, or newer than this interpreter: nothing can be ruled out.
-            self._relevant.update(re.findall(r"(?:def|class)\s+(\w+)", text))
+            names = re.findall(r"(?:def|class)\s+(\w+)", text)
+            self._relevant.update(names)
+            self._setters.update(names)
             return []
         lines = text.splitlines()
         found: list[tuple[str, frozenset[str]]] = []
@@ -81,6 +88,8 @@ class Relevance:
                 self._relevant.add(node.name)
             if isinstance(node, ast.ClassDef):
                 continue
+            if _SETS.search(body):
+                self._setters.add(node.name)
             found.append((node.name, frozenset(_IDENTIFIER.findall(body)) - {node.name}))
         return found
 
