@@ -61,9 +61,13 @@ def with_attention(model: Any, edit: Edit, after: Callable[..., torch.Tensor] | 
     return model
 
 
+def _unchanged(module, query, key, value, mask):
+    return key, value, mask
+
+
 def sound(model: Any) -> Any:
     """The same attention code without any fault: shows that it is the fault that is found."""
-    return with_attention(model, lambda module, query, key, value, mask: (key, value, mask))
+    return with_attention(model, _unchanged)
 
 
 def _mask_where(model: Any, where: Callable[[Any, torch.Tensor], bool], *, heads: slice = slice(None)) -> Any:
@@ -78,24 +82,24 @@ def _mask_where(model: Any, where: Callable[[Any, torch.Tensor], bool], *, heads
 
 def mask_dropped(model: Any) -> Any:
     """No layer sees the padding mask."""
-    return _mask_where(model, lambda module, query: True)
+    return _mask_where(model, lambda *_: True)
 
 
 def mask_dropped_in_one_layer(model: Any) -> Any:
-    return _mask_where(model, lambda module, query: module.layer_idx == 1)
+    return _mask_where(model, lambda module, _query: module.layer_idx == 1)
 
 
 def mask_dropped_in_one_head(model: Any) -> Any:
-    return _mask_where(model, lambda module, query: module.layer_idx == 0, heads=slice(1, 2))
+    return _mask_where(model, lambda module, _query: module.layer_idx == 0, heads=slice(1, 2))
 
 
 def mask_at_prefill_only(model: Any) -> Any:
-    return _mask_where(model, lambda module, query: query.shape[2] == 1)
+    return _mask_where(model, lambda _module, query: query.shape[2] == 1)
 
 
 def mask_dropped_for_one_row(model: Any) -> Any:
     """Only batches of one lose their mask."""
-    return _mask_where(model, lambda module, query: query.shape[0] == 1)
+    return _mask_where(model, lambda _module, query: query.shape[0] == 1)
 
 
 def soft_mask(model: Any) -> Any:
@@ -148,7 +152,7 @@ def dead_rows(model: Any) -> Any:
         dead = (mask < -1e4).all(-1, keepdim=True)
         return result.masked_fill(dead, float("nan"))
 
-    return with_attention(model, lambda module, query, key, value, mask: (key, value, mask), after)
+    return with_attention(model, _unchanged, after)
 
 
 def window_short_for_padded_rows(model: Any) -> Any:

@@ -13,7 +13,7 @@ from pytest_decoderonly.compare.battery import run_battery
 from pytest_decoderonly.compare.verdict import Relation, Verdict, worst
 from pytest_decoderonly.tiny import tiny_decoder
 
-_draw = random.Random(0)
+_draw = random.Random(0)  # noqa: S311 - test data
 ROWS = [[_draw.randrange(5, 300) for _ in range(n)] for n in (6, 19, 33)]
 
 # fault -> the culprit that its pattern must name

@@ -43,10 +43,8 @@ def batches(draw):
         text[-1] = EOS
         pads = width - len(text)
         labels, mask = [-100] * prompt + text[prompt:], [1] * len(text)
-        put = (lambda row, fill: [fill] * pads + row) if left else (lambda row, fill: row + [fill] * pads)
-        batch.ids.append(put(text, PAD))
-        batch.labels.append(put(labels, -100))
-        batch.mask.append(put(mask, 0))
+        for rows, row, fill in ((batch.ids, text, PAD), (batch.labels, labels, -100), (batch.mask, mask, 0)):
+            rows.append([fill] * pads + row if left else row + [fill] * pads)
         batch.prompts.append(prompt)
     return batch
 

@@ -75,7 +75,7 @@ def test_padding_that_is_eos():
     assert_right_padded([[9, eos, 9, eos, eos, eos]], [[1, 1, 1, 1, 0, 0]], pad_token_id=eos)
     with pytest.raises(AssertionError, match="a masked position lies between real tokens"):
         assert_left_padded([[eos, eos, 9, eos, 9, 9]], [[0, 0, 1, 0, 1, 1]], pad_token_id=eos)
-    with pytest.raises(AssertionError, match="2 padding tokens .* that the mask leaves visible"):
+    with pytest.raises(AssertionError, match=r"2 padding tokens .* that the mask leaves visible"):
         assert_left_padded([[eos, eos, 9, 9]], [[1, 1, 1, 1]], pad_token_id=eos)
 
 

@@ -186,9 +186,7 @@ def test_a_model_that_cannot_be_loaded_is_one_clear_line(project, model, line):
     result.stdout.fnmatch_lines([line])
     assert "Traceback" not in result.stdout.str()
     start = model.split(":")[0] if model.startswith("./") else model
-    assert (
-        sum(text.startswith(f"{start}: ") or text.startswith(f"{model}: ") for text in result.outlines) == 1
-    )
+    assert sum(text.startswith((f"{start}: ", f"{model}: ")) for text in result.outlines) == 1
 
 
 def test_an_encoder_decoder_is_refused(project):

@@ -5,20 +5,27 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 
 def test_facade(pytester):
     pytester.makepyfile("""
         import pytest
 
-        def test_methods(decoderonly, decoderonly_tiny_model, decoderonly_tiny_tokenizer, decoderonly_prompts, decoderonly_device):
-            batch = decoderonly_tiny_tokenizer(decoderonly_prompts, padding=True, return_tensors="pt").to(decoderonly_device)
-            decoderonly.assert_left_padded(batch, tokenizer=decoderonly_tiny_tokenizer)
+        @pytest.fixture
+        def parts(decoderonly_tiny_model, decoderonly_tiny_tokenizer, decoderonly_prompts):
+            return decoderonly_tiny_model, decoderonly_tiny_tokenizer, decoderonly_prompts
+
+        def test_methods(decoderonly, parts, decoderonly_device):
+            model, tokenizer, prompts = parts
+            batch = tokenizer(prompts, padding=True, return_tensors="pt").to(decoderonly_device)
+            decoderonly.assert_left_padded(batch, tokenizer=tokenizer)
             with pytest.raises(AssertionError, match="DLM102"):
-                decoderonly.assert_right_padded(batch, tokenizer=decoderonly_tiny_tokenizer)
-            result = decoderonly.assert_batch_equals_single(decoderonly_tiny_model, decoderonly_tiny_tokenizer, decoderonly_prompts)
+                decoderonly.assert_right_padded(batch, tokenizer=tokenizer)
+            result = decoderonly.assert_batch_equals_single(*parts)
             assert result.verdict.clean
-            assert decoderonly_tiny_model.device.type == decoderonly_device.type
-            assert not decoderonly_tiny_model.training
+            assert model.device.type == decoderonly_device.type
+            assert not model.training
             decoderonly.assert_no_prompt("Paris", "What is it?")
             decoderonly.assert_labels_mask_prompt([[-100, 5]], [[4, 5]], prompt_lengths=1)
             assert decoderonly.tiny_decoder("gpt2").config.model_type == "gpt2"
@@ -95,9 +102,5 @@ def test_public_names():
     for name in pytest_decoderonly.__all__:
         assert getattr(pytest_decoderonly, name) is not None
         assert name in dir(pytest_decoderonly)
-    try:
-        pytest_decoderonly.nothing
-    except AttributeError as error:
-        assert "has no attribute 'nothing'" in str(error)
-    else:
-        raise AssertionError("an unknown name must be an AttributeError")
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        getattr(pytest_decoderonly, "nothing")  # noqa: B009 - a name that type checkers would refuse
