@@ -45,6 +45,7 @@ class GenerateCall(Record):
     args: Args
     open: Value | None
     encoding: Encoding | None
+    settings: Mapping[str, Value] = field(default_factory=dict)  # lengths in force, also from configs
 
 
 @dataclass(eq=False)

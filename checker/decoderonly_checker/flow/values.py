@@ -273,6 +273,18 @@ class Encoding:
     generation_prompt: Value | None = None
     by_hand: bool = False
     notes: tuple[tuple[Site, str], ...] = field(default=(), compare=False)
+    texts: tuple[Value, ...] = field(default=(), compare=False)  # each row's text, where `text` is a list
+    made: Site | None = field(default=None, compare=False)  # where it was tokenized, if `site` only padded it
+    chat_template: Value | None = None  # a template that is not the checkpoint's own
+    begun: bool = False  # the conversation ends within the answer: there is nothing to prompt for
+
+
+@dataclass(frozen=True)
+class Rendered(Hole):
+    """A conversation that a chat template made into text; `encoding` says how. `bare` once its BOS was taken off."""
+
+    encoding: Encoding | None = None
+    bare: bool = False
 
 
 @dataclass(frozen=True)

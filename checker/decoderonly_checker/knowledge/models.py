@@ -33,8 +33,8 @@ from decoderonly_checker.flow.values import (
 )
 from decoderonly_checker.knowledge.checkpoints import lookup
 from decoderonly_checker.knowledge.model_classes import kind_of_class
-from decoderonly_checker.knowledge.python import new_lib
-from decoderonly_checker.knowledge.registry import first_of
+from decoderonly_checker.knowledge.python import lib_attrs, new_lib
+from decoderonly_checker.knowledge.registry import first_of, is_none
 from decoderonly_checker.knowledge.tokenizers import checkpoint_names, is_tokenizer_class, new_tokenizer
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ _NOT_A_MODEL = re.compile(
     r"embed|reward|vision|image|audio|speech|clip|encoder|classif|rerank|retriev|spacy|whisper|diffus|vae|unet|"
     r"world|topic|bert|sentence|critic|value|data|view|train"
 )
+LENGTHS = ("max_length", "max_new_tokens")
 _AUTO_UNKNOWN = frozenset(
     {"AutoModel", "AutoModelWithLMHead", "AutoModelForPreTraining", "PreTrainedModel", "GenerationMixin"}
 )
@@ -106,6 +107,30 @@ def kind_of(class_name: str, checkpoint: Value) -> Kind | None:
     return None
 
 
+def lengths_in_force(interp: Interpreter, model: Model, args: Args) -> dict[str, Value]:
+    """Return the length limits of a `generate` call by name, from its arguments and from the configs behind it.
+
+    `#open` is there where a config may hold more than is known.
+    """
+    found: dict[str, Value] = {}
+    record = interp.store.get(model.id)
+    held = record.attrs if isinstance(record, ObjRec) else {}
+    given = args.get(None, "generation_config")
+    configs = [held.get("config"), held.get("generation_config") if is_none(given) else given]
+    for config in configs:
+        for one in alternatives(config):
+            if isinstance(one, Lib):
+                found.update(
+                    (name, value)
+                    for name, value in lib_attrs(interp, one).items()
+                    if name in {*LENGTHS, "#open"} and not is_none(value)
+                )
+            elif not is_none(one):
+                found["#open"] = one
+    found.update((name, args.keywords[name]) for name in LENGTHS if not is_none(args.keywords.get(name)))
+    return found
+
+
 def register(registry: Registry) -> None:
     """Register the handlers of this file."""
 
@@ -123,8 +148,11 @@ def register(registry: Registry) -> None:
         kind = kind_of(class_name, checkpoint)
         if kind is not None and (maker or class_name not in _AUTO_UNKNOWN):
             return new_model(interp, kind, class_name, checkpoint, site)
-        if maker and class_name.endswith(("Config", "GenerationConfig")):
-            return new_lib(interp, class_name, dict(args.keywords), site)
+        if class_name.endswith("Config"):
+            attrs = dict(args.keywords)
+            if args.open is not None:
+                attrs["#open"] = args.open
+            return new_lib(interp, class_name, attrs, site)
         if maker:
             return Opaque(f"transformers.{class_name}", origin=site)
         made = new_lib(interp, class_name, dict(args.keywords), site)
@@ -246,7 +274,8 @@ def register(registry: Registry) -> None:
             for value in args.all():
                 interp.use(value, "passed", node)
             return Unknown(hint="generated", origin=site)
-        event = GenerateCall(*interp.where(node), model, ids, mask, args, open_, encoding)
+        lengths = lengths_in_force(interp, model, args)
+        event = GenerateCall(*interp.where(node), model, ids, mask, args, open_, encoding, lengths)
         interp.record("generate_calls", event)
         for value in args.all():
             for lib in alternatives(value):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import libcst as cst
@@ -22,6 +23,7 @@ from decoderonly_checker.flow.values import (
     Model,
     Opaque,
     Ref,
+    Rendered,
     Site,
     Str,
     Tokenizer,
@@ -36,6 +38,7 @@ from decoderonly_checker.knowledge.checkpoints import lookup
 from decoderonly_checker.knowledge.ids import batched, new_ids
 from decoderonly_checker.knowledge.python import new_list
 from decoderonly_checker.knowledge.registry import is_none
+from decoderonly_checker.knowledge.text import texts_in
 
 if TYPE_CHECKING:
     from decoderonly_checker.flow.interpreter import Interpreter
@@ -169,6 +172,7 @@ def register(registry: Registry) -> None:
             args.get(None, "max_length"),
             args.get(None, "truncation_side") or setting(interp, receiver, "truncation_side"),
             args.get(None, "add_special_tokens"),
+            texts=tuple(texts_in(interp, text)) if text is not None else (),
         )
         interp.record("tokenizer_calls", TokenizerCall(*interp.where(node), receiver, encoding, args))
         tensors = not is_none(args.get(None, "return_tensors"))
@@ -201,7 +205,20 @@ def register(registry: Registry) -> None:
         site = interp.site(node)
         inner = next((e for e in encodings_in(interp, source) if e is not None), None)
         text = inner.text if inner is not None else UNKNOWN
-        encoding = Encoding(site, receiver, text, Tri.YES, Tri.YES, padding_side(interp, receiver, args))
+        side = padding_side(interp, receiver, args)
+        if inner is None:
+            encoding = Encoding(site, receiver, text, Tri.YES, Tri.YES, side)
+        else:
+            encoding = replace(
+                inner,
+                site=site,
+                tokenizer=receiver,
+                batched=Tri.YES,
+                padded=Tri.YES,
+                padding_side=side,
+                by_hand=False,
+                made=inner.made or inner.site,
+            )
         entries: dict[object, Value] = {
             "input_ids": new_ids(interp, encoding, "input_ids", "batch", site),
             "attention_mask": new_ids(interp, encoding, "attention_mask", "batch", site),
@@ -213,10 +230,25 @@ def register(registry: Registry) -> None:
         site = interp.site(node)
         messages = args.get(0, "conversation", "conversations") or UNKNOWN
         many = conversations(interp, messages)
-        tokenize = args.get(None, "tokenize")
+        tokenize = args.get(6, "tokenize")
+        begins = args.get(4, "add_generation_prompt")
+        if begins is None and args.open is not None:
+            begins = Unknown(hint="**")
+        begun = goes_on(args) or answered(interp, messages)
         # A processor renders text unless it is told otherwise; a tokenizer tokenizes.
         if literal(tokenize) is False or (tokenize is None and receiver.class_name.endswith("Processor")):
-            text: Value = Str((Hole(messages, "template", origin=site),), origin=site)
+            how = Encoding(
+                site,
+                receiver,
+                messages,
+                many,
+                Tri.NO,
+                template=True,
+                generation_prompt=begins,
+                chat_template=template_given(interp, receiver, args),
+                begun=begun,
+            )
+            text: Value = Str((Rendered(messages, "template", how, origin=site),), origin=site)
             return new_list(interp, None, text, site) if many is Tri.YES else text
         pad_arg = args.get(None, "padding")
         padded = (
@@ -231,8 +263,11 @@ def register(registry: Registry) -> None:
             padding_side(interp, receiver, args),
             args.get(None, "truncation"),
             args.get(None, "max_length"),
+            args.get(None, "truncation_side") or setting(interp, receiver, "truncation_side"),
             template=True,
-            generation_prompt=args.get(None, "add_generation_prompt"),
+            generation_prompt=begins,
+            chat_template=template_given(interp, receiver, args),
+            begun=begun,
         )
         interp.record("tokenizer_calls", TokenizerCall(*interp.where(node), receiver, encoding, args))
         tensors = not is_none(args.get(None, "return_tensors"))
@@ -245,6 +280,33 @@ def register(registry: Registry) -> None:
             }
             return Ref(interp.store.new(DictRec(entries, None, encoding)), "dict", origin=site)
         return ids
+
+    def template_given(interp: Interpreter, receiver: Tokenizer, args: Args) -> Value | None:
+        """Return a template that is not the checkpoint's own, None where it is."""
+        given = args.get(3, "chat_template")
+        return setting(interp, receiver, "chat_template") if is_none(given) else given
+
+    def goes_on(args: Args) -> bool:
+        """Whether the last message is (or may be) continued instead of answered."""
+        given = args.get(5, "continue_final_message")
+        return not is_none(given) and literal(given) is not False
+
+    def answered(interp: Interpreter, messages: Value) -> bool:
+        """Whether a conversation may end with the assistant's turn."""
+        for one in alternatives(messages):
+            record = interp.store.get(one.id) if isinstance(one, Ref) else None
+            if not isinstance(record, ListRec):
+                continue
+            last = record.items[-1] if record.items else record.element
+            for turn in alternatives(last):
+                inner = interp.store.get(turn.id) if isinstance(turn, Ref) else None
+                if isinstance(inner, ListRec) and answered(interp, turn):
+                    return True
+                role = inner.entries.get("role") if isinstance(inner, DictRec) else None
+                # A list that grows in a loop: its last turn is not known unless all are listed.
+                if record.items and any(literal(r) in {"assistant", "model"} for r in alternatives(role)):
+                    return True
+        return False
 
     def conversations(interp: Interpreter, messages: Value) -> Tri:
         """Whether a template is given several conversations."""
@@ -308,6 +370,8 @@ def register(registry: Registry) -> None:
             event = Decode(*interp.where(node), ids, tokenizer, name == "batch_decode")
             interp.record("decodes", event)
             return Str((Hole(DecodedText(event, id(event), origin=site)),), origin=site)
+        if isinstance(ids, Ids) and name == "convert_ids_to_tokens":
+            return ids  # pieces, not a text: as many as there are ids
         if isinstance(ids, Ids) and ids.encoding is not None:
             return Str((Hole(ids.encoding.text, "decoded prompt"),), origin=site)
         return Str((Hole(Unknown(hint="text")),), origin=site)
@@ -333,7 +397,10 @@ def register(registry: Registry) -> None:
 
     @method(Tokenizer, "convert_tokens_to_string")
     def to_string(interp: Interpreter, receiver: Tokenizer, name: str, args: Args, node: Node) -> Value:
-        return args.get(0) or UNKNOWN
+        pieces = args.get(0) or UNKNOWN
+        if isinstance(pieces, Ids) and pieces.encoding is not None:
+            return Str((Hole(pieces.encoding.text, "decoded prompt"),), origin=interp.site(node))
+        return pieces
 
     @method(
         Tokenizer,
