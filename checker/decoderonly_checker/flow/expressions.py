@@ -300,15 +300,18 @@ class Expressions:
     def unary(self: Interpreter, node: cst.UnaryOperation) -> Value:
         value = self.eval(node.expression)
         if isinstance(node.operator, cst.Minus):
-            number = literal(value)
-            if isinstance(number, int | float):
-                return Const(-number, origin=self.site(node))
-            if isinstance(value, Length):
-                return Length(value.of, f"-{value.what}", value.offset, origin=self.site(node))
-            if isinstance(value, Unknown) and value.hint:
-                return Length(value, "-count", origin=self.site(node))
-            return Unknown(hint="negative", origin=self.site(node))
+            return each(value, lambda one: self.negative(one, node))
         return Unknown(origin=self.site(node))
+
+    def negative(self: Interpreter, value: Value, node: cst.UnaryOperation) -> Value:
+        number = literal(value)
+        if isinstance(number, int | float):
+            return Const(-number, origin=self.site(node))
+        if isinstance(value, Length):
+            return Length(value.of, f"-{value.what}", value.offset, origin=self.site(node))
+        if isinstance(value, Unknown) and value.hint:
+            return Length(value, "-count", origin=self.site(node))
+        return Unknown(hint="negative", origin=self.site(node))
 
     def comparison(self: Interpreter, node: cst.Comparison) -> Value:
         left = self.eval(node.left)

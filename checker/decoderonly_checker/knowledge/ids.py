@@ -60,7 +60,6 @@ _SAME = frozenset(
         "expand_as",
         "repeat",
         "repeat_interleave",
-        "flatten",
         "data",
         "float",
         "index_select",
@@ -132,7 +131,7 @@ def register(registry: Registry) -> None:
 
     def dimension(of: Value, axis: Any, site: Site) -> Value:
         rank = getattr(of, "rank", "batch")
-        if axis in (-1, 1) or (axis == 0 and rank == "row"):
+        if axis in (-1, 1) or (axis == 0 and rank != "batch"):
             return Length(of, "width", origin=site)
         return Length(of, "rows", origin=site) if axis in (0, -2) else Unknown(hint="length", origin=site)
 
@@ -146,10 +145,33 @@ def register(registry: Registry) -> None:
 
     registry.items.setdefault(Shape, []).append(shape_item)
 
+    # One count a row: an element of them is such a count again. The largest is the width that rows are padded to.
+    registry.items.setdefault(Length, []).append(
+        lambda interp, owner, index, site, node: owner if owner.what == "real" else None
+    )
+    registry.iterators[Length] = lambda interp, value: value if value.what == "real" else None
+
+    def length_method(
+        interp: Interpreter, receiver: Length, name: str, args: Args, node: Node
+    ) -> Value | None:
+        if name in {"item", "tolist", "cpu", "numpy", "long", "int", "to", "squeeze", "flatten"}:
+            return receiver
+        if name in {"max", "amax"} and receiver.what == "real":
+            return Length(receiver.of, "width", receiver.offset, origin=interp.site(node))
+        return None
+
+    registry.any_method.setdefault(Length, []).append(length_method)
+    registry.function("builtins.int")(
+        lambda interp, name, args, node: args.get(0) if isinstance(args.get(0), Length) else None
+    )
+
     def transform(
         interp: Interpreter, receiver: Ids | Generated, name: str, args: Args, node: Node
     ) -> Value | None:
         site = interp.site(node)
+        flat = name in {"view", "reshape"} and [literal(v) for v in args.positional] == [-1]
+        if name in {"flatten", "ravel"} or flat:
+            return replace(receiver, rank="row")
         if name in _SAME:
             return receiver
         if name in _COPIES:
@@ -163,7 +185,7 @@ def register(registry: Registry) -> None:
         if name in {"ne", "eq"} and args.positional:
             return registry.compare(interp, receiver, args.positional[0], name == "eq", site)
         if isinstance(receiver, Ids):
-            if name == "sum" and receiver.field == "attention_mask":
+            if name == "sum" and receiver.field in {"attention_mask", "mask-by-comparison"}:
                 return Length(receiver, "real", origin=site)
             if name in {"masked_fill", "masked_fill_", "index_fill_", "fill_"}:
                 return fill(interp, receiver, name, args, node)

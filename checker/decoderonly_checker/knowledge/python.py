@@ -72,7 +72,7 @@ def register(registry: Registry) -> None:
 
         def measure(one: Value) -> Value:
             if isinstance(one, Ids | Generated):
-                return Length(one, "width" if one.rank == "row" else "rows", origin=site)
+                return Length(one, "rows" if one.rank == "batch" else "width", origin=site)
             if isinstance(one, Str | Hole) or isinstance(literal(one), str):
                 return Length(one, "chars", origin=site)
             if isinstance(one, Ref):
@@ -85,6 +85,8 @@ def register(registry: Registry) -> None:
                     return Length(record.element, "width", origin=site)
                 if isinstance(record, ListRec) and record.items is not None:
                     return Length(one, "rows", origin=site)
+                if isinstance(record, DictRec) and record.encoding is not None:
+                    return Length(record.entries.get("input_ids", one), "entries", origin=site)
             if isinstance(one, Unknown):
                 return Length(one, "chars", origin=site)
             return Unknown(hint="length", origin=site)
