@@ -15,7 +15,8 @@ from xml.etree import ElementTree
 
 HERE = Path(__file__).resolve().parent
 BIN = Path(sys.executable).parent
-GUARD_FINDING = re.compile(r"(?P<code>DLM\d+) (?P<path>.+?):(?P<line>\d+)\b")
+PROPERTY = "./properties/property[@name='decoderonly']"
+FINDING = re.compile(r"(?P<code>DLM\d+) (?P<path>.+?):(?P<line>\d+)\b")
 
 Place = tuple[str, int, str]
 
@@ -46,8 +47,11 @@ def run_tests(twin: Path) -> tuple[int, set[Place]]:
         status = subprocess.run([*command, f"--junitxml={report}"], cwd=twin, check=False).returncode
         if not report.exists():
             sys.exit(f"demo: pytest ended with {status} and left no report")
-        properties = ElementTree.parse(report).iterfind(".//property[@name='decoderonly']")
-        found = (GUARD_FINDING.match(entry.get("value", "")) for entry in properties)
+        tests = ElementTree.parse(report).iter("testcase")
+        # The checker's own items carry findings too; those are counted from its own report.
+        watched = [test for test in tests if test.get("name") != "decoderonly-static"]
+        values = [entry.get("value", "") for test in watched for entry in test.iterfind(PROPERTY)]
+        found = [FINDING.match(value) for value in values]
         return status, {(match["path"], int(match["line"]), match["code"]) for match in found if match}
 
 
@@ -57,7 +61,7 @@ def main() -> int:
     heading("what was found")
     for name, ((_, by_checker), (_, by_guard)) in results.items():
         places = sorted(by_checker.keys() | by_guard)
-        print(f"{name}: {len(places) or 'no'} findings")
+        print(f"{name}: {len(places) or 'no'} finding{'' if len(places) == 1 else 's'}")
         rules = {code: rule for (_, _, code), rule in by_checker.items()}
         for place in places:
             path, line, code = place
@@ -65,6 +69,7 @@ def main() -> int:
                 seer for seer, found in (("checker", by_checker), ("guard", by_guard)) if place in found
             )
             print(f"  {f'{path}:{line}':<32} {code}  {rules.get(code, ''):<26} {seen}")
+    sys.stdout.flush()
     (checked, _), (tested, _) = results["faulty"]
     caught = checked == 1 and tested == 1
     (checked, by_checker), (tested, by_guard) = results["corrected"]
