@@ -88,6 +88,16 @@ class StaticPlugin:
         return [StaticFile.from_parent(parent, path=file_path), *others]
 
     @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Keep one item a file where arguments overlap; pytest does so itself from version 9 on."""
+        seen: set[Path] = set()
+        for item in list(items):
+            if isinstance(item, StaticItem):
+                if item.path in seen:
+                    items.remove(item)
+                seen.add(item.path)
+
+    @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """A project whose every file was proved irrelevant was checked: that is no empty run."""
         if (

@@ -71,7 +71,7 @@ class Watcher:
             with warnings.catch_warnings():
                 # Under `-W error` a fault of ours would become the user's failure.
                 warnings.simplefilter("always", DecoderOnlyWarning)
-                warnings.warn(DecoderOnlyWarning(message), stacklevel=3)
+                warnings.warn(DecoderOnlyWarning(message), stacklevel=4)
 
 
 class Recorder:

@@ -50,7 +50,7 @@ class Check(GuardCheck):
                     f"[{prompt}]{answer}  [{plural(match.prompt_width, 'prompt token')}] + {new} new",
                 )
             ],
-            effect="the text repeats the prompt; whatever reads, scores or compares it reads the prompt too",
+            effect="the text repeats the prompt for whoever reads, scores or compares it; cut off as text it may leave a rest",
             help=(
                 f"cut the prompt off as tokens, before decoding: output[:, {event.width}:], that is "
                 "output[:, enc['input_ids'].shape[1]:]"
