@@ -141,6 +141,15 @@ class IgnoreWrite(Record):
     kind: str
 
 
+@dataclass(eq=False)
+class Stream(Record):
+    """The text of an iterated streamer was read; `streamer` is its number on the heap. `uses` and `cuts` as for `Decode`."""
+
+    streamer: int
+    uses: list[Use] = field(default_factory=list)
+    cuts: list[TextCut] = field(default_factory=list)
+
+
 @dataclass
 class Facts:
     """All records of a run, in the order in which they were made."""
@@ -154,4 +163,5 @@ class Facts:
     tokenizer_calls: list[TokenizerCall] = field(default_factory=list)
     labels_made: list[LabelsMade] = field(default_factory=list)
     ignore_writes: list[IgnoreWrite] = field(default_factory=list)
+    streams: list[Stream] = field(default_factory=list)
     objects: Mapping[int, object] = field(default_factory=dict)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import libcst as cst
 
-    from decoderonly_checker.flow.facts import Decode, GenerateCall, PipelineCall
+    from decoderonly_checker.flow.facts import Decode, GenerateCall, PipelineCall, Stream
     from decoderonly_checker.flow.project import Module
     from decoderonly_checker.source.files import SourceFile
 
@@ -315,7 +315,7 @@ class Generated(Value):
 class DecodedText(Value):
     """Text decoded from generated ids; stands in a hole of a `Str`."""
 
-    decode: Decode | PipelineCall = field(default=None, compare=False)  # type: ignore[assignment]
+    decode: Decode | PipelineCall | Stream = field(default=None, compare=False)  # type: ignore[assignment]
     key: int = 0
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import libcst as cst
 
 from decoderonly_checker.flow.access import Slice
-from decoderonly_checker.flow.facts import PipelineCall, PipelineHandedOn
+from decoderonly_checker.flow.facts import PipelineCall, PipelineHandedOn, Stream
 from decoderonly_checker.flow.state import DictRec, ListRec, ObjRec
 from decoderonly_checker.flow.values import (
     UNKNOWN,
@@ -17,6 +17,7 @@ from decoderonly_checker.flow.values import (
     DecodedText,
     Hole,
     Kind,
+    Lib,
     Pipeline,
     PipelineOutput,
     Ref,
@@ -28,6 +29,7 @@ from decoderonly_checker.flow.values import (
     literal,
 )
 from decoderonly_checker.knowledge.models import new_model
+from decoderonly_checker.knowledge.python import new_lib
 from decoderonly_checker.knowledge.registry import is_none
 from decoderonly_checker.knowledge.tokenizers import new_tokenizer
 
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
 Node = cst.CSTNode
 TASK = "text-generation"
+STREAMERS = ("TextStreamer", "TextIteratorStreamer", "AsyncTextIteratorStreamer")
 
 
 def attrs_of(interp: Interpreter, pipeline: Pipeline) -> dict[str, Value]:
@@ -154,3 +157,31 @@ def register(registry: Registry) -> None:
                     interp.record("pipelines_handed_on", PipelineHandedOn(*interp.where(node), one, to))
 
     registry.listeners.append(handed)
+
+    # -- streamers -----------------------------------------------------------------------------------------------
+
+    @registry.function(
+        *(
+            f"transformers.{path}{name}"
+            for path in ("", "generation.", "generation.streamers.")
+            for name in STREAMERS
+        )
+    )
+    def streamer(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
+        attrs = dict(args.keywords)
+        skip = args.get(1, "skip_prompt")
+        if skip is not None:
+            attrs["skip_prompt"] = skip
+        if args.open is not None or args.star is not None:
+            attrs["#open"] = args.open or UNKNOWN
+        return new_lib(interp, name.rpartition(".")[2], attrs, interp.site(node))
+
+    def streamed(interp: Interpreter, value: Lib) -> Value | None:
+        """One turn of a loop over a streamer."""
+        if value.name not in STREAMERS or value.origin is None:
+            return None
+        event = Stream(*interp.where(value.origin.node), value.id)
+        interp.record("streams", event)
+        return Str((Hole(DecodedText(event, id(event), origin=value.origin)),), origin=value.origin)
+
+    registry.iterators[Lib] = streamed

@@ -97,8 +97,15 @@ def register(registry: Registry) -> None:
     def zip_(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
         return Zip(args.positional, origin=interp.site(node))
 
+    def first_apart(interp: Interpreter, source: Value | None, node: Node) -> None:
+        """Note that the first text of a streamer can be told from the others: there the prompt may be left out."""
+        for one in alternatives(source):
+            if isinstance(one, Lib):
+                interp.use(interp.iterate(one), "searched", node)
+
     @function("builtins.enumerate")
     def enumerate_(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
+        first_apart(interp, args.get(0), node)
         index = new_list(interp, None, Unknown(hint="index"), interp.site(node))
         return Zip((index, args.positional[0] if args.positional else UNKNOWN), origin=interp.site(node))
 
@@ -129,6 +136,8 @@ def register(registry: Registry) -> None:
                 return copied(interp, one, site)
             if isinstance(one, Generated | Zip | Ids):
                 return one
+            if name == "builtins.iter":
+                first_apart(interp, one, node)
             items = interp.elements(one, None)
             if "sorted" in name or "reversed" in name or "set" in name:
                 items = None
@@ -223,6 +232,7 @@ def register(registry: Registry) -> None:
         if name == "builtins.filter" and len(args.positional) == 2:
             return new_list(interp, None, interp.iterate(args.positional[1]), interp.site(node))
         if name == "builtins.next" and args.positional:
+            first_apart(interp, args.positional[0], node)
             return interp.iterate(args.positional[0])
         return Unknown(origin=interp.site(node))
 

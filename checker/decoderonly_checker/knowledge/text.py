@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from typing import TYPE_CHECKING, Any
 
 import libcst as cst
 
 from decoderonly_checker.flow.access import Slice
-from decoderonly_checker.flow.facts import Decode, PipelineCall, TextCut
+from decoderonly_checker.flow.facts import Decode, PipelineCall, Stream, TextCut
 from decoderonly_checker.flow.state import ListRec
 from decoderonly_checker.flow.values import (
     UNKNOWN,
@@ -18,8 +19,10 @@ from decoderonly_checker.flow.values import (
     Hole,
     Ids,
     Length,
+    Lib,
     Pieces,
     Ref,
+    Rendered,
     Site,
     Str,
     Unknown,
@@ -32,7 +35,9 @@ from decoderonly_checker.flow.values import (
 )
 
 if TYPE_CHECKING:
+    from decoderonly_checker.flow.facts import GenerateCall
     from decoderonly_checker.flow.interpreter import Interpreter
+    from decoderonly_checker.flow.values import Encoding
     from decoderonly_checker.knowledge.registry import Registry
 
 Node = cst.CSTNode
@@ -41,6 +46,7 @@ _MARKER = re.compile(
     re.IGNORECASE,
 )
 _THINKING = re.compile(r"</think(?:ing)?>|</reason|final_answer|```|\\boxed|</?s>|<\|end", re.IGNORECASE)
+_BOS = re.compile(r"<s>|<bos>|<\|begin_of_text\|>|<[|｜]begin▁of▁sentence[|｜]>")  # noqa: RUF001
 _UNCHANGED = frozenset(
     {
         "strip",
@@ -87,17 +93,25 @@ def holes_of(value: Value) -> set[Value | str]:
     return found
 
 
-def prompts_of(interp: Interpreter, decode: Decode | PipelineCall) -> list[Value]:
+def prompts_of(interp: Interpreter, decode: Decode | PipelineCall | Stream) -> list[Value]:
     """Return the texts that were given to the model behind a decoded text."""
     if isinstance(decode, PipelineCall):
         return texts_in(interp, decode.inputs) if decode.inputs is not None else []
-    call = decode.generated.call
-    found = [
-        one.encoding for one in alternatives(call.ids) if isinstance(one, Ids) and one.encoding is not None
-    ]
-    if not found and call.encoding is not None:
-        found = [call.encoding]
+    calls = streamed_calls(interp, decode.streamer) if isinstance(decode, Stream) else [decode.generated.call]
+    found: list[Encoding] = []
+    for call in calls:
+        given = [v.encoding for v in alternatives(call.ids) if isinstance(v, Ids) and v.encoding is not None]
+        found += given or ([call.encoding] if call.encoding is not None else [])
     return [text for encoding in found for text in texts_in(interp, encoding.text)]
+
+
+def streamed_calls(interp: Interpreter, streamer: int) -> list[GenerateCall]:
+    """Return the `generate` calls that write into a streamer."""
+    return [
+        call
+        for call in interp.facts.generate_calls
+        if any(isinstance(v, Lib) and v.id == streamer for v in alternatives(call.args.get(None, "streamer")))
+    ]
 
 
 def texts_in(interp: Interpreter, value: Value) -> list[Value]:
@@ -112,7 +126,7 @@ def texts_in(interp: Interpreter, value: Value) -> list[Value]:
     return found
 
 
-def is_prompt(interp: Interpreter, value: Value, decode: Decode | PipelineCall) -> bool:
+def is_prompt(interp: Interpreter, value: Value, decode: Decode | PipelineCall | Stream) -> bool:
     """Whether `value` is the text that was tokenized for the call behind `decode`."""
     mine = holes_of(value)
     for text in prompts_of(interp, decode):
@@ -160,6 +174,27 @@ def slice_text(interp: Interpreter, text: Value, bounds: Slice, node: Node) -> V
                 return Unknown(hint="chunk", origin=interp.site(node))
             sure = one.what == "index" or is_prompt(interp, target, decode) or _promptlike(target)
     return text_cut(interp, text, "slice", lower, sure, node, "answer")
+
+
+def without_front(text: Value, cut: Value | None) -> Value:
+    """Return a text whose front was cut off: the BOS that a template or the program wrote there is gone."""
+    parts = text_of(text)
+    first = parts[0] if parts else ""
+    taken = literal(cut)
+    if isinstance(first, Rendered):
+        kept: tuple[str | Hole, ...] = (dataclasses.replace(first, bare=True), *parts[1:])
+    elif isinstance(first, Hole) and "bos" in getattr(first.value, "hint", ""):
+        kept = parts[1:]
+    elif isinstance(first, str) and isinstance(taken, str) and first.startswith(taken):
+        kept = (first[len(taken) :], *parts[1:])
+    else:
+        return text
+    return Str(kept, origin=text.origin)
+
+
+def _is_bos(value: Value) -> bool:
+    text = literal(value)
+    return "bos" in getattr(value, "hint", "") or (isinstance(text, str) and _BOS.fullmatch(text) is not None)
 
 
 def _promptlike(value: Value) -> bool:
@@ -211,6 +246,8 @@ def register(registry: Registry) -> None:
     @method(texts, "replace")
     def replace(interp: Interpreter, receiver: Value, name: str, args: Args, node: Node) -> Value | None:
         if not carries(receiver):
+            if len(args.positional) > 1 and _is_bos(args.positional[0]):
+                return without_front(receiver, args.positional[0])
             if isinstance(receiver, Str | Const) and isinstance(receiver, Str):
                 extra = [
                     Hole(v, getattr(v, "hint", "")) for v in args.positional[1:2] if not isinstance(v, Const)
@@ -234,7 +271,9 @@ def register(registry: Registry) -> None:
 
     @method(texts, "removeprefix", "lstrip")
     def removeprefix(interp: Interpreter, receiver: Value, name: str, args: Args, node: Node) -> Value | None:
-        if not carries(receiver) or not args.positional:
+        if not carries(receiver) and args.positional:
+            return without_front(receiver, args.positional[0])
+        if not args.positional:
             return receiver
         old = args.positional[0]
         decode = next(decoded_in(receiver)).decode
@@ -321,7 +360,8 @@ def register(registry: Registry) -> None:
             return slice_text(interp, owner, first, node)
         if isinstance(owner, Const) and not isinstance(owner.value, str):
             return None
-        return Str(text_of(owner), origin=site)
+        text = Str(text_of(owner), origin=site)
+        return text if first.lower in (None, Const(0)) else without_front(text, None)
 
     for kind in texts:
         registry.items.setdefault(kind, []).append(text_item)
