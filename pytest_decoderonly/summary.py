@@ -145,7 +145,9 @@ class SummaryPlugin:
 
 def _rerun(config: pytest.Config) -> str:
     """Return the command that repeats what failed, with the options that it depends on."""
-    given = [f"--decoderonly-model={model}" for model in config.getoption("decoderonly_models", default=None) or ()]
+    given = [
+        f"--decoderonly-model={model}" for model in config.getoption("decoderonly_models", default=None) or ()
+    ]
     mode = config.getoption("decoderonly_guard", default=None)
     return shlex.join(
         ["pytest", "--lf", "--decoderonly-checks", *given, *([f"--decoderonly-guard={mode}"] if mode else [])]
