@@ -69,7 +69,8 @@ def _table() -> dict[str, Any]:
 
 def _split(name: str) -> tuple[str | None, str]:
     """Return publisher and bare name, both lower case; the publisher is None for a path or a bare name."""
-    text = name.strip().replace("\\", "/").rstrip("/").lower()
+    # ModelScope's cache writes the dots of a name as three underscores.
+    text = name.strip().replace("\\", "/").replace("___", ".").rstrip("/").lower()
     if found := _SNAPSHOT.search(text):
         return found["org"], found["name"]
     hub = _HUB_NAME.fullmatch(text)

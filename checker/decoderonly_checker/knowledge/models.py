@@ -78,6 +78,7 @@ _NOT_A_MODEL = re.compile(
     r"embed|reward|vision|image|audio|speech|clip|encoder|classif|rerank|retriev|spacy|whisper|diffus|vae|unet|"
     r"world|topic|bert|sentence|critic|value|data|view|train"
 )
+_EMBEDDINGS = frozenset({"embed_tokens", "wte", "embed_in", "word_embeddings"})
 LENGTHS = ("max_length", "max_new_tokens")
 _AUTO_UNKNOWN = frozenset(
     {"AutoModel", "AutoModelWithLMHead", "AutoModelForPreTraining", "PreTrainedModel", "GenerationMixin"}
@@ -243,6 +244,11 @@ def register(registry: Registry) -> None:
                 if name == "generate"
                 else Unknown(origin=interp.site(node))
             )
+        if name == "get_input_embeddings":
+            return Method(receiver, "embed_tokens", origin=interp.site(node))
+        if name in _EMBEDDINGS:
+            ids = first_of(args.get(0, "input"), Ids)
+            return replace(ids, field="embeds") if ids is not None else Unknown(origin=interp.site(node))
         if name in {"__call__", "forward"}:
             return forward(interp, receiver, name, args, node)
         if name == "from_pretrained":
@@ -281,8 +287,6 @@ def register(registry: Registry) -> None:
             for lib in alternatives(value):
                 if isinstance(lib, Lib | Pipeline):
                     registry.handed_over(interp, Args((lib,)), "generate", node)
-        if model.kind is Kind.ENCODER_DECODER:
-            return Opaque("encoder-decoder ids", origin=site)
         if ids is None and args.get(None, "inputs_embeds") is not None:
             return Opaque("new ids", origin=site)
         whole = literal(args.get(None, "return_dict_in_generate")) is True

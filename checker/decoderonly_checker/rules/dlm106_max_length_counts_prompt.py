@@ -12,7 +12,7 @@ from decoderonly_checker.flow.state import ObjRec
 from decoderonly_checker.flow.values import Const, Kind, Lib, Model, Unknown, Value, alternatives, literal
 from decoderonly_checker.rules.base import Finding, Rule
 from decoderonly_checker.rules.evidence import checkpoint_kind, decoder_only, model_story, weakest
-from decoderonly_checker.rules.prompts import absent
+from decoderonly_checker.rules.prompts import absent, pipeline_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -79,7 +79,7 @@ class MaxLengthCountsPrompt(Rule):
         for pipe in facts.pipeline_calls:
             settings = self.settings(facts, pipe)
             limit = settings.get("max_length")
-            found = self.judge(settings, self.pipeline(facts, pipe))
+            found = self.judge(settings, Confidence.CERTAIN)
             if found is not None and limit is not None:
                 origin = pipe.pipeline.origin
                 chain = [] if origin is None else [(origin, "text-generation pipeline made here")]
@@ -102,16 +102,10 @@ class MaxLengthCountsPrompt(Rule):
             return weakest(sure, Confidence.LIKELY if tensors else Confidence.POSSIBLE)
         return sure
 
-    def pipeline(self, facts: Facts, call: PipelineCall) -> Confidence:
-        """Return how sure it is that a pipeline's model is decoder-only."""
-        del facts
-        return Confidence.CERTAIN if literal(call.pipeline.task) == "text-generation" else Confidence.LIKELY
-
     @staticmethod
     def settings(facts: Facts, call: PipelineCall) -> Mapping[str, Value]:
         """Return the settings that a pipeline call runs with."""
-        record = facts.objects.get(call.pipeline.id)
-        found: dict[str, Value] = dict(record.attrs) if isinstance(record, ObjRec) else {}
+        found = pipeline_settings(facts, call)
         models = [m for m in alternatives(found.get("model")) if isinstance(m, Model)]
         if any(m.kind in (Kind.ENCODER_DECODER, Kind.OTHER) for m in models) or (
             checkpoint_kind(found.get("model", Unknown())) is Kind.ENCODER_DECODER
