@@ -31,11 +31,12 @@ def run_checker(twin: Path) -> tuple[int, dict[Place, str]]:
     heading(f"{twin.name}$ decoderonly check")
     command = [str(BIN / "decoderonly"), "check"]
     status = subprocess.run(command, cwd=twin, check=False).returncode
-    data = subprocess.run([*command, "--output-format", "json"], cwd=twin, check=False, capture_output=True, text=True)
+    command += ["--output-format", "json"]
+    data = subprocess.run(command, cwd=twin, check=False, capture_output=True, text=True)
     if data.returncode not in (0, 1):
         sys.exit(f"demo: the checker could not do its work: {data.stderr.strip()}")
     found = json.loads(data.stdout)
-    return status, {(Path(item["path"]).as_posix(), item["line"], item["code"]): item["name"] for item in found}
+    return status, {(item["path"], item["line"], item["code"]): item["name"] for item in found}
 
 
 def run_tests(twin: Path) -> tuple[int, set[Place]]:
