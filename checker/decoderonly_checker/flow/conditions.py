@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import libcst as cst
 
 from decoderonly_checker.flow.project import dotted_name
-from decoderonly_checker.flow.state import restrict
+from decoderonly_checker.flow.state import ObjRec, restrict
 from decoderonly_checker.flow.values import (
     Choice,
     ClassObj,
@@ -59,6 +59,9 @@ class Conditions:
         root = re.match(r"[A-Za-z_]\w*", text)
         if root is None:
             return None
+        switch = self.switch(node)
+        if switch is not None:
+            return ("switch", switch, truth)
         owner: Any = self.frame.scopes[0]
         for scope in self.frame.scopes:
             value = self.store.get((scope, root.group()))
@@ -68,6 +71,20 @@ class Conditions:
                     text = re.sub(rf"\b{root.group()}\b", "@", text)
                 break
         return (owner, text, truth)
+
+    def switch(self: Interpreter, node: cst.BaseExpression) -> str | None:
+        """Return a name for a parameter that was kept under another (`self.seq2seq = seq2seq`): it stays the same switch."""
+        value: Value | None = None
+        if isinstance(node, cst.Name):
+            value = self.lookup(node.value)
+        elif isinstance(node, cst.Attribute) and isinstance(node.value, cst.Name):
+            owner = self.lookup(node.value.value)
+            record = self.store.get(owner.id) if isinstance(owner, Ref) else None
+            value = record.attrs.get(node.attr.value) if isinstance(record, ObjRec) else None
+        if not isinstance(value, Unknown | Const) or value.origin is None:
+            return None
+        origin = value.origin
+        return f"#{origin.key}" if isinstance(origin.node, cst.Param) else None
 
     def text_key(self: Interpreter, node: cst.CSTNode) -> str | None:
         """Return a short text for simple conditions; None for others."""
@@ -83,7 +100,7 @@ class Conditions:
             if left is None or right is None:
                 return None
             return f"{left} {type(node.comparisons[0].operator).__name__} {right}"
-        if isinstance(node, cst.Call) and len(node.args) <= 2:
+        if isinstance(node, cst.Call) and len(node.args) <= 3:
             keys = [self.text_key(node.func), *(self.text_key(arg.value) for arg in node.args)]
             return None if None in keys else f"{keys[0]}({', '.join(cast('list[str]', keys[1:]))})"
         if (
@@ -111,7 +128,7 @@ class Conditions:
             return None
         owner, text, sign = guard
         key = (owner, text)
-        for name in _IDENTIFIER.findall(text):
+        for name in _IDENTIFIER.findall(text) or [text]:
             self.assumed.setdefault(name, set()).add(key)
         self.store.set(("?", *key), sign == truth)
         return (owner, text, sign == truth)

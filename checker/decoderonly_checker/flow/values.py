@@ -8,6 +8,7 @@ value; it takes no part in comparisons.
 from __future__ import annotations
 
 import enum
+import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from decoderonly_checker.source.files import SourceFile
 
 MAX_ALTERNATIVES = 6
+_ASKS_KIND = re.compile(r"is_encoder_decoder(?:['\"], \w+\))?$")
 
 
 @dataclass(frozen=True)
@@ -421,12 +423,27 @@ def _alts(value: Value, guard: Guard | None) -> tuple[Alt, ...]:
     return tuple(Alt(alt.value, alt.guards | {guard}) for alt in alts)
 
 
+def possible(alt: Alt) -> bool:
+    """Whether an alternative can hold: not under both truths of a switch, nor a decoder-only one where `is_encoder_decoder`."""
+    if any(owner == "switch" and (owner, text, not truth) in alt.guards for owner, text, truth in alt.guards):
+        return False
+    model = alt.value.call.model if isinstance(alt.value, Generated) else alt.value
+    if not isinstance(model, Model) or model.kind not in (Kind.DECODER, Kind.ENCODER_DECODER):
+        return True
+    return all(
+        truth == (model.kind is Kind.ENCODER_DECODER)
+        for _, text, truth in alt.guards
+        if _ASKS_KIND.search(text) is not None
+    )
+
+
 def join(a: Value, b: Value, guard_a: Guard | None = None, guard_b: Guard | None = None) -> Value:
     """Return the value that is `a` or `b`, remembering under which condition each holds."""
     if a is b or (a == b and type(a) is type(b)):
         return a
     merged: dict[Value, Alt] = {}
-    for alt in (*_alts(a, guard_a), *_alts(b, guard_b)):
+    alts = (*_alts(a, guard_a), *_alts(b, guard_b))
+    for alt in [alt for alt in alts if possible(alt)] or alts:
         seen = merged.get(alt.value)
         merged[alt.value] = alt if seen is None else Alt(seen.value, seen.guards & alt.guards)
     if len(merged) == 1:

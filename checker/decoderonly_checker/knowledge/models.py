@@ -221,7 +221,11 @@ def register(registry: Registry) -> None:
     def model_attribute(interp: Interpreter, owner: Model, name: str, site: Site) -> Value | None:
         if name in {"config", "generation_config"}:
             record = interp.store.get(owner.id)
-            made = new_lib(interp, name, {}, site)
+            known = owner.kind in (Kind.DECODER, Kind.ENCODER_DECODER) and not owner.named
+            attrs: dict[str, Value] = {}
+            if known:
+                attrs["is_encoder_decoder"] = Const(owner.kind is Kind.ENCODER_DECODER, origin=site)
+            made = new_lib(interp, name, attrs, site)
             if isinstance(record, ObjRec):
                 interp.store.set(owner.id, record.with_attr(name, made))
             return made
