@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Diagnostic, FileError, Place, Related
 from decoderonly_checker.source.files import SourceFile, load_source
+from decoderonly_checker.source.stack import on_deep_stack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +31,10 @@ class Analyser:
 
     def analyse(self, sources: Sequence[SourceFile]) -> list[Diagnostic]:
         """Return the findings in `sources`, in source order, each place and code once (the surest finding)."""
+        # Modules that import modules, and calls that are followed into calls, nest deeper than Python's usual limit.
+        return on_deep_stack(lambda: self._analyse(sources), recursion_limit=20_000)
+
+    def _analyse(self, sources: Sequence[SourceFile]) -> list[Diagnostic]:
         from decoderonly_checker.flow.interpreter import Interpreter
         from decoderonly_checker.flow.project import Project
         from decoderonly_checker.flow.state import Store

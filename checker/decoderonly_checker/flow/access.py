@@ -113,7 +113,7 @@ class Access:
             return self.named_value(name, site) or Unknown(hint=name, origin=site)
         found = self.class_attribute(record.cls, name)
         if isinstance(found, Function):
-            decorators = [dotted_name(d.decorator) for d in cast("cst.FunctionDef", found.node).decorators]
+            decorators = [dotted_name(d.decorator) for d in getattr(found.node, "decorators", ())]
             if any(d in {"property", "cached_property", "functools.cached_property"} for d in decorators):
                 from decoderonly_checker.flow.values import Args
 
@@ -414,11 +414,16 @@ class Access:
         """Return what a loop over an object of the project sees: `__iter__`, or a dataset's `__getitem__`."""
         from decoderonly_checker.flow.values import Args
 
-        for name, args in (("__iter__", Args()), ("__getitem__", Args((Unknown(hint="index"),)))):
+        method = self.class_attribute(cls, "__iter__")
+        if isinstance(method, Function):
+            result = self.follow(method, Args(), method.node, value)
+            own = any(isinstance(one, Ref) and one.id == value.id for one in alternatives(result))
+            if not own:
+                return self.iterate(result)
+        for name, args in (("__next__", Args()), ("__getitem__", Args((Unknown(hint="index"),)))):
             method = self.class_attribute(cls, name)
             if isinstance(method, Function):
-                result = self.follow(method, args, method.node, value)
-                return self.iterate(result) if name == "__iter__" else result
+                return self.follow(method, args, method.node, value)
         return UNKNOWN
 
     def enter(self: Interpreter, value: Value) -> Value:

@@ -108,6 +108,7 @@ class Interpreter(Statements, Expressions, Conditions, Access, Calls):
         self.calls: list[Site] = []
         self.active: list[int] = []
         self.recording = True
+        self.nesting = 0
         self.budget = MODULE_BUDGET
         self.exhausted: list[Module] = []
         self.failures: dict[Module, str] = {}
@@ -453,9 +454,13 @@ class Interpreter(Statements, Expressions, Conditions, Access, Calls):
         saved = self.store.outside()
         ref = Ref(self.store.new(ObjRec(cls)), "object")
         self.canonical[cls.key] = ref
+        self.nesting += 1
         try:
-            self.fill_instance(cls, ref)
+            # An object whose fields are annotated with classes whose fields are annotated with classes …
+            if self.nesting <= MAX_DEPTH:
+                self.fill_instance(cls, ref)
         finally:
+            self.nesting -= 1
             self.store.resume(saved)
         return ref
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import threading
 
 import libcst
 
 from decoderonly_checker.source.scan import logical_lines
+from decoderonly_checker.source.stack import on_deep_stack
 from decoderonly_checker.source.syntax import syntax_error
 
 # CPython's own limit ("too many nested parentheses"): deeper code does not run either.
@@ -16,10 +16,8 @@ MAX_BRACKETS = 200
 # 8 MiB). Deep input is parsed on a thread with room to spare, deeper input is refused.
 _DEEP = 150
 MAX_NESTING = 1000
-_DEEP_STACK = 256 * 1024 * 1024
 
 _LIBCST_PLACE = re.compile(r"error at (\d+):\d+: (.*)")
-_stack_size_lock = threading.Lock()
 
 
 class ParseError(Exception):
@@ -40,7 +38,9 @@ def parse(text: str) -> libcst.Module:
     """
     nesting = _nesting(text)
     try:
-        return _parse_on_deep_stack(text) if nesting > _DEEP else libcst.parse_module(text)
+        if nesting > _DEEP:
+            return on_deep_stack(lambda: libcst.parse_module(text))
+        return libcst.parse_module(text)
     except libcst.ParserSyntaxError as problem:
         raise _explain(text, problem, nesting) from None
     except (RecursionError, MemoryError):
@@ -68,30 +68,6 @@ def _nesting(text: str) -> int:
             raise ParseError(reason, line_number)
         line_number += text.count("\n", line.start, line.end)
     return deepest
-
-
-def _parse_on_deep_stack(text: str) -> libcst.Module:
-    result: list[libcst.Module] = []
-    failure: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            result.append(libcst.parse_module(text))
-        except BaseException as problem:  # handed to the caller below
-            failure.append(problem)
-
-    # The stack size is a setting of the whole process, so it is changed for the start of one thread only.
-    with _stack_size_lock:
-        before = threading.stack_size(_DEEP_STACK)
-        try:
-            thread = threading.Thread(target=work, name="decoderonly-parse", daemon=True)
-            thread.start()
-        finally:
-            threading.stack_size(before)
-    thread.join()
-    if failure:
-        raise failure[0]
-    return result[0]
 
 
 def _explain(text: str, problem: libcst.ParserSyntaxError, nesting: int) -> ParseError:
