@@ -36,7 +36,8 @@ class GenerateCall(Record):
     """`model.generate(…)`, however it was reached.
 
     `ids` and `mask` are what is passed as `input_ids` and `attention_mask`, None where nothing is. `open` is set where a
-    `**` holds entries that are not known. `encoding` is set where a whole encoding was unpacked.
+    `**` holds entries that are not known. `encoding` is set where a whole encoding was unpacked. `prompt_expected` is set
+    where the code shows later that it expects the prompt in the output, as only a decoder-only model returns it.
     """
 
     model: Model
@@ -72,7 +73,10 @@ class TextCut(Record):
 
 @dataclass(eq=False)
 class Decode(Record):
-    """Generated ids became text. `uses` and `cuts` are filled in as the text flows on."""
+    """Generated ids became text. `uses` and `cuts` are filled in as the text flows on.
+
+    `ignored` names an option of another call that was given to leave the prompt out.
+    """
 
     generated: Generated
     tokenizer: Value
@@ -80,6 +84,7 @@ class Decode(Record):
     uses: list[Use] = field(default_factory=list)
     cuts: list[TextCut] = field(default_factory=list)
     regrown: bool = False
+    ignored: str = ""
 
 
 @dataclass(eq=False)
@@ -150,6 +155,16 @@ class Stream(Record):
     cuts: list[TextCut] = field(default_factory=list)
 
 
+@dataclass(eq=False)
+class Completion(Record):
+    """A text-completion API was asked with `echo`. `scored` is set where its log-probabilities are read."""
+
+    args: Args
+    scored: bool = False
+    uses: list[Use] = field(default_factory=list)
+    cuts: list[TextCut] = field(default_factory=list)
+
+
 @dataclass
 class Facts:
     """All records of a run, in the order in which they were made."""
@@ -164,4 +179,5 @@ class Facts:
     labels_made: list[LabelsMade] = field(default_factory=list)
     ignore_writes: list[IgnoreWrite] = field(default_factory=list)
     streams: list[Stream] = field(default_factory=list)
+    completions: list[Completion] = field(default_factory=list)
     objects: Mapping[int, object] = field(default_factory=dict)

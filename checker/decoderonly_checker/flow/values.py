@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import libcst as cst
 
-    from decoderonly_checker.flow.facts import Decode, GenerateCall, PipelineCall, Stream
+    from decoderonly_checker.flow.facts import Completion, Decode, GenerateCall, PipelineCall, Stream
     from decoderonly_checker.flow.project import Module
     from decoderonly_checker.source.files import SourceFile
 
@@ -247,6 +247,14 @@ class PipelineOutput(Value):
 
 
 @dataclass(frozen=True)
+class CompletionOutput(Value):
+    """What a text-completion API returned, or its list of choices, or one of them."""
+
+    call: Completion = field(default=None, compare=False)  # type: ignore[assignment]
+    key: int = 0
+
+
+@dataclass(frozen=True)
 class Lib(Value):
     """An object of a library whose constructor's arguments are its attributes (configs, argument parsers, datasets)."""
 
@@ -317,7 +325,7 @@ class Generated(Value):
 class DecodedText(Value):
     """Text decoded from generated ids; stands in a hole of a `Str`."""
 
-    decode: Decode | PipelineCall | Stream = field(default=None, compare=False)  # type: ignore[assignment]
+    decode: Decode | PipelineCall | Stream | Completion = field(default=None, compare=False)  # type: ignore[assignment]
     key: int = 0
 
 

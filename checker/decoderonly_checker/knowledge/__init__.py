@@ -18,6 +18,7 @@ def loaded() -> Registry:
     from decoderonly_checker.knowledge import (
         ids,
         models,
+        openai,
         pipelines,
         python,
         tensors,
@@ -28,6 +29,6 @@ def loaded() -> Registry:
     from decoderonly_checker.knowledge.registry import Registry
 
     made = Registry()
-    for module in (python, text, ids, tensors, tokenizers, models, pipelines, wrappers):
+    for module in (python, text, ids, tensors, tokenizers, models, pipelines, wrappers, openai):
         module.register(made)
     return made

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import libcst as cst
 
 from decoderonly_checker.flow.access import Slice
-from decoderonly_checker.flow.facts import Decode, PipelineCall, Stream, TextCut
+from decoderonly_checker.flow.facts import Completion, Decode, PipelineCall, Stream, TextCut
 from decoderonly_checker.flow.state import ListRec
 from decoderonly_checker.flow.values import (
     UNKNOWN,
@@ -93,10 +93,13 @@ def holes_of(value: Value) -> set[Value | str]:
     return found
 
 
-def prompts_of(interp: Interpreter, decode: Decode | PipelineCall | Stream) -> list[Value]:
+def prompts_of(interp: Interpreter, decode: Decode | PipelineCall | Stream | Completion) -> list[Value]:
     """Return the texts that were given to the model behind a decoded text."""
     if isinstance(decode, PipelineCall):
         return texts_in(interp, decode.inputs) if decode.inputs is not None else []
+    if isinstance(decode, Completion):
+        prompt = decode.args.get(None, "prompt")
+        return texts_in(interp, prompt) if prompt is not None else []
     calls = streamed_calls(interp, decode.streamer) if isinstance(decode, Stream) else [decode.generated.call]
     found: list[Encoding] = []
     for call in calls:
@@ -126,7 +129,7 @@ def texts_in(interp: Interpreter, value: Value) -> list[Value]:
     return found
 
 
-def is_prompt(interp: Interpreter, value: Value, decode: Decode | PipelineCall | Stream) -> bool:
+def is_prompt(interp: Interpreter, value: Value, decode: Decode | PipelineCall | Stream | Completion) -> bool:
     """Whether `value` is the text that was tokenized for the call behind `decode`."""
     mine = holes_of(value)
     for text in prompts_of(interp, decode):
