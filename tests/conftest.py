@@ -14,6 +14,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")  # tiny tensors: more threads cost
 pytest_plugins = ["pytester"]
 
 
+@pytest.fixture(autouse=True)
+def _not_on_ci(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep inner runs of pytest alike everywhere: under CI it repeats whole reports in its short summary."""
+    for name in ("CI", "BUILD_NUMBER"):
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what needs a GPU, and say why, where there is none."""
