@@ -47,6 +47,7 @@ class GenerateCall(Record):
     open: Value | None
     encoding: Encoding | None
     settings: Mapping[str, Value] = field(default_factory=dict)  # lengths in force, also from configs
+    prompt_expected: bool = False
 
 
 @dataclass(eq=False)

@@ -253,6 +253,8 @@ def register(registry: Registry) -> None:
         if lower is None or (isinstance(number, int) and number in (0, 1)) or owner.cut is not None:
             return owner
         interp.record("ids_cuts", IdsCut(*interp.where(node), owner, lower))
+        if interp.recording and all(isinstance(v, Length) and v.what == "width" for v in alternatives(lower)):
+            owner.call.prompt_expected = True
         return replace(owner, cut=lower, origin=interp.site(node))
 
     registry.items.setdefault(Generated, []).append(generated_item)

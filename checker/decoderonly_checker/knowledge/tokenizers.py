@@ -31,6 +31,7 @@ from decoderonly_checker.flow.values import (
     Unknown,
     Value,
     alternatives,
+    each,
     join_all,
     literal,
 )
@@ -48,6 +49,10 @@ Node = cst.CSTNode
 _CLASS = re.compile(r"(?:Tokenizer(?:Fast|Base)?|Processor)$")
 _NOT_TEXT = re.compile(r"(?:Image|Logits|Feature|Video)\w*Processor$")
 _NAME = re.compile(r"^_?(?:tokenizer|tok|tokeniser|tokenizers|processor)$|_tokenizer$|^tokenizer_")
+_SETS_UP = re.compile(r"(?i)token|template|chat|format|set_?up|prepare|special|pad|patch|resize|init|config")
+SET_UP = "#set up"  # an attribute: the tokenizer went through code that is not known
+# Options of streamers and pipelines that leave the prompt out, and how; decoding takes them and does nothing.
+PROMPT_OPTIONS = {"skip_prompt": True, "return_full_text": False}
 _TEXT_PARAMETERS = ("text", "batch_text_or_text_pairs", "texts")
 
 
@@ -105,6 +110,33 @@ def padding_side(interp: Interpreter, tokenizer: Value, args: Args | None) -> Va
     return None
 
 
+def pad_token(interp: Interpreter, tokenizer: Tokenizer, name: str, site: Site) -> Value:
+    """Return what reading `pad_token` or `pad_token_id` gives: what the other of the two was set to, or the checkpoint's.
+
+    A pad token that is the EOS token reads as that, so that a comparison with it can be told.
+    """
+    given = setting(interp, tokenizer, "pad_token_id" if name == "pad_token" else "pad_token")
+    suffix = name.removeprefix("pad_token")
+    if given is not None:
+
+        def other(one: Value) -> Value:
+            hint = getattr(one, "hint", "").removesuffix("_id")
+            return Unknown(hint=f"{hint or 'pad_token'}{suffix}", origin=one.origin)
+
+        return given if is_none(given) else each(given, other)
+    names = alternatives(tokenizer.checkpoint)
+    entries = {lookup(v.value) if isinstance(v, Const) and isinstance(v.value, str) else None for v in names}
+    chosen = any(isinstance(v, Const) and v.default for v in names)  # the user may name another checkpoint
+    entry = entries.pop() if len(entries) == 1 and not chosen else None
+    if entry is not None and entry.ships_pad_token is False:
+        return Const(None, origin=site)
+    if entry is not None and entry.pad_is_eos:
+        return Unknown(hint=f"eos_token{suffix}", origin=site)
+    if entry is not None and entry.ships_pad_token and entry.pad_is_eos is False:
+        return Opaque(name, origin=site)  # surely not None
+    return Unknown(hint=name, origin=site)
+
+
 def register(registry: Registry) -> None:
     """Register the handlers of this file."""
     method = registry.method
@@ -127,6 +159,8 @@ def register(registry: Registry) -> None:
     def tokenizer_attribute(interp: Interpreter, owner: Tokenizer, name: str, site: Site) -> Value | None:
         if name in {"tokenizer", "backend_tokenizer", "text_tokenizer"}:
             return owner
+        if name in {"pad_token", "pad_token_id"}:
+            return pad_token(interp, owner, name, site)
         if name.endswith(("_token", "_token_id")):
             return Unknown(hint=name, origin=site)
         if name in {"padding_side", "truncation_side"}:
@@ -219,6 +253,7 @@ def register(registry: Registry) -> None:
                 by_hand=False,
                 made=inner.made or inner.site,
             )
+        interp.record("tokenizer_calls", TokenizerCall(*interp.where(node), receiver, encoding, args))
         entries: dict[object, Value] = {
             "input_ids": new_ids(interp, encoding, "input_ids", "batch", site),
             "attention_mask": new_ids(interp, encoding, "attention_mask", "batch", site),
@@ -344,11 +379,11 @@ def register(registry: Registry) -> None:
                 record = interp.store.get(one.id)
                 if isinstance(record, ListRec):
                     texts.extend(
-                        decoded(interp, receiver, item, name, node)
+                        decoded(interp, receiver, item, name, args, node)
                         for item in alternatives(interp.iterate(one))
                     )
                     continue
-            texts.append(decoded(interp, receiver, one, name, node))
+            texts.append(decoded(interp, receiver, one, name, args, node))
         text = join_all(texts)
         known = any(isinstance(one, Generated | Ids) for one in alternatives(source)) or texts
         if not known and not isinstance(receiver, Tokenizer):
@@ -360,7 +395,9 @@ def register(registry: Registry) -> None:
             return text
         return new_list(interp, None, text, site)
 
-    def decoded(interp: Interpreter, tokenizer: Value, ids: Value, name: str, node: Node) -> Value:
+    def decoded(  # noqa: PLR0917
+        interp: Interpreter, tokenizer: Value, ids: Value, name: str, args: Args, node: Node
+    ) -> Value:
         site = interp.site(node)
         if isinstance(ids, Generated):
             if ids.cut is not None:
@@ -368,6 +405,11 @@ def register(registry: Registry) -> None:
             if ids.rank == "token":
                 return Str((Hole(Unknown(hint="piece")),), origin=site)
             event = Decode(*interp.where(node), ids, tokenizer, name == "batch_decode")
+            event.ignored = next(
+                (o for o, on in PROMPT_OPTIONS.items() if literal(args.get(None, o)) is on), ""
+            )
+            if event.ignored and interp.recording:
+                ids.call.prompt_expected = True
             interp.record("decodes", event)
             return Str((Hole(DecodedText(event, id(event), origin=site)),), origin=site)
         if isinstance(ids, Ids) and name == "convert_ids_to_tokens":
@@ -417,9 +459,23 @@ def register(registry: Registry) -> None:
     @method(Tokenizer, "add_special_tokens")
     def add_special(interp: Interpreter, receiver: Tokenizer, name: str, args: Args, node: Node) -> Value:
         record = interp.dict_record(args.get(0, "special_tokens_dict") or UNKNOWN)
-        if record is not None and "pad_token" in record.entries:
+        if record is None or record.open is not None:
+            interp.set_attribute(receiver, "pad_token", Unknown(hint="special_tokens"), node)
+        elif "pad_token" in record.entries:
             interp.set_attribute(receiver, "pad_token", record.entries["pad_token"], node)
         return UNKNOWN
+
+    def handed(interp: Interpreter, args: Args, to: str, node: Node) -> None:
+        """A tokenizer given to something unknown that, by its name, may set special tokens or padding."""
+        if not _SETS_UP.search(to):
+            return
+        for value in args.all():
+            for one in alternatives(value):
+                record = interp.store.get(one.id) if isinstance(one, Tokenizer) else None
+                if isinstance(one, Tokenizer) and isinstance(record, ObjRec):
+                    interp.store.set(one.id, record.with_attr(SET_UP, Unknown(hint=to)))
+
+    registry.listeners.append(handed)
 
 
 __all__ = ["checkpoint_names", "is_tokenizer_class", "new_tokenizer", "padding_side", "register", "setting"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from decoderonly_checker.diagnostics import Confidence, Severity
-from decoderonly_checker.flow.state import DictRec, ListRec, ObjRec
+from decoderonly_checker.flow.state import DictRec, ListRec
 from decoderonly_checker.flow.values import (
     UNKNOWN,
     Const,
@@ -16,7 +16,6 @@ from decoderonly_checker.flow.values import (
     Hole,
     Ids,
     Length,
-    Lib,
     Ref,
     Str,
     Tri,
@@ -128,14 +127,14 @@ class WrongCut(Rule):
         """Return why a cut at `bound` is wrong, None where it is not or nobody knows."""
         if isinstance(bound, Const):
             number = literal(bound)
-            return self.tail(-number, bound, call, facts) if isinstance(number, int) and number < 0 else None
+            return self.tail(-number, bound, call) if isinstance(number, int) and number < 0 else None
         if not isinstance(bound, Length):
             return None
         of = bound.of
         if isinstance(of, Generated) and of.call is call and bound.what == "width" and bound.offset < 0:
-            return self.tail(-bound.offset, bound, call, facts)
+            return self.tail(-bound.offset, bound, call)
         if bound.what == "-count":
-            return self.tail(None, of, call, facts)
+            return self.tail(None, of, call)
         own = list(encodings(call.ids)) or ([call.encoding] if call.encoding is not None else [])
         if not own and not any(isinstance(v, Generated) for v in alternatives(call.ids)):
             return None
@@ -150,11 +149,11 @@ class WrongCut(Rule):
         return self.other_width(of.encoding, own, call, facts) if bound.what == "width" else None
 
     @staticmethod
-    def tail(count: int | None, bound: Value, call: GenerateCall, facts: Facts) -> Reason | None:
+    def tail(count: int | None, bound: Value, call: GenerateCall) -> Reason | None:
         """Judge the last so many ids."""
-        if setting(call, facts, "min_new_tokens", "min_length") is not None:
+        if setting(call, "min_new_tokens", "min_length") is not None:
             return None
-        wanted = setting(call, facts, "max_new_tokens")
+        wanted = setting(call, "max_new_tokens")
         if count is not None:
             same = count > 1 and any(count == literal(one) for one in alternatives(wanted))
         else:
@@ -269,18 +268,10 @@ class WrongCut(Rule):
         return isinstance(record, ListRec) and text in (record.element, *(record.items or ()))
 
 
-def setting(call: GenerateCall, facts: Facts, *names: str) -> Value | None:
-    """Return a generation setting: an argument, or a field of the `generation_config` that is passed."""
+def setting(call: GenerateCall, *names: str) -> Value | None:
+    """Return a generation setting in force at a call: an argument, or a field of a configuration."""
     given = call.args.get(None, *names)
-    if given is not None:
-        return given
-    for one in alternatives(call.args.get(None, "generation_config")):
-        record = facts.objects.get(one.id) if isinstance(one, Lib) else None
-        if isinstance(record, ObjRec):
-            for name in names:
-                if name in record.attrs:
-                    return record.attrs[name]
-    return None
+    return given if given is not None else next((call.settings[n] for n in names if n in call.settings), None)
 
 
 def known_text(text: Value) -> bool:

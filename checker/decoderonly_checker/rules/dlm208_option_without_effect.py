@@ -1,0 +1,91 @@
+"""DLM208."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from decoderonly_checker.diagnostics import Severity
+from decoderonly_checker.flow.values import literal
+from decoderonly_checker.knowledge.registry import is_none
+from decoderonly_checker.rules.base import Finding, Rule
+from decoderonly_checker.rules.evidence import decoder_only, model_story
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from decoderonly_checker.flow.facts import Facts
+
+_OWNER = {
+    "skip_prompt": "`skip_prompt` is an option of text streamers",
+    "return_full_text": "`return_full_text` is an option of pipelines",
+}
+
+
+class OptionWithoutEffect(Rule):
+    """Reports an option that should leave the prompt out, given to a call that does not know it.
+
+    ## Why is this bad?
+
+    `skip_prompt` belongs to text streamers and `return_full_text` to pipelines. `decode` and `batch_decode` take any keyword and
+    ignore these, so that the text still begins with the prompt although the code says otherwise; `generate` ignores
+    `return_full_text` or refuses it, depending on the version.
+
+    ## What it does not report
+
+    - Ids that are cut before the decode: there the option is superfluous and harmless.
+    - `skip_prompt=False` and `return_full_text=True`, which ask for what happens anyway.
+    - Encoder-decoder models, which return no prompt.
+    """
+
+    severity = Severity.ERROR
+    bad = """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained("gpt2")
+    model = AutoModelForCausalLM.from_pretrained("gpt2")
+    encoding = tokenizer("Name three primary colours.", return_tensors="pt")
+    output = model.generate(**encoding, max_new_tokens=8)
+    answers = tokenizer.batch_decode(output, skip_prompt=True, skip_special_tokens=True)
+    """
+    good = """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained("gpt2")
+    model = AutoModelForCausalLM.from_pretrained("gpt2")
+    encoding = tokenizer("Name three primary colours.", return_tensors="pt")
+    output = model.generate(**encoding, max_new_tokens=8)
+    answers = tokenizer.batch_decode(output[:, encoding["input_ids"].shape[1]:], skip_special_tokens=True)
+    """
+
+    def check(self, facts: Facts) -> Iterator[Finding]:
+        """Judge every decode and every `generate` that is given such an option."""
+        for decode in facts.decodes:
+            call = decode.generated.call
+            sure = decoder_only(call)
+            if not decode.ignored or sure is None:
+                continue
+            yield Finding(
+                decode.site,
+                f"`{decode.ignored}` has no effect here: the prompt stays in the text",
+                f"{_OWNER[decode.ignored]}; decoding ignores it",
+                "cut the prompt off as tokens before the decode: `output[:, input_ids.shape[1]:]`",
+                sure,
+                Severity.ERROR,
+                "ignored by decoding",
+                (*model_story(call.model), (call.site, "returns the prompt followed by the continuation")),
+            )
+        for call in facts.generate_calls:
+            sure = decoder_only(call)
+            given = call.args.get(None, "return_full_text")
+            if sure is None or is_none(given) or literal(given) is True:
+                continue
+            yield Finding(
+                call.site,
+                "`return_full_text` has no effect here: the prompt stays in the output",
+                f"{_OWNER['return_full_text']}; `generate` ignores it or, in newer versions, refuses it",
+                "leave it out and cut the prompt off as tokens: `output[:, input_ids.shape[1]:]`",
+                sure,
+                Severity.ERROR,
+                "not an option of `generate`",
+                tuple(model_story(call.model)),
+            )
