@@ -76,15 +76,16 @@ def test_one_wrong_position_is_found(batch, data):
     text = str(caught.value)
     assert f"row {row} " in text
     assert f"position {position}: " in text
-    if right == -100:
-        code = (
-            "DLM302" if not batch.mask[row][position] else "DLM301" if batch.prompts[row] == 1 else "DLM310"
-        )
-    elif not any(label != -100 for label in wrong[row]):
-        code = "DLM311"
+    if right == -100 and not batch.mask[row][position]:
+        codes = {"DLM302"}
+    elif right == -100 and batch.prompts[row] == 1:
+        # Behind padding it may also look like a prompt that was counted from column 0.
+        codes = {"DLM301"} if batch.mask[row][0] else {"DLM301", "DLM310"}
+    elif right != -100 and not any(label != -100 for label in wrong[row]):
+        codes = {"DLM311"}
     else:
-        code = "DLM310"
-    assert f"[{code}]" in text
+        codes = {"DLM310"}
+    assert any(f"[{code}]" in text for code in codes)
 
 
 @given(batch=batches())
