@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 # Files that cannot matter are still looked over for syntax errors, but not generated data of megabytes.
 _MAX_SYNTAX_CHECK = 1_000_000
+_PROJECT_MARKERS = ("pyproject.toml", "decoderonly.toml", "setup.py", "setup.cfg", ".git")
 
 
 class AnalyserLike(Protocol):
@@ -166,7 +167,7 @@ class _Run:
         """Look at files together; if that fails, one by one: no file takes the others along."""
         try:
             analyser = self._make_analyser(settings)
-            found = analyser.analyse(sources)
+            found = analyser.analyse([*sources, *self._callers(settings, sources)])
         except Exception as problem:
             if len(sources) == 1:
                 deep = isinstance(problem, RecursionError)
@@ -178,6 +179,27 @@ class _Run:
             return
         self._found += found
         self._errors += analyser.errors
+
+    def _callers(self, settings: Settings, sources: list[SourceFile]) -> list[SourceFile]:
+        """The files of the project that call into the asked ones: a cut may be made there. Nothing is said of them."""
+        asked = [source.path for source in sources]
+        root = settings.root
+        if any((root / marker).exists() for marker in _PROJECT_MARKERS):
+            others, _ = find_files([root], settings)
+        else:
+            # No project is to be seen: not all that lies below some folder belongs together.
+            others = [file for folder in {path.parent for path in asked} for file in sorted(folder.glob("*.py"))]
+        known = set(asked)
+        reach = self._reaches.setdefault(root, ImportReach(root))
+        callers: list[SourceFile] = []
+        for path in reach.importers(asked, (other for other in others if other not in known)):
+            try:
+                source = load_source(path)
+            except SourceError:
+                continue  # it would be reported if it were asked about
+            if any(cell.tree is not None for cell in source.cells):
+                callers.append(source)
+        return callers
 
     def result(self, errors: Iterable[FileError]) -> CheckResult:
         """Analyse what was added and sum up."""

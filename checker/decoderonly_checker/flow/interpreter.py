@@ -377,7 +377,7 @@ class Interpreter(Statements, Expressions, Conditions, Access, Calls):
 
     def run_entries(self, modules: Sequence[Module]) -> None:
         """Run the top level of every module, then whatever that did not reach, callers first."""
-        self.relevance = Relevance(modules)
+        self.relevance = Relevance(modules, self.project.resolve)
         for module in modules:
             self.run_module(module)
         called = frozenset().union(*(module.names for module in self.project.modules))

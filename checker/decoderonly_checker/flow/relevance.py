@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from decoderonly_checker.flow.project import Module
 
@@ -50,15 +50,30 @@ _COMMON = frozenset(
 
 
 class Relevance:
-    """Answers `matters(name)` for the functions and classes of some modules."""
+    """Answers `matters(name)` for the functions and classes of some modules, and of what they import.
 
-    def __init__(self, modules: Iterable[Module]) -> None:
-        bodies: list[tuple[str, frozenset[str]]] = []
+    `resolve` finds the project's module behind an import: importer, dotted name, number of leading dots.
+    """
+
+    def __init__(
+        self, modules: Iterable[Module], resolve: Callable[[Module, str, int], Module | None]
+    ) -> None:
         self._relevant: set[str] = set()
         self._setters: set[str] = set()
-        for module in modules:
+        bodies: list[tuple[str, frozenset[str]]] = []
+        pending = list(modules)
+        seen: set[Module] = set(pending)
+        while pending:
+            module = pending.pop()
             for cell in module.source.cells:
-                bodies.extend(self._definitions(cell.text))
+                tree = self._tree(cell.text)
+                if tree is None:
+                    continue
+                bodies.extend(self._definitions(tree, cell.text))
+                for imported in self._imported(tree, module, resolve, bodies):
+                    if imported not in seen:
+                        seen.add(imported)
+                        pending.append(imported)
         self._close(bodies)
 
     def matters(self, name: str) -> bool:
@@ -69,15 +84,40 @@ class Relevance:
         """Whether a method of this name may assign to attributes of its object."""
         return name in self._setters
 
-    def _definitions(self, text: str) -> list[tuple[str, frozenset[str]]]:
+    def _tree(self, text: str) -> ast.Module | None:
         try:
-            tree = ast.parse(text)
+            return ast.parse(text)
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             # Python 2, or newer than this interpreter: nothing can be ruled out.
             names = re.findall(r"(?:def|class)\s+(\w+)", text)
             self._relevant.update(names)
             self._setters.update(names)
-            return []
+            return None
+
+    @staticmethod
+    def _imported(
+        tree: ast.Module,
+        module: Module,
+        resolve: Callable[[Module, str, int], Module | None],
+        bodies: list[tuple[str, frozenset[str]]],
+    ) -> Iterator[Module]:
+        """Yield the project's modules that a module imports; other names for what it imports count as uses."""
+        for node in ast.walk(tree):
+            asked: list[tuple[str, int]] = []
+            if isinstance(node, ast.Import):
+                asked = [(alias.name, 0) for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                asked = [(node.module or "", node.level)]
+                asked += [
+                    (f"{node.module or ''}.{alias.name}".strip("."), node.level) for alias in node.names
+                ]
+                bodies += [(a.asname, frozenset({a.name})) for a in node.names if a.asname is not None]
+            for dotted, level in asked:
+                found = resolve(module, dotted, level)
+                if found is not None:
+                    yield found
+
+    def _definitions(self, tree: ast.Module, text: str) -> list[tuple[str, frozenset[str]]]:
         lines = text.splitlines()
         found: list[tuple[str, frozenset[str]]] = []
         for node in ast.walk(tree):

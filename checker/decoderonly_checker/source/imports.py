@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from decoderonly_checker.source.prefilter import may_provide
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 # Words of a docstring may match too; they resolve to no file.
@@ -59,6 +59,30 @@ class ImportReach:
                 return True
             pending += self._imports[target]
         return False
+
+    def importers(self, asked: Iterable[Path], others: Iterable[Path]) -> list[Path]:
+        """Which other files import one of these, directly or through each other: where their functions are called.
+
+        Args:
+            asked: Absolute paths of the files in question.
+            others: Absolute paths of the files that may import them; one that cannot be read imports nothing.
+        """
+        importing: dict[str, list[Path]] = {}
+        for path in others:
+            try:
+                data = path.read_bytes()
+            except OSError:
+                continue
+            for target in self._targets(str(path), data):
+                importing.setdefault(target, []).append(path)
+        found: dict[Path, None] = {}
+        pending = [str(path) for path in asked]
+        while pending:
+            for path in importing.get(pending.pop(), ()):
+                if path not in found:
+                    found[path] = None
+                    pending.append(str(path))
+        return sorted(found)
 
     def _targets(self, path: str, data: bytes) -> Iterator[str]:
         if path.endswith(".ipynb"):
