@@ -179,7 +179,7 @@ def test_settings_and_comments(run, tmp_path):
     ("arguments", "message"),
     [
         (["--select", "DLM10x"], 'error: --select: unknown rule "DLM10x"; did you mean DLM1'),
-        (["--ignore", "missing-atention-mask"], "did you mean missing-attention-mask?"),
+        (["--ignore", "missing-atention-mask"], "did you mean missing-attention-mask"),
         (
             ["--extend-select", "E501"],
             'error: --extend-select: unknown rule "E501"; `decoderonly rule --all` lists',
