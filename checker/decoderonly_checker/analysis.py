@@ -12,6 +12,7 @@ from decoderonly_checker.source.stack import on_deep_stack
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from decoderonly_checker.flow.facts import Facts
     from decoderonly_checker.flow.values import Site
     from decoderonly_checker.rules.base import Finding, Rule
     from decoderonly_checker.source.positions import Positions
@@ -34,7 +35,11 @@ class Analyser:
         # Modules that import modules, and calls that are followed into calls, nest deeper than Python's usual limit.
         return on_deep_stack(lambda: self._analyse(sources), recursion_limit=20_000)
 
-    def _analyse(self, sources: Sequence[SourceFile]) -> list[Diagnostic]:
+    def facts(self, sources: Sequence[SourceFile]) -> Facts:
+        """Return what the interpreter saw in `sources`, for rules and for explanations."""
+        return on_deep_stack(lambda: self._facts(sources), recursion_limit=20_000)
+
+    def _facts(self, sources: Sequence[SourceFile]) -> Facts:
         from decoderonly_checker.flow.interpreter import Interpreter
         from decoderonly_checker.flow.project import Project
         from decoderonly_checker.flow.state import Store
@@ -42,15 +47,22 @@ class Analyser:
         store = Store()
         project = Project(load_source, store.new_id, self._roots)
         interpreter = Interpreter(store, project)
-        modules = [project.add(source) for source in sources]
-        interpreter.run_entries(modules)
+        interpreter.run_entries([project.add(source) for source in sources])
         for module, problem in interpreter.failures.items():
             self.errors.append(FileError(module.source.shown, problem))
+        for module in dict.fromkeys(interpreter.exhausted):
+            self.errors.append(
+                FileError(module.source.shown, "too much to follow: some findings may be missing")
+            )
         interpreter.facts.objects = store.heap()
+        return interpreter.facts
+
+    def _analyse(self, sources: Sequence[SourceFile]) -> list[Diagnostic]:
+        facts = self._facts(sources)
         wanted = {source.path for source in sources}
         best: dict[tuple[str, Place], Diagnostic] = {}
         for rule in self._rules:
-            for finding in rule.check(interpreter.facts):
+            for finding in rule.check(facts):
                 if finding.site.source.path not in wanted:
                     continue
                 diagnostic = self._diagnostic(rule, finding)
@@ -61,10 +73,10 @@ class Analyser:
         return sorted(best.values(), key=lambda d: d.sort_key)
 
     def _diagnostic(self, rule: Rule, finding: Finding) -> Diagnostic:
-        place = self._place(finding.site)
+        place = self.place(finding.site)
         related: list[Related] = []
         for site, message in finding.related:
-            entry = Related(self._place(site), message)
+            entry = Related(self.place(site), message)
             if entry not in related:
                 related.append(entry)
         return Diagnostic(
@@ -80,7 +92,8 @@ class Analyser:
             tuple(related),
         )
 
-    def _place(self, site: Site) -> Place:
+    def place(self, site: Site) -> Place:
+        """Return the span of a site."""
         from decoderonly_checker.source.positions import Positions
 
         positions = self._positions.get(site.source.path)

@@ -167,7 +167,7 @@ class _Run:
         """Look at files together; if that fails, one by one: no file takes the others along."""
         try:
             analyser = self._make_analyser(settings)
-            found = analyser.analyse([*sources, *self._callers(settings, sources)])
+            found = analyser.analyse([*sources, *callers_of(sources, settings, self._reach(settings))])
         except Exception as problem:
             if len(sources) == 1:
                 deep = isinstance(problem, RecursionError)
@@ -179,27 +179,6 @@ class _Run:
             return
         self._found += found
         self._errors += analyser.errors
-
-    def _callers(self, settings: Settings, sources: list[SourceFile]) -> list[SourceFile]:
-        """The files of the project that call into the asked ones: a cut may be made there. Nothing is said of them."""
-        asked = [source.path for source in sources]
-        root = settings.root
-        if any((root / marker).exists() for marker in _PROJECT_MARKERS):
-            others, _ = find_files([root], settings)
-        else:
-            # No project is to be seen: not all that lies below some folder belongs together.
-            others = [file for folder in {path.parent for path in asked} for file in sorted(folder.glob("*.py"))]
-        known = set(asked)
-        reach = self._reaches.setdefault(root, ImportReach(root))
-        callers: list[SourceFile] = []
-        for path in reach.importers(asked, (other for other in others if other not in known)):
-            try:
-                source = load_source(path)
-            except SourceError:
-                continue  # it would be reported if it were asked about
-            if any(cell.tree is not None for cell in source.cells):
-                callers.append(source)
-        return callers
 
     def result(self, errors: Iterable[FileError]) -> CheckResult:
         """Analyse what was added and sum up."""
@@ -235,8 +214,31 @@ class _Run:
     def _matters(self, path: Path, data: bytes, settings: Settings) -> bool:
         if may_matter(data, notebook=path.suffix.lower() == NOTEBOOK_SUFFIX):
             return True
-        reach = self._reaches.setdefault(settings.root, ImportReach(settings.root))
-        return reach.reaches(path, data)
+        return self._reach(settings).reaches(path, data)
+
+    def _reach(self, settings: Settings) -> ImportReach:
+        return self._reaches.setdefault(settings.root, ImportReach(settings.root))
+
+
+def callers_of(sources: list[SourceFile], settings: Settings, reach: ImportReach) -> list[SourceFile]:
+    """The files of the project that call into the given ones: a cut may be made there. Nothing is said of them."""
+    asked = [source.path for source in sources]
+    root = settings.root
+    if any((root / marker).exists() for marker in _PROJECT_MARKERS):
+        others, _ = find_files([root], settings)
+    else:
+        # No project is to be seen: not all that lies below some folder belongs together.
+        others = [file for folder in {path.parent for path in asked} for file in sorted(folder.glob("*.py"))]
+    known = set(asked)
+    callers: list[SourceFile] = []
+    for path in reach.importers(asked, (other for other in others if other not in known)):
+        try:
+            source = load_source(path)
+        except SourceError:
+            continue  # it would be reported if it were asked about
+        if any(cell.tree is not None for cell in source.cells):
+            callers.append(source)
+    return callers
 
 
 def _real_analyser(settings: Settings) -> AnalyserLike:
