@@ -24,11 +24,12 @@ def loaded() -> Registry:
         tensors,
         text,
         tokenizers,
+        trainers,
         wrappers,
     )
     from decoderonly_checker.knowledge.registry import Registry
 
     made = Registry()
-    for module in (python, text, ids, tensors, tokenizers, models, pipelines, wrappers, openai):
+    for module in (python, text, ids, tensors, tokenizers, models, pipelines, wrappers, trainers, openai):
         module.register(made)
     return made

@@ -87,7 +87,7 @@ def register(registry: Registry) -> None:
                     return Length(one, "rows", origin=site)
                 if isinstance(record, DictRec) and record.encoding is not None:
                     return Length(record.entries.get("input_ids", one), "entries", origin=site)
-            if isinstance(one, Unknown):
+            if isinstance(one, Unknown | Opaque):
                 return Length(one, "chars", origin=site)
             return Unknown(hint="length", origin=site)
 

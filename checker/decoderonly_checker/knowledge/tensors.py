@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from decoderonly_checker.flow.access import IGNORE_INDEX
+from decoderonly_checker.flow.facts import MaskByComparison
 from decoderonly_checker.flow.state import ListRec
 from decoderonly_checker.flow.values import (
     UNKNOWN,
@@ -19,6 +20,7 @@ from decoderonly_checker.flow.values import (
     Length,
     Opaque,
     Ref,
+    Site,
     Tri,
     Unknown,
     Value,
@@ -136,6 +138,10 @@ def register(registry: Registry) -> None:
         if len(args.positional) < 3:
             return Opaque("tensor", origin=interp.site(node))
         site = interp.site(node)
+        for value in args.positional[1:3]:
+            for one in alternatives(value):
+                if isinstance(one, Generated):
+                    return value  # -100 back to padding, before the decode
         ids = next(
             (v for value in args.positional[1:3] for v in alternatives(value) if isinstance(v, Ids)), None
         )
@@ -173,6 +179,33 @@ def register(registry: Registry) -> None:
             return Length(one, "real", origin=interp.site(node))
         return None
 
+    def compared(interp: Interpreter, left: Value, right: Value, equal: bool, site: Site) -> Value | None:
+        """Record `ids != pad_token_id`, whatever is known of the ids."""
+        operands = _operands(site.node)
+        if not equal and operands is not None:
+            for ids, token, node in ((left, right, operands[1]), (right, left, operands[0])):
+                if any(getattr(one, "hint", "").startswith("eos_token") for one in alternatives(token)):
+                    code = cst.Module([]).code_for_node(node)
+                    where = interp.where(site.node)
+                    interp.record("comparisons", MaskByComparison(*where, ids, token, code))
+                    break
+        return None
+
+    # Asked before the general answer, which ends the search.
+    registry.comparisons.insert(0, compared)
+
+    @registry.method((Unknown, Opaque), "ne", "not_equal")
+    def differs(interp: Interpreter, receiver: Value, name: str, args: Args, node: Node) -> Value | None:
+        if len(args.positional) == 1:
+            return registry.compare(interp, receiver, args.positional[0], False, interp.site(node))
+        return None
+
+    @function(*_names("ne", "not_equal"))
+    def differ(interp: Interpreter, name: str, args: Args, node: Node) -> Value | None:
+        if len(args.positional) == 2:
+            return registry.compare(interp, *args.positional, False, interp.site(node))  # type: ignore[call-arg]
+        return None
+
     @function(
         "torch.compile",
         "torch.jit.script",
@@ -183,6 +216,17 @@ def register(registry: Registry) -> None:
     )
     def wrapped(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
         return args.get(0, "model", "module") or UNKNOWN
+
+
+def _operands(node: cst.CSTNode) -> tuple[cst.CSTNode, cst.CSTNode] | None:
+    """Return both sides of a comparison: `a != b`, `a.ne(b)`, `torch.ne(a, b)`."""
+    if isinstance(node, cst.Comparison) and len(node.comparisons) == 1:
+        return node.left, node.comparisons[0].comparator
+    if isinstance(node, cst.Call) and len(node.args) == 2:
+        return node.args[0].value, node.args[1].value
+    if isinstance(node, cst.Call) and len(node.args) == 1 and isinstance(node.func, cst.Attribute):
+        return node.func.value, node.args[0].value
+    return None
 
 
 def lone_token(interp: Interpreter, record: ListRec) -> bool:

@@ -204,7 +204,7 @@ def _promptlike(value: Value) -> bool:
     hints = {str(h).lower() for h in holes_of(value) if isinstance(h, str)}
     hints.add(getattr(value, "hint", "").lower())
     return any(
-        re.search(r"prompt|question|query|instruction|context|input_?text|source|message", hint)
+        re.search(r"prompt|question|query|instruction|context|input_?text|source|message|^inputs?$", hint)
         for hint in hints
     )
 

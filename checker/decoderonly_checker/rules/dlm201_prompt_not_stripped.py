@@ -96,7 +96,8 @@ class PromptNotStripped(Rule):
             "the text begins with the prompt, so what is "
             + ("shown" if not error else words)
             + " is the question and the answer together",
-            "cut the prompt off as tokens before the decode: `output[:, input_ids.shape[1]:]`",
+            (f"decoding ignores `{decode.ignored}`: " if decode.ignored else "")
+            + "cut the prompt off as tokens before the decode: `output[:, input_ids.shape[1]:]`",
             sure,
             Severity.ERROR if error else Severity.WARNING,
             "decodes prompt and continuation",
