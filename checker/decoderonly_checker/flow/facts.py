@@ -166,6 +166,15 @@ class Completion(Record):
     cuts: list[TextCut] = field(default_factory=list)
 
 
+@dataclass(eq=False)
+class TokenComparison(Record):
+    """`ids != token`, token by token; `code` is the source of the right side."""
+
+    ids: Value
+    token: Value
+    code: str
+
+
 @dataclass
 class Facts:
     """All records of a run, in the order in which they were made."""
@@ -181,4 +190,5 @@ class Facts:
     ignore_writes: list[IgnoreWrite] = field(default_factory=list)
     streams: list[Stream] = field(default_factory=list)
     completions: list[Completion] = field(default_factory=list)
+    comparisons: list[TokenComparison] = field(default_factory=list)
     objects: Mapping[int, object] = field(default_factory=dict)

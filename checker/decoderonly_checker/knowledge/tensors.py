@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from decoderonly_checker.flow.access import IGNORE_INDEX
-from decoderonly_checker.flow.facts import MaskByComparison
+from decoderonly_checker.flow.facts import TokenComparison
 from decoderonly_checker.flow.state import ListRec
 from decoderonly_checker.flow.values import (
     UNKNOWN,
@@ -187,7 +187,7 @@ def register(registry: Registry) -> None:
                 if any(getattr(one, "hint", "").startswith("eos_token") for one in alternatives(token)):
                     code = cst.Module([]).code_for_node(node)
                     where = interp.where(site.node)
-                    interp.record("comparisons", MaskByComparison(*where, ids, token, code))
+                    interp.record("comparisons", TokenComparison(*where, ids, token, code))
                     break
         return None
 
@@ -203,7 +203,7 @@ def register(registry: Registry) -> None:
     @function(*_names("ne", "not_equal"))
     def differ(interp: Interpreter, name: str, args: Args, node: Node) -> Value | None:
         if len(args.positional) == 2:
-            return registry.compare(interp, *args.positional, False, interp.site(node))  # type: ignore[call-arg]
+            return registry.compare(interp, *args.positional, False, interp.site(node))
         return None
 
     @function(

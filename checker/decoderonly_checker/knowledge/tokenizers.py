@@ -131,7 +131,7 @@ def pad_token(interp: Interpreter, tokenizer: Tokenizer, name: str, site: Site) 
     if entry is not None and entry.ships_pad_token is False:
         return Const(None, origin=site)
     if entry is not None and entry.pad_is_eos:
-        return Unknown(hint=f"eos_token{suffix}", origin=site)
+        return Unknown(hint=f"eos_token{suffix}", origin=tokenizer.origin)
     if entry is not None and entry.ships_pad_token and entry.pad_is_eos is False:
         return Opaque(name, origin=site)  # surely not None
     return Unknown(hint=name, origin=site)
