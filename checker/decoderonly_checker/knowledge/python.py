@@ -8,6 +8,7 @@ import libcst as cst
 
 from decoderonly_checker.flow.state import DictRec, ListRec, ObjRec
 from decoderonly_checker.flow.values import (
+    MAX_ALTERNATIVES,
     UNKNOWN,
     Args,
     Bound,
@@ -17,6 +18,7 @@ from decoderonly_checker.flow.values import (
     Generated,
     Hole,
     Ids,
+    ImportRef,
     Length,
     Lib,
     Method,
@@ -32,6 +34,7 @@ from decoderonly_checker.flow.values import (
     alternatives,
     each,
     join,
+    join_all,
     literal,
     text_of,
 )
@@ -185,8 +188,16 @@ def register(registry: Registry) -> None:
             return UNKNOWN
         attr = literal(args.positional[1])
         if not isinstance(attr, str):
-            return UNKNOWN
+            return each(args.positional[0], lambda one: one_class_of(interp, one))
         return each(args.positional[0], lambda one: interp.get_attribute(one, attr, node))
+
+    def one_class_of(interp: Interpreter, owner: Value) -> Value:
+        """`getattr(module, name)` with a name from elsewhere: one of the classes that the module defines."""
+        if not isinstance(owner, ImportRef) or owner.module is None or owner.name is not None:
+            return UNKNOWN
+        interp.run_module(owner.module)
+        classes: list[Value] = [cls for cls in owner.module.classes if isinstance(cls, ClassObj)]
+        return join_all(classes) if 0 < len(classes) <= MAX_ALTERNATIVES else UNKNOWN
 
     @function("builtins.setattr")
     def setattr_(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
