@@ -175,6 +175,17 @@ class TokenComparison(Record):
     code: str
 
 
+@dataclass(eq=False)
+class ForwardCall(Record):
+    """A model was called. `ids` and `mask` as in `GenerateCall`; `reads` holds what was read from the output."""
+
+    model: Model
+    ids: Value | None
+    mask: Value | None
+    args: Args
+    reads: set[str] = field(default_factory=set)
+
+
 @dataclass
 class Facts:
     """All records of a run, in the order in which they were made."""
@@ -191,4 +202,5 @@ class Facts:
     streams: list[Stream] = field(default_factory=list)
     completions: list[Completion] = field(default_factory=list)
     comparisons: list[TokenComparison] = field(default_factory=list)
+    forward_calls: list[ForwardCall] = field(default_factory=list)
     objects: Mapping[int, object] = field(default_factory=dict)

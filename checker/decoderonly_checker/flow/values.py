@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 
     import libcst as cst
 
-    from decoderonly_checker.flow.facts import Completion, Decode, GenerateCall, PipelineCall, Stream
+    from decoderonly_checker.flow.facts import (
+        Completion,
+        Decode,
+        ForwardCall,
+        GenerateCall,
+        PipelineCall,
+        Stream,
+    )
     from decoderonly_checker.flow.project import Module
     from decoderonly_checker.source.files import SourceFile
 
@@ -319,6 +326,14 @@ class Generated(Value):
     key: int = 0
     rank: str = "batch"  # "dict" where return_dict_in_generate is set
     cut: Value | None = None
+
+
+@dataclass(frozen=True)
+class ModelOutput(Opaque):
+    """What a model's forward returned."""
+
+    call: ForwardCall | None = field(default=None, compare=False)
+    key: int = 0
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import libcst as cst
 
-from decoderonly_checker.flow.facts import GenerateCall
+from decoderonly_checker.flow.facts import ForwardCall, GenerateCall
 from decoderonly_checker.flow.state import ObjRec
 from decoderonly_checker.flow.values import (
     UNKNOWN,
@@ -21,6 +21,7 @@ from decoderonly_checker.flow.values import (
     Lib,
     Method,
     Model,
+    ModelOutput,
     Opaque,
     Pipeline,
     Ref,
@@ -325,14 +326,28 @@ def register(registry: Registry) -> None:
         labels = args.get(None, "labels")
         if labels is not None:
             interp.labels_made(labels, "forward", node)
-        return Opaque("model output", origin=interp.site(node))
+        ids, mask = args.get(0, "input_ids"), args.get(None, "attention_mask")
+        event = ForwardCall(*interp.where(node), receiver, ids, mask, args)
+        interp.record("forward_calls", event)
+        return ModelOutput("model output", event, id(event), origin=interp.site(node))
 
     registry.objects[Model] = forward
 
-    def by_class(interp: Interpreter, owner: Opaque, name: str, site: Site) -> Value | None:
-        return Opaque(owner.name, origin=site) if owner.name == "model output" else None
+    def output_part(interp: Interpreter, owner: ModelOutput, name: str, site: Site) -> Value:
+        if owner.call is not None and interp.recording:
+            owner.call.reads.add(name)
+        return Opaque(name, origin=site)
 
-    registry.attributes.setdefault(Opaque, []).append(by_class)
+    registry.attributes.setdefault(ModelOutput, []).append(output_part)
+
+    def output_item(
+        interp: Interpreter, owner: ModelOutput, index: list[Any], site: Site, node: Node
+    ) -> Value:
+        key = literal(index[0]) if index and isinstance(index[0], Value) else None
+        # A model's output begins with the loss or the logits.
+        return output_part(interp, owner, key if isinstance(key, str) else "logits", site)
+
+    registry.items.setdefault(ModelOutput, []).append(output_item)
 
 
 __all__ = ["UNKNOWN", "Const", "kind_of", "new_model", "register", "replace"]

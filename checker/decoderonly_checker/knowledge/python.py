@@ -247,6 +247,15 @@ def register(registry: Registry) -> None:
             return interp.iterate(args.positional[0])
         return Unknown(origin=interp.site(node))
 
+    @function("random.sample", "random.choices")
+    def drawn(interp: Interpreter, name: str, args: Args, node: Node) -> Value | None:
+        """Draw from a population: as many items as a literal count says."""
+        count = literal(args.get(1 if name == "random.sample" else None, "k"))
+        if not args.positional or not isinstance(count, int):
+            return None
+        element = interp.iterate(args.positional[0])
+        return new_list(interp, (element,) * count if 0 < count <= 16 else None, element, interp.site(node))
+
     @function("copy.copy", "copy.deepcopy")
     def copy_(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
         from decoderonly_checker.knowledge.ids import copied

@@ -1,0 +1,97 @@
+"""DLM109."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from decoderonly_checker.diagnostics import Confidence, Severity
+from decoderonly_checker.flow.values import Const, alternatives
+from decoderonly_checker.knowledge.checkpoints import lookup
+from decoderonly_checker.knowledge.model_classes import model_type_of_class, positions_of
+from decoderonly_checker.rules.base import Finding, Rule
+from decoderonly_checker.rules.evidence import model_story, tokenizer_story, weakest
+from decoderonly_checker.rules.forwards import left_padded, masked
+from decoderonly_checker.rules.prompts import absent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from decoderonly_checker.flow.facts import Facts
+    from decoderonly_checker.flow.values import Model
+
+_COUNTED = frozenset({"learned", "sinusoidal"})
+
+
+class ForwardWithoutPositionIds(Rule):
+    """Reports a left-padded batch that goes to `forward` without `position_ids`, on a model that counts absolute positions.
+
+    ## Why is this bad?
+
+    Models with learned absolute positions (GPT-2, GPT-Neo, …) number the columns from 0 where they are told nothing else. In a
+    left-padded row the text then begins at a later position than on its own: logits and loss differ, and more so the more
+    padding there is. The attention mask does not cure it; `generate` counts from the mask, `forward` does not.
+
+    ## What it does not report
+
+    - Rotary, ALiBi and relative positions, where a constant shift changes nothing but rounding.
+    - Models that count from the mask themselves (OPT); `generate`; right padding; one row.
+    - Calls whose logits and loss nobody reads.
+    """
+
+    severity = Severity.ERROR
+    bad = """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained("gpt2", padding_side="left")
+    tokenizer.pad_token = tokenizer.eos_token
+    model = AutoModelForCausalLM.from_pretrained("gpt2")
+    encoding = tokenizer(["Hi.", "Name three primary colours."], padding=True, return_tensors="pt")
+    following = model(**encoding).logits[:, -1].argmax(dim=-1)
+    """
+    good = """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained("gpt2", padding_side="left")
+    tokenizer.pad_token = tokenizer.eos_token
+    model = AutoModelForCausalLM.from_pretrained("gpt2")
+    encoding = tokenizer(["Hi.", "Name three primary colours."], padding=True, return_tensors="pt")
+    position_ids = (encoding["attention_mask"].cumsum(dim=-1) - 1).clamp(min=0)
+    following = model(**encoding, position_ids=position_ids).logits[:, -1].argmax(dim=-1)
+    """
+
+    def check(self, facts: Facts) -> Iterator[Finding]:
+        """Judge every call of a model with a left-padded batch."""
+        for batch in left_padded(facts):
+            call, encoding = batch.call, batch.encoding
+            if not absent(call.args.get(None, "position_ids")) or not masked(call):
+                continue  # without a mask, that is what is reported
+            certainty = counted(call.model)
+            if certainty is None:
+                continue
+            chain = [*model_story(call.model), *tokenizer_story(encoding)]
+            chain.append((encoding.site, "rows get padded on the left here"))
+            yield Finding(
+                call.site,
+                "a left-padded batch goes to `forward` without `position_ids`",
+                "this model counts positions over the columns, padding included: shorter rows get other logits than on their own",
+                "pass `position_ids=(attention_mask.cumsum(-1) - 1).clamp(min=0)`, or pad on the right",
+                weakest(batch.sure, certainty),
+                Severity.ERROR,
+                "shorter rows begin at a later position",
+                tuple(chain),
+            )
+
+
+def counted(model: Model) -> Confidence | None:
+    """Return how sure it is that a model counts positions over the columns; None where it does not."""
+    by_class = positions_of(model_type_of_class(model.class_name) or "?")
+    if by_class is not None:
+        return Confidence.CERTAIN if by_class in _COUNTED else None
+    found = set()
+    sure = Confidence.CERTAIN
+    for name in alternatives(model.checkpoint):
+        entry = lookup(name.value) if isinstance(name, Const) and isinstance(name.value, str) else None
+        found.add(entry.positions if entry is not None else None)
+        if isinstance(name, Const) and name.default:
+            sure = Confidence.LIKELY
+    return sure if found and found <= _COUNTED else None

@@ -1,0 +1,56 @@
+"""What the rules on `forward` share: left-padded batches whose output is used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from decoderonly_checker.flow.values import Const, Ids, Tokenizer, Tri, alternatives
+from decoderonly_checker.rules.evidence import encodings, model_confidence
+from decoderonly_checker.rules.prompts import absent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from decoderonly_checker.diagnostics import Confidence
+    from decoderonly_checker.flow.facts import Facts, ForwardCall
+    from decoderonly_checker.flow.values import Encoding
+
+_USED = frozenset({"logits", "loss"})
+
+
+@dataclass(frozen=True)
+class LeftPadded:
+    """A left-padded batch that a decoder-only model is called with, and how sure that is."""
+
+    call: ForwardCall
+    encoding: Encoding
+    sure: Confidence
+
+
+def left_padded(facts: Facts) -> Iterator[LeftPadded]:
+    """Yield the calls of decoder-only models with a left-padded batch whose logits or loss are used."""
+    for call in facts.forward_calls:
+        if call.args.open is not None or len(call.args.positional) > 1:
+            continue  # positions and mask may be among what is not known
+        if not (call.reads & _USED) and absent(call.args.get(None, "labels")):
+            continue
+        for encoding in encodings(call.ids):
+            sides = alternatives(encoding.padding_side)
+            left = bool(sides) and all(isinstance(side, Const) and side.value == "left" for side in sides)
+            padded = encoding.batched is Tri.YES and encoding.padded is Tri.YES and not encoding.by_hand
+            known = any(isinstance(one, Tokenizer) for one in alternatives(encoding.tokenizer))
+            sure = model_confidence(call.model, encoding, call.module)
+            if left and padded and known and sure is not None:
+                yield LeftPadded(call, encoding, sure)
+                break
+
+
+def masked(call: ForwardCall) -> bool:
+    """Whether a call may be given a mask that tells padding from text."""
+    return not absent(call.mask) and not all(
+        isinstance(one, Ids) and one.field == "ones" for one in alternatives(call.mask)
+    )
+
+
+__all__ = ["LeftPadded", "left_padded", "masked"]
