@@ -198,9 +198,16 @@ class Access:
         if isinstance(owner, Ref):
             record = self.store.get(owner.id)
             if isinstance(record, DictRec) and isinstance(first, Value):
+                shared = self.store.get(record.open.id) if isinstance(record.open, Ref) else None
                 if isinstance(first, Const):
                     value = record.get(first.value)
+                    if isinstance(shared, ListRec) and first.value not in record.entries:
+                        # An entry that `defaultdict` makes: each key has a list of its own.
+                        value = Ref(self.store.new(shared), "list", origin=site)
+                        self.store.set(owner.id, record.with_entry(first.value, value))
                     return Unknown(hint=str(first.value), origin=site) if value is None else value
+                if isinstance(shared, ListRec):
+                    return join_all([*record.entries.values(), cast("Value", record.open)])
                 return (
                     join_all(list(record.entries.values()))
                     if record.entries and record.open is None

@@ -165,6 +165,17 @@ def register(registry: Registry) -> None:
             interp.labels_in_dict(ref, entries, node)
         return ref
 
+    @function("collections.defaultdict")
+    def defaultdict_(interp: Interpreter, name: str, args: Args, node: Node) -> Value | None:
+        """A dict whose missing entries are made on first use: all of them are kept as one."""
+        factory = args.get(0, "default_factory")
+        if factory is None:
+            return None
+        entry = interp.call_value(factory, Args(), node)
+        if isinstance(entry, Ref) and isinstance(interp.store.get(entry.id), ListRec):
+            entry = new_list(interp, None, UNKNOWN, interp.site(node))
+        return Ref(interp.store.new(DictRec({}, entry)), "dict", origin=interp.site(node))
+
     @function(
         "builtins.str",
         "builtins.format",

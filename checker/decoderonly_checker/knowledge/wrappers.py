@@ -113,6 +113,15 @@ def register(registry: Registry) -> None:
             else Tuple(args.positional, origin=interp.site(node))
         )
 
+    @registry.method(
+        (Lib, Unknown, Opaque), "gather", "gather_for_metrics", "pad_across_processes", "gather_object"
+    )
+    def gather(interp: Interpreter, receiver: Value, name: str, args: Args, node: Node) -> Value | None:
+        """Several processes' ids put together are the same kind of ids."""
+        if isinstance(receiver, Lib) and receiver.name != "Accelerator":
+            return None
+        return args.get(0, "tensor", "input_data", "object")
+
     for package in ("peft", "trl"):
 
         def wrapper_package(
