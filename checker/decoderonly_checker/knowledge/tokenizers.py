@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import libcst as cst
 
+from decoderonly_checker.flow.access import Slice
 from decoderonly_checker.flow.facts import Decode, TokenizerCall
 from decoderonly_checker.flow.state import DictRec, ListRec, ObjRec
 from decoderonly_checker.flow.values import (
@@ -53,6 +54,11 @@ _SETS_UP = re.compile(r"(?i)token|template|chat|format|set_?up|prepare|special|p
 SET_UP = "#set up"  # an attribute: the tokenizer went through code that is not known
 # Options of streamers and pipelines that leave the prompt out, and how; decoding takes them and does nothing.
 PROMPT_OPTIONS = {"skip_prompt": True, "return_full_text": False}
+_LIMIT = re.compile(
+    r"(?i)^(?!.*prompt).*(?:max_?(?:input_?|seq_?|source_?)?(?:len|tok|size)|limit|context_(?:len|size)|block_size)"
+)
+_LONG = 256
+SLICED = "slice"  # the truncation of ids that were sliced by hand
 _TEXT_PARAMETERS = ("text", "batch_text_or_text_pairs", "texts")
 
 
@@ -135,6 +141,14 @@ def pad_token(interp: Interpreter, tokenizer: Tokenizer, name: str, site: Site) 
     if entry is not None and entry.ships_pad_token and entry.pad_is_eos is False:
         return Opaque(name, origin=site)  # surely not None
     return Unknown(hint=name, origin=site)
+
+
+def _is_limit(upper: Value | None) -> bool:
+    """Whether the end of a slice is a limit on the length. A small number takes the start of a text on purpose."""
+    number = literal(upper)
+    if isinstance(number, int):
+        return number >= _LONG
+    return isinstance(upper, Unknown) and _LIMIT.search(upper.hint) is not None
 
 
 def register(registry: Registry) -> None:
@@ -353,6 +367,26 @@ def register(registry: Registry) -> None:
                 if isinstance(inner, ListRec):
                     return Tri.NO if record.items is not None and len(record.items) == 1 else Tri.YES
         return Tri.NO
+
+    def front_kept(interp: Interpreter, owner: Ids, index: list[Any], site: Site, node: Node) -> Value | None:
+        """Note that a slice keeps the front of each row, up to a limit: truncation by hand."""
+        last = index[-1] if index else None
+        axes = len(index) == (2 if owner.rank == "batch" else 1)
+        if not (axes and isinstance(last, Slice) and last.lower is None and last.step is None):
+            return None
+        if owner.encoding is None or owner.field != "input_ids" or not _is_limit(last.upper):
+            return None
+        row = len(index) == 2 and not isinstance(index[0], Slice)
+        cut = replace(
+            owner.encoding,
+            truncation=Const(SLICED, origin=site),
+            max_length=last.upper,
+            truncation_side=Const("right", origin=site),
+        )
+        return replace(owner, encoding=cut, rank="row" if row else owner.rank)
+
+    # Asked before the general answer for slices.
+    registry.items.setdefault(Ids, []).insert(0, front_kept)
 
     def encodings_in(interp: Interpreter, value: Value | None) -> list[Encoding | None]:
         found: list[Encoding | None] = []

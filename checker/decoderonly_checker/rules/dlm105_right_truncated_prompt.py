@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Confidence, Severity
 from decoderonly_checker.flow.values import Const, Unknown, Value, alternatives
+from decoderonly_checker.knowledge.tokenizers import SLICED
 from decoderonly_checker.rules.base import Finding, Rule
 from decoderonly_checker.rules.evidence import model_story, tokenizer_story, weakest
 from decoderonly_checker.rules.prompts import Prompt, absent, prompts, tokenizers
@@ -15,9 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from decoderonly_checker.flow.facts import Facts
-    from decoderonly_checker.flow.values import Encoding
+    from decoderonly_checker.flow.values import Encoding, Site
 
-_CUTS = frozenset({True, "longest_first", "only_first", "only_second"})
+_CUTS = frozenset({SLICED, True, "longest_first", "only_first", "only_second"})
 # Limits that are the tokenizer's own: the code asks for no length.
 _OWN_LIMIT = re.compile(r"model_max_len|max_position|n_positions")
 
@@ -35,6 +36,7 @@ class RightTruncatedPrompt(Rule):
     - Training data, and anything else that does not reach `generate`; encoder-decoder models.
     - `truncation=True` without a `max_length`, or with the tokenizer's own limit; `max_length` without truncation.
     - `truncation_side="left"` at the tokenizer or at the call; a slice that keeps the end, `ids[:, -n:]`.
+    - A slice that takes the start of a text on purpose, `ids[:, :32]`.
     """
 
     severity = Severity.WARNING
@@ -74,6 +76,8 @@ class RightTruncatedPrompt(Rule):
         """Return how sure it is that an encoding loses the end of its text; None where it does not."""
         if absent(encoding.truncation) or absent(encoding.max_length):
             return None
+        if _sliced(encoding) is not None:
+            return Confidence.LIKELY
         made = tokenizers(encoding.tokenizer)
         if not made or _own_limit(encoding.max_length):
             return None
@@ -98,11 +102,12 @@ class RightTruncatedPrompt(Rule):
         encoding, call = prompt.encoding, prompt.call
         chain = [*model_story(call.model), *tokenizer_story(encoding)]
         side = encoding.truncation_side
-        if side is not None and side.origin is not None:
+        by_hand = _sliced(encoding)
+        if by_hand is None and side is not None and side.origin is not None:
             chain.append((side.origin, '`truncation_side` is "right" here'))
         chain.append((call.site, "the prompt, without its end, is continued here"))
         return Finding(
-            encoding.made or encoding.site,
+            by_hand or encoding.made or encoding.site,
             "a prompt for `generate` is truncated at its end",
             "in a long prompt the question and the answer's cue are what is cut off; the model continues the context instead",
             'set `truncation_side="left"` where the tokenizer is made, or shorten the context and not the prompt',
@@ -111,6 +116,12 @@ class RightTruncatedPrompt(Rule):
             "cuts the end of long prompts",
             tuple(chain),
         )
+
+
+def _sliced(encoding: Encoding) -> Site | None:
+    """Return where ids were sliced by hand."""
+    cut = encoding.truncation
+    return cut.origin if isinstance(cut, Const) and cut.value == SLICED else None
 
 
 def _own_limit(value: Value | None) -> bool:
