@@ -36,7 +36,12 @@ from decoderonly_checker.knowledge.checkpoints import lookup
 from decoderonly_checker.knowledge.model_classes import kind_of_class
 from decoderonly_checker.knowledge.python import lib_attrs, new_lib
 from decoderonly_checker.knowledge.registry import first_of, is_none
-from decoderonly_checker.knowledge.tokenizers import checkpoint_names, is_tokenizer_class, new_tokenizer
+from decoderonly_checker.knowledge.tokenizers import (
+    SET_UP,
+    checkpoint_names,
+    is_tokenizer_class,
+    new_tokenizer,
+)
 
 if TYPE_CHECKING:
     from decoderonly_checker.flow.interpreter import Interpreter
@@ -118,7 +123,7 @@ def lengths_in_force(interp: Interpreter, model: Model, args: Args) -> dict[str,
     record = interp.store.get(model.id)
     held = record.attrs if isinstance(record, ObjRec) else {}
     given = args.get(None, "generation_config")
-    configs = [held.get("config"), held.get("generation_config") if is_none(given) else given]
+    configs = [held.get("config"), held.get("generation_config")] if is_none(given) else [given]
     for config in configs:
         for one in alternatives(config):
             if isinstance(one, Lib):
@@ -146,7 +151,10 @@ def register(registry: Registry) -> None:
             return None
         checkpoint = args.get(0, "pretrained_model_name_or_path", "model_name_or_path", "config") or Unknown()
         if is_tokenizer_class(class_name):
-            return new_tokenizer(interp, class_name, checkpoint, site, attrs=dict(args.keywords))
+            settings = dict(args.keywords)
+            if args.open is not None:
+                settings[SET_UP] = args.open  # a pad token may be among what is not known
+            return new_tokenizer(interp, class_name, checkpoint, site, attrs=settings)
         kind = kind_of(class_name, checkpoint)
         if kind is not None and (maker or class_name not in _AUTO_UNKNOWN):
             return new_model(interp, kind, class_name, checkpoint, site)

@@ -19,7 +19,7 @@ from decoderonly_checker.flow.values import (
 )
 from decoderonly_checker.knowledge.models import new_model
 from decoderonly_checker.knowledge.python import new_lib
-from decoderonly_checker.knowledge.tokenizers import new_tokenizer
+from decoderonly_checker.knowledge.tokenizers import SET_UP, new_tokenizer
 
 if TYPE_CHECKING:
     from decoderonly_checker.flow.interpreter import Interpreter
@@ -88,7 +88,7 @@ def register(registry: Registry) -> None:
         return Tuple(
             (
                 new_model(interp, Kind.DECODER, name.split(".")[-2], checkpoint, site),
-                new_tokenizer(interp, "AutoTokenizer", checkpoint, site),
+                new_tokenizer(interp, "AutoTokenizer", checkpoint, site, attrs={SET_UP: Unknown()}),
             ),
             origin=site,
         )
