@@ -39,7 +39,7 @@ from decoderonly_checker.flow.values import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from decoderonly_checker.flow.interpreter import Frame, Interpreter
 
@@ -283,12 +283,12 @@ class Calls:
             except cst.ParserSyntaxError:
                 return None
         if isinstance(node, cst.BinaryOperation) and isinstance(node.operator, cst.BitOr):
-            return self.from_annotation(node.left) or self.from_annotation(node.right)
+            return self.either([node.left, node.right])
         if isinstance(node, cst.Subscript):
             outer = dotted_name(node.value).rpartition(".")[2]
             inner = [e.slice.value for e in node.slice if isinstance(e.slice, cst.Index)]
             if outer in _WRAPPING_ANNOTATIONS:
-                return next((v for v in map(self.from_annotation, inner) if v is not None), None)
+                return self.either(inner if outer == "Union" else inner[:1])
             if outer in _SEQUENCE_ANNOTATIONS and inner:
                 element = self.from_annotation(inner[0]) or UNKNOWN
                 return Ref(self.store.new(ListRec(None, element)), "list")
@@ -304,6 +304,11 @@ class Calls:
                     return Str((Hole(UNKNOWN),))
                 return self.knowledge.annotated(self, one.name, self.site(node))
         return None
+
+    def either(self: Interpreter, options: Sequence[cst.BaseExpression]) -> Value | None:
+        """Return what a union of annotations says: any of those that say something."""
+        known = [value for value in map(self.from_annotation, options) if value is not None]
+        return join_all(known) if known else None
 
     # -- objects -------------------------------------------------------------------------------------------------
 

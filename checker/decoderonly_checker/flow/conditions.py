@@ -172,32 +172,26 @@ class Conditions:
 
     def narrow_isinstance(self: Interpreter, node: cst.Call, truth: bool) -> None:
         """Narrow a variable by `isinstance(x, str)`."""
-        if not (isinstance(node.func, cst.Name) and node.func.value == "isinstance" and len(node.args) == 2):
+        asked = _isinstance_of(node)
+        if asked is None or not isinstance(asked[0], cst.Name):
             return
-        subject, kinds = node.args[0].value, node.args[1].value
-        if not isinstance(subject, cst.Name):
-            return
+        subject, wanted = asked[0], asked[1]
         value = self.lookup(subject.value)
-        wanted = (
-            {dotted_name(e.value) for e in kinds.elements}
-            if isinstance(kinds, cst.Tuple)
-            else {dotted_name(kinds)}
-        )
         if value is None:
             return
-
-        def fits(one: Value) -> bool | None:
-            text = isinstance(one, Str | Hole) or (isinstance(one, Const) and isinstance(one.value, str))
-            listed = isinstance(one, Ref) and one.kind == "list"
-            if not text and not listed:
-                return None
-            return (text and "str" in wanted) or (listed and bool(wanted & {"list", "tuple"}))
-
-        kept = [one for one in alternatives(value) if fits(one) in (None, truth)]
+        kept = [one for one in alternatives(value) if is_instance(one, wanted) in (None, truth)]
         if truth and wanted == {"str"}:
             kept = [Str((Hole(one, subject.value),)) if isinstance(one, Unknown) else one for one in kept]
         if kept and (len(kept) < len(alternatives(value)) or truth):
             self.store.set((self.scope_for(subject.value), subject.value), join_all(kept))
+
+    def isinstance_truth(self: Interpreter, node: cst.Call) -> bool | None:
+        """Return the truth of `isinstance(x, …)` where all that `x` may be agrees."""
+        asked = _isinstance_of(node)
+        if asked is None:
+            return None
+        verdicts = {is_instance(one, asked[1]) for one in alternatives(self.eval(asked[0]))}
+        return verdicts.pop() if len(verdicts) == 1 else None
 
     # -- truth ---------------------------------------------------------------------------------------------------
 
@@ -218,6 +212,8 @@ class Conditions:
                 return held == guard[2]
         if isinstance(node, cst.Comparison) and len(node.comparisons) == 1:
             return self.compare_truth(node)
+        if isinstance(node, cst.Call):
+            return self.isinstance_truth(node)
         if isinstance(node, cst.Name | cst.SimpleString | cst.Integer | cst.Attribute):
             value = self.eval(node)
             if isinstance(value, Const) and not value.default:
@@ -249,3 +245,27 @@ class Conditions:
             is_none = isinstance(left, Const) and left.value is None
             return is_none == positive
         return None
+
+
+def _isinstance_of(node: cst.Call) -> tuple[cst.BaseExpression, set[str]] | None:
+    """Return the subject and the bare class names of `isinstance(x, …)`; None for other calls."""
+    if not (isinstance(node.func, cst.Name) and node.func.value == "isinstance" and len(node.args) == 2):
+        return None
+    kinds = node.args[1].value
+    classes = [element.value for element in kinds.elements] if isinstance(kinds, cst.Tuple) else [kinds]
+    return node.args[0].value, {dotted_name(one).rpartition(".")[2] for one in classes}
+
+
+def is_instance(one: Value, wanted: set[str]) -> bool | None:
+    """Whether a value is of one of the classes; None where that is not known."""
+    if isinstance(one, Str | Hole) or (isinstance(one, Const) and isinstance(one.value, str)):
+        return "str" in wanted
+    if isinstance(one, Ref) and one.kind == "list":
+        return bool(wanted & {"list", "tuple", "Sequence", "Iterable"})
+    if isinstance(one, Tokenizer) and one.class_name:
+        processor = one.class_name.endswith("Processor")
+        if all("Processor" in name for name in wanted):
+            return processor
+        if all("Tokenizer" in name for name in wanted) and processor:
+            return False
+    return None

@@ -48,7 +48,9 @@ if TYPE_CHECKING:
     from decoderonly_checker.knowledge.registry import Registry
 
 Node = cst.CSTNode
-_MAKERS = frozenset({"from_pretrained", "from_config", "_from_config", "from_quantized", "load_model"})
+_MAKERS = frozenset(
+    {"from_pretrained", "from_config", "_from_config", "from_quantized", "load_model", "load_low_bit"}
+)
 _SELF = frozenset(
     {
         "to",
@@ -176,6 +178,8 @@ def register(registry: Registry) -> None:
         "awq",
         "modelscope",
         "ctransformers",
+        "bigdl",
+        "ipex_llm",
         "intel_extension_for_transformers",
     ):
         registry.packages[library] = transformers_call
