@@ -76,6 +76,8 @@ class TextCut(Record):
 class Decode(Record):
     """Generated ids became text. `uses` and `cuts` are filled in as the text flows on.
 
+    `echo_expected` is set where the text is asked whether it begins with the prompt.
+
     `ignored` names an option of another call that was given to leave the prompt out.
     """
 
@@ -84,7 +86,7 @@ class Decode(Record):
     batch: bool
     uses: list[Use] = field(default_factory=list)
     cuts: list[TextCut] = field(default_factory=list)
-    regrown: bool = False
+    echo_expected: bool = False
     ignored: str = ""
 
 

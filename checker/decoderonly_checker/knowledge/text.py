@@ -224,6 +224,10 @@ def register(registry: Registry) -> None:
                 interp.use(value, "compared", node)
         if name in {"startswith", "endswith", "count"} and carries(receiver):
             interp.use(receiver, "searched", node)
+            for decoded in decoded_in(receiver):
+                decode = decoded.decode
+                if name == "startswith" and isinstance(decode, Decode):
+                    decode.echo_expected |= any(is_prompt(interp, v, decode) for v in args.positional)
         return None
 
     for kind in texts:

@@ -28,7 +28,7 @@ class PromptNotStripped(Rule):
 
     - Ids that are cut before the decode, here or in a caller; text that is cut later (that is DLM202).
     - Encoder-decoder models, whose `generate` returns the answer alone; `generate` on `inputs_embeds` alone.
-    - Text that nothing uses.
+    - Text that nothing uses, and text that is asked whether it begins with the prompt.
     """
 
     severity = Severity.ERROR
@@ -66,7 +66,7 @@ class PromptNotStripped(Rule):
         """Judge one decode."""
         call = decode.generated.call
         sure = decoder_only(call)
-        if sure is None or decode.cuts or not decode.uses or decode.regrown:
+        if sure is None or decode.cuts or not decode.uses or decode.echo_expected:
             return None
         kinds = {use.kind for use in decode.uses}
         used = next((use for use in decode.uses if use.kind in USED), None)
