@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from decoderonly_checker.diagnostics import Confidence, Severity
+from decoderonly_checker.diagnostics import Severity
 from decoderonly_checker.flow.values import literal
 from decoderonly_checker.knowledge.registry import is_none
 from decoderonly_checker.rules.base import Finding, Rule
@@ -32,7 +32,6 @@ class OptionWithoutEffect(Rule):
 
     ## What it does not report
 
-    - Text that is used with the prompt in front: that is DLM201, which names the option too.
     - Ids that are cut before the decode: there the option is superfluous and harmless.
     - `skip_prompt=False` and `return_full_text=True`, which ask for what happens anyway.
     - Encoder-decoder models, which return no prompt.
@@ -65,8 +64,6 @@ class OptionWithoutEffect(Rule):
             sure = decoder_only(call)
             if not decode.ignored or sure is None:
                 continue
-            if decode.uses and not decode.cuts:
-                sure = Confidence.POSSIBLE  # DLM201 speaks of it already: one mistake, one finding
             yield Finding(
                 decode.site,
                 f"`{decode.ignored}` has no effect here: the prompt stays in the text",
