@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-
 from decoderonly_checker.config import load_settings
 from decoderonly_checker.runner import check_paths
 
