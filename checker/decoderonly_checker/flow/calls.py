@@ -258,7 +258,8 @@ class Calls:
             finally:
                 self.frames.pop()
             if args is not None:
-                return value
+                # What this call leaves out another may give: a branch on `None` stays open.
+                return Const(None, default=True, origin=site) if value == Const(None) else value
             named = self.named_value(name, site)
             if named is not None:
                 return named

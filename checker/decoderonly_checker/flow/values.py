@@ -472,8 +472,20 @@ def join(a: Value, b: Value, guard_a: Guard | None = None, guard_b: Guard | None
     if len(merged) == 1:
         return next(iter(merged)).at(a.origin)
     if len(merged) > MAX_ALTERNATIVES:
-        return Unknown(origin=a.origin)
+        # Alternatives of one kind from one source differ in details; the first stands for all.
+        sources: dict[object, Alt] = {}
+        for alt in merged.values():
+            sources.setdefault(_source(alt.value), alt)
+        if len(sources) > MAX_ALTERNATIVES:
+            return Unknown(origin=a.origin)
+        merged = {alt.value: alt for alt in sources.values()}
     return Choice(tuple(merged.values()), origin=a.origin)
+
+
+def _source(value: Value) -> object:
+    """Return what alternatives share that come from one source: the decoded texts in them, else kind and place."""
+    texts = frozenset(text.key for text in decoded_in(value))
+    return texts or (type(value), value.origin)
 
 
 def join_all(values: list[Value]) -> Value:
