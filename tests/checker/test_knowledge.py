@@ -262,8 +262,8 @@ def test_what_no_entry_knows(name):
         "/data/models/Llama-2-7b-hf/",
         "models/Llama-2-7b-hf",
         "..\\models\\Llama-2-7b-hf",
-        "/root/.cache/huggingface/hub/models--meta-llama--Llama-2-7b-hf/snapshots/01c7f73",
-        "/root/autodl-tmp/shakechen/Llama-2-7b-hf",
+        "/data/cache/huggingface/hub/models--meta-llama--Llama-2-7b-hf/snapshots/01c7f73",
+        "/data/autodl-tmp/shakechen/Llama-2-7b-hf",
     ],
 )
 def test_a_published_name_is_known_wherever_it_lies(name):
