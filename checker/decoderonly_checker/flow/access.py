@@ -18,6 +18,7 @@ from decoderonly_checker.flow.values import (
     Function,
     Ids,
     ImportRef,
+    Length,
     Lib,
     Method,
     Model,
@@ -233,6 +234,9 @@ class Access:
 
     def list_item(self: Interpreter, record: ListRec, first: Value | Slice, node: cst.CSTNode) -> Value:
         if isinstance(first, Slice):
+            if any(isinstance(v, Length) and v.what in {"chars", "index"} for v in alternatives(first.lower)):
+                # Cut at a length of text: where this is reached, the value is a text and not a list of them.
+                return Unknown(origin=self.site(node))
             low, high = literal(first.lower), literal(first.upper)
             exact = record.items is not None and first.step is None
             items = None

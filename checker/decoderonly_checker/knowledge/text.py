@@ -173,7 +173,9 @@ def slice_text(interp: Interpreter, text: Value, bounds: Slice, node: Node) -> V
             if isinstance(target, Str) and any(
                 isinstance(p, Hole) and isinstance(p.value, DecodedText) for p in target.parts
             ):
-                # The difference of two decoded texts: a stream, not a prompt.
+                # The difference of two decoded texts: a stream, or a prompt that was decoded again; not left whole.
+                if isinstance(decode, Decode):
+                    decode.echo_expected = True
                 return Unknown(hint="chunk", origin=interp.site(node))
             sure = one.what == "index" or is_prompt(interp, target, decode) or _promptlike(target)
     return text_cut(interp, text, "slice", lower, sure, node, "answer")
