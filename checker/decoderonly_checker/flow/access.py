@@ -72,7 +72,11 @@ class Access:
         """Return `owner.name` for one alternative of the owner."""
         site = self.site(node)
         if isinstance(owner, ImportRef):
-            return self.settle(ImportRef(owner.module, name, f"{owner.key}:{name}", origin=site))
+            value = self.settle(ImportRef(owner.module, name, f"{owner.key}:{name}", origin=site))
+            if all(isinstance(one, Unknown) or one == Const(None) for one in alternatives(value)):
+                # A global that some function sets from too many sources: its name is all that is left.
+                return self.named_value(name, site) or value
+            return value
         if isinstance(owner, External):
             return External(f"{owner.name}.{name}", origin=site)
         if isinstance(owner, Ref):
