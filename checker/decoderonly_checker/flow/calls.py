@@ -21,16 +21,11 @@ from decoderonly_checker.flow.values import (
     Function,
     Hole,
     Ids,
-    ImportRef,
-    Lib,
     Method,
-    Model,
     Partial,
-    Pipeline,
     Ref,
     Site,
     Str,
-    Tokenizer,
     Unknown,
     Value,
     alternatives,
@@ -375,6 +370,3 @@ class Calls:
                     for item in alternatives(record.element):
                         if isinstance(item, Ids) and item.encoding is not None and item.rank == "row":
                             self.record("labels_made", LabelsMade(*self.where(node), item, where))
-
-
-__all__ = ["Bound", "Calls", "ImportRef", "Lib", "Model", "Pipeline", "Tokenizer"]

@@ -10,7 +10,6 @@ import libcst as cst
 from decoderonly_checker.flow.state import DictRec, ListRec
 from decoderonly_checker.flow.values import (
     UNKNOWN,
-    Args,
     Const,
     External,
     Hole,
@@ -469,5 +468,3 @@ _EXPRESSIONS: dict[type, Callable[..., Value]] = {
     cst.Subscript: lambda self, node: self.subscript(node),
     cst.Call: lambda self, node: self.call(node),
 }
-
-__all__ = ["Args", "Expressions"]

@@ -23,7 +23,6 @@ from decoderonly_checker.flow.relevance import Relevance
 from decoderonly_checker.flow.state import Delta, DictRec, ListRec, ObjRec, Store
 from decoderonly_checker.flow.statements import Statements
 from decoderonly_checker.flow.values import (
-    UNKNOWN,
     Args,
     ClassObj,
     Const,
@@ -496,13 +495,6 @@ class Interpreter(Statements, Expressions, Conditions, Access, Calls):
         """Return the dotted names of the library classes that a class derives from."""
         return [base.name for owner in self.mro(cls) for base in owner.bases if isinstance(base, External)]
 
-    def lib_kinds(self, value: Value) -> list[Value]:
-        """Return the alternatives of `value` without None and the unknown."""
-        return [v for v in alternatives(value) if not isinstance(v, Unknown | Const)]
-
     def pipeline_handed(self, value: Value) -> list[Pipeline]:
         """Return the pipelines that `value` may be."""
         return [v for v in alternatives(value) if isinstance(v, Pipeline)]
-
-
-__all__ = ["UNKNOWN", "BudgetExhausted", "Frame", "Interpreter"]

@@ -10,10 +10,9 @@ import libcst as cst
 
 from decoderonly_checker.flow.facts import IgnoreWrite
 from decoderonly_checker.flow.project import dotted_name
-from decoderonly_checker.flow.state import Delta, DictRec, ListRec, ObjRec
+from decoderonly_checker.flow.state import Delta, ListRec
 from decoderonly_checker.flow.values import (
     UNKNOWN,
-    Choice,
     ClassObj,
     Const,
     External,
@@ -22,13 +21,10 @@ from decoderonly_checker.flow.values import (
     Ids,
     ImportRef,
     Ref,
-    Tuple,
     Unknown,
     Value,
     alternatives,
-    concat,
     join,
-    text_of,
 )
 
 if TYPE_CHECKING:
@@ -486,10 +482,6 @@ class Statements:
         for one in targets:
             self.record("ignore_writes", IgnoreWrite(*self.where(node), one, selector, kind))
 
-    def append_text(self: Interpreter, old: Value, new: Value) -> Value:
-        """Return the string `old + new`."""
-        return concat(text_of(old), text_of(new))
-
     def widen_list(self: Interpreter, ref: Ref, item: Value) -> None:
         """Let the list `ref` also hold `item`."""
         record = self.store.get(ref.id)
@@ -529,5 +521,3 @@ _COMPOUND: dict[type, Callable[..., Exit | None]] = {
     cst.FunctionDef: Statements.function_definition,
     cst.ClassDef: Statements.class_definition,
 }
-
-__all__ = ["Choice", "DictRec", "Exit", "ObjRec", "Statements", "Tuple"]

@@ -289,7 +289,6 @@ class Encoding:
     template: bool = False
     generation_prompt: Value | None = None
     by_hand: bool = False
-    notes: tuple[tuple[Site, str], ...] = field(default=(), compare=False)
     texts: tuple[Value, ...] = field(default=(), compare=False)  # each row's text, where `text` is a list
     made: Site | None = field(default=None, compare=False)  # where it was tokenized, if `site` only padded it
     chat_template: Value | None = None  # a template that is not the checkpoint's own

@@ -348,6 +348,3 @@ def _batched_ref(interp: Interpreter, ref: Ref) -> Tri:
     if isinstance(record, DictRec):
         return Tri.NO
     return Tri.MAYBE
-
-
-__all__ = ["Str", "batched", "copied", "new_ids", "register"]

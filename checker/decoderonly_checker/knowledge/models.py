@@ -11,7 +11,6 @@ import libcst as cst
 from decoderonly_checker.flow.facts import ForwardCall, GenerateCall
 from decoderonly_checker.flow.state import ObjRec
 from decoderonly_checker.flow.values import (
-    UNKNOWN,
     Args,
     Const,
     Encoding,
@@ -360,6 +359,3 @@ def register(registry: Registry) -> None:
         return output_part(interp, owner, key if isinstance(key, str) else "logits", site)
 
     registry.items.setdefault(ModelOutput, []).append(output_item)
-
-
-__all__ = ["UNKNOWN", "Const", "kind_of", "new_model", "register", "replace"]

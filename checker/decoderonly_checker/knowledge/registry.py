@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Any
 from decoderonly_checker.flow.values import (
     Args,
     Const,
-    External,
     Lib,
-    Method,
     Opaque,
     Site,
     Value,
@@ -235,6 +233,3 @@ def is_none(value: Value | None) -> bool:
 def first_of(value: Value | None, kind: type) -> Any:
     """Return the first alternative of a kind, or None."""
     return next((v for v in alternatives(value) if isinstance(v, kind)), None)
-
-
-__all__ = ["External", "Method", "Registry", "first_of", "is_none"]

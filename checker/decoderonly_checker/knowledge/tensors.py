@@ -14,7 +14,6 @@ from decoderonly_checker.flow.values import (
     UNKNOWN,
     Args,
     Const,
-    Encoding,
     Generated,
     Ids,
     Length,
@@ -25,7 +24,6 @@ from decoderonly_checker.flow.values import (
     Unknown,
     Value,
     alternatives,
-    join_all,
     literal,
 )
 from decoderonly_checker.knowledge.ids import copied
@@ -238,6 +236,3 @@ def lone_token(interp: Interpreter, record: ListRec) -> bool:
         inner = interp.store.get(item.id)
         return isinstance(inner, ListRec) and lone_token(interp, inner)
     return isinstance(item, Unknown) and any(word in item.hint for word in ("bos", "eos", "start"))
-
-
-__all__ = ["Encoding", "join_all", "register"]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import inspect
 import textwrap
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from decoderonly_checker.diagnostics import Confidence, Severity
     from decoderonly_checker.flow.facts import Facts
     from decoderonly_checker.flow.values import Site
@@ -58,11 +59,3 @@ class Rule(ABC):
     @abstractmethod
     def check(self, facts: Facts) -> Iterable[Finding]:
         """Yield what this rule finds in the facts of a run."""
-
-
-def first_line(text: str) -> str:
-    """Return the first paragraph of a documentation on one line."""
-    return " ".join(text.split("\n\n", 1)[0].split())
-
-
-__all__ = ["Finding", "Iterator", "Rule", "first_line"]

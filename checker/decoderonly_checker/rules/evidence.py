@@ -20,16 +20,11 @@ from decoderonly_checker.knowledge.model_classes import tokenizer_class
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from decoderonly_checker.flow.facts import GenerateCall, Record
+    from decoderonly_checker.flow.facts import GenerateCall
     from decoderonly_checker.flow.project import Module
     from decoderonly_checker.flow.values import Encoding, Site
 
 Chain = list[tuple["Site", str]]
-
-
-def modules_of(record: Record) -> list[Module]:
-    """Return the module of a record."""
-    return [record.module]
 
 
 def checkpoint_kind(value: Value) -> Kind | None:
@@ -87,16 +82,6 @@ def encodings(value: Value | None) -> Iterator[Encoding]:
     for one in alternatives(value):
         if isinstance(one, Ids) and one.encoding is not None:
             yield one.encoding
-
-
-def described(value: Value, module_of: Site | None = None) -> str:
-    """Return a few words for what a tokenizer or model was made from."""
-    del module_of
-    if isinstance(value, Tokenizer | Model):
-        name = next((v.value for v in alternatives(value.checkpoint) if isinstance(v, Const)), None)
-        kind = value.class_name or ("tokenizer" if isinstance(value, Tokenizer) else "model")
-        return f"{kind} of {name!r}" if isinstance(name, str) else kind
-    return "object"
 
 
 def tokenizer_story(encoding: Encoding) -> Chain:
