@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import libcst as cst
 
 from decoderonly_checker.flow.project import dotted_name
+from decoderonly_checker.flow.scores import Logits
 from decoderonly_checker.flow.state import DictRec, ListRec, ObjRec
 from decoderonly_checker.flow.values import (
     UNKNOWN,
@@ -264,6 +265,8 @@ class Access:
         for one in alternatives(owner):
             if isinstance(one, Ref):
                 self.set_entry(one, first, value, target)
+            elif isinstance(one, Logits) and self.recording:
+                one.call.overwritten = True
         if literal(value) == IGNORE_INDEX or self.fills_ignore(value):
             last = index[-1] if index else UNKNOWN
             kind = "slice" if isinstance(last, Slice) else "mask"

@@ -204,6 +204,9 @@ class Expressions:
     def binary(self: Interpreter, node: cst.BinaryOperation) -> Value:
         left, right = self.eval(node.left), self.eval(node.right)
         operator = type(node.operator)
+        made = self.knowledge.operate(self, left, right, operator.__name__, self.site(node))
+        if made is not None:
+            return made
         if operator is cst.Add:
             return self.add(left, right, node)
         if operator is cst.Subtract:
@@ -303,6 +306,9 @@ class Expressions:
         return Unknown(origin=self.site(node))
 
     def negative(self: Interpreter, value: Value, node: cst.UnaryOperation) -> Value:
+        made = self.knowledge.operate(self, Const(-1), value, "Multiply", self.site(node))
+        if made is not None:
+            return made
         number = literal(value)
         if isinstance(number, int | float):
             return Const(-number, origin=self.site(node))

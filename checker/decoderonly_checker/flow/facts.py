@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from decoderonly_checker.flow.project import Module
+    from decoderonly_checker.flow.scores import Logits
     from decoderonly_checker.flow.values import (
         Args,
         Encoding,
@@ -179,13 +180,47 @@ class TokenComparison(Record):
 
 @dataclass(eq=False)
 class ForwardCall(Record):
-    """A model was called. `ids` and `mask` as in `GenerateCall`; `reads` holds what was read from the output."""
+    """A model was called. `ids` and `mask` as in `GenerateCall`; `reads` holds what was read from the output.
+
+    `gradients` is false under `torch.no_grad()`; `overwritten` is set where something was written into its scores.
+    """
 
     model: Model
     ids: Value | None
     mask: Value | None
     args: Args
     reads: set[str] = field(default_factory=set)
+    gradients: bool = True
+    overwritten: bool = False
+
+
+@dataclass(eq=False)
+class PositionRead(Record):
+    """Positions were picked from a forward's scores: one of each row (`index`), or those from `lower` to `upper`.
+
+    `axes` is how many axes the subscript named, and `conditions` what was asked before it is reached.
+    """
+
+    scores: Logits
+    index: Value | None
+    lower: Value | None
+    upper: Value | None
+    axes: int
+    conditions: tuple[str, ...] = ()
+
+
+@dataclass(eq=False)
+class Reduction(Record):
+    """The scores of positions became one number: `how` is "loss" (the model's own), "cross-entropy", "mean" or "sum".
+
+    `labels` are the ids that the scores were compared to or taken at, `uses` what became of the number: those of `Use`, and
+    "exponentiated", "number" (taken out of the tensor) and "backward".
+    """
+
+    call: ForwardCall
+    how: str
+    labels: Value | None
+    uses: list[Use] = field(default_factory=list)
 
 
 @dataclass
@@ -205,4 +240,6 @@ class Facts:
     completions: list[Completion] = field(default_factory=list)
     comparisons: list[TokenComparison] = field(default_factory=list)
     forward_calls: list[ForwardCall] = field(default_factory=list)
+    position_reads: list[PositionRead] = field(default_factory=list)
+    reductions: list[Reduction] = field(default_factory=list)
     objects: Mapping[int, object] = field(default_factory=dict)

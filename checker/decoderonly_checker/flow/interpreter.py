@@ -20,6 +20,7 @@ from decoderonly_checker.flow.conditions import Conditions
 from decoderonly_checker.flow.expressions import Expressions
 from decoderonly_checker.flow.facts import Facts, Record, Use
 from decoderonly_checker.flow.relevance import Relevance
+from decoderonly_checker.flow.scores import scores_in
 from decoderonly_checker.flow.state import Delta, DictRec, ListRec, ObjRec, Store
 from decoderonly_checker.flow.statements import Statements
 from decoderonly_checker.flow.values import (
@@ -124,6 +125,7 @@ class Interpreter(Statements, Expressions, Conditions, Access, Calls):
         self.seen: dict[Hashable, Value] = {}
         self.relevance: Relevance | None = None
         self.operands: dict[int, tuple[Value, Value]] = {}
+        self.without_gradients = 0  # how many `torch.no_grad()` are open
 
     # -- places and records --------------------------------------------------------------------------------------
 
@@ -147,11 +149,13 @@ class Interpreter(Statements, Expressions, Conditions, Access, Calls):
             getattr(self.facts, kind).append(record)
 
     def use(self, value: Value, kind: str, node: cst.CSTNode, depth: int = 0) -> None:
-        """Note what happens to decoded text that stands in `value`, through containers."""
+        """Note what happens to decoded text, or to a score, that stands in `value`, through containers."""
         if not self.recording:
             return
         for text in decoded_in(value):
             text.decode.uses.append(Use(kind, self.site(node)))
+        for score in scores_in(value):
+            score.reduction.uses.append(Use(kind, self.site(node)))
         if depth > 3:
             return
         for alt in alternatives(value):
@@ -319,6 +323,8 @@ class Interpreter(Statements, Expressions, Conditions, Access, Calls):
         caller_frames = len(self.frames)
         bindings = self.bind_parameters(function, args, receiver, frame)
         self.frames.append(frame)
+        gradless = self.is_without_gradients(function.node)
+        self.without_gradients += gradless
         try:
             for name, value in bindings.items():
                 self.store.set((scope, name), value)
@@ -326,6 +332,7 @@ class Interpreter(Statements, Expressions, Conditions, Access, Calls):
                 return self.eval(function.node.body)
             self.run_block(function.node.body)
         finally:
+            self.without_gradients -= gradless
             del self.frames[caller_frames:]
             self.active.pop()
         for delta in frame.exits:

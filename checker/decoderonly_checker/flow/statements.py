@@ -33,7 +33,16 @@ if TYPE_CHECKING:
     from decoderonly_checker.flow.interpreter import Interpreter
 
 
+# Context managers and decorators under which torch records no gradients.
+_NO_GRADIENTS = frozenset({"no_grad", "inference_mode"})
+
 Arm = tuple[Callable[[], "Guard | None"], Callable[[], "Exit"]]
+
+
+def no_gradients(node: cst.BaseExpression) -> bool:
+    """Whether an expression is `torch.no_grad()`, `torch.inference_mode()` or one of them uncalled."""
+    called = node.func if isinstance(node, cst.Call) else node
+    return dotted_name(called).rpartition(".")[2] in _NO_GRADIENTS
 
 
 class Exit(enum.Enum):
@@ -106,10 +115,13 @@ class Statements:
     def augmented_assignment(self: Interpreter, node: cst.AugAssign) -> None:
         old = self.eval(node.target)
         value = self.eval(node.value)
-        if isinstance(node.operator, cst.AddAssign):
-            self.assign(node.target, self.add(old, value, node.value))
-        else:
-            self.assign(node.target, Unknown(origin=self.site(node)))
+        operator = type(node.operator)
+        made = self.knowledge.operate(
+            self, old, value, operator.__name__.removesuffix("Assign"), self.site(node.value)
+        )
+        if made is None and operator is cst.AddAssign:
+            made = self.add(old, value, node.value)
+        self.assign(node.target, Unknown(origin=self.site(node)) if made is None else made)
 
     def return_statement(self: Interpreter, node: cst.Return) -> Exit:
         value: Value = Const(None) if node.value is None else self.eval(node.value)
@@ -340,11 +352,21 @@ class Statements:
         return exit_
 
     def with_statement(self: Interpreter, node: cst.With) -> Exit:
+        gradless = 0
         for item in node.items:
+            gradless += no_gradients(item.item)
             value = self.enter(self.eval(item.item))
             if item.asname is not None:
                 self.assign(item.asname.name, value)
-        return self.run_block(node.body)
+        self.without_gradients += gradless
+        try:
+            return self.run_block(node.body)
+        finally:
+            self.without_gradients -= gradless
+
+    def is_without_gradients(self: Interpreter, node: cst.CSTNode) -> bool:
+        """Whether a function is decorated so that torch records no gradients in it."""
+        return any(no_gradients(d.decorator) for d in getattr(node, "decorators", ()))
 
     # -- loops ---------------------------------------------------------------------------------------------------
 

@@ -307,7 +307,8 @@ class Rendered(Hole):
 class Ids(Value):
     """Token ids or a mask of an encoding. `rank` is "batch" (rows, length), "row" (length) or "token".
 
-    `id` numbers the buffer, so that a write of -100 into it is seen by everyone who holds it.
+    `id` numbers the buffer, so that a write of -100 into it is seen by everyone who holds it. `part` is set where columns
+    were picked, so that padding may have been left out.
     """
 
     encoding: Encoding | None = None
@@ -315,6 +316,7 @@ class Ids(Value):
     rank: str = "batch"
     id: int = 0
     copied: bool = False
+    part: bool = False
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,12 @@ def loaded() -> Registry:
     """Return the registry with every knowledge file loaded."""
     from decoderonly_checker.knowledge import (
         ids,
+        losses,
         models,
         openai,
         pipelines,
         python,
+        scores,
         tensors,
         text,
         tokenizers,
@@ -30,6 +32,19 @@ def loaded() -> Registry:
     from decoderonly_checker.knowledge.registry import Registry
 
     made = Registry()
-    for module in (python, text, ids, tensors, tokenizers, models, pipelines, wrappers, trainers, openai):
+    for module in (
+        python,
+        text,
+        ids,
+        tensors,
+        tokenizers,
+        models,
+        pipelines,
+        wrappers,
+        trainers,
+        openai,
+        losses,
+        scores,
+    ):
         module.register(made)
     return made

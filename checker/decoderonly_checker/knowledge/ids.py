@@ -209,6 +209,8 @@ def register(registry: Registry) -> None:
         key = literal(first) if isinstance(first, Value) else None
         if isinstance(key, str):
             return replace(owner, field=key, origin=site)
+        if _picks_columns(owner, index):
+            owner = replace(owner, part=True)
         if len(index) == 2 and not isinstance(first, Slice) and owner.rank == "batch":
             return replace(owner, rank="row" if isinstance(index[1], Slice) else "token")
         if isinstance(first, Slice) or len(index) > 1:
@@ -317,6 +319,16 @@ def register(registry: Registry) -> None:
 
     registry.items.setdefault(Opaque, []).append(opaque_item)
     registry.iterators[Opaque] = lambda interp, v: Opaque(v.name, origin=v.origin)
+
+
+def _picks_columns(owner: Ids, index: list[Any]) -> bool:
+    """Whether a subscript keeps columns that are only known when the program runs: up to a length, or under a mask."""
+    last = index[-1] if index else None
+    if isinstance(last, Slice):
+        bounds = (last.lower, last.upper)
+        columns = len(index) == 2 or owner.rank == "row"
+        return columns and any(b is not None and not isinstance(b, Const) for b in bounds)
+    return owner.rank == "row" and isinstance(last, Value) and not isinstance(last, Const)
 
 
 def batched(interp: Interpreter, text: Value | None) -> Tri:

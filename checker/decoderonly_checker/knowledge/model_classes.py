@@ -68,6 +68,19 @@ def model_type_of_class(class_name: str) -> str | None:
 
 
 @cache
+def kind_of_backbone(class_name: str) -> Kind | None:
+    """Return what a family generates whose bare model a class is (`MistralModel`); None for encoders (`BertModel`)."""
+    stem, table = _plain(class_name).removesuffix("Model"), _table()
+    if not stem or not class_name.endswith("Model"):
+        return None
+    for head in _CAUSAL[:2]:
+        home = table["decoder_only"].get(stem + head)
+        if home is not None:
+            return kind_of_model_type(home)
+    return None
+
+
+@cache
 def kind_of_model_type(model_type: str) -> Kind | None:
     """Return what models of a type generate; None where the type is unknown or holds both kinds."""
     return cast("Kind | None", _table()["model_types"].get(model_type))

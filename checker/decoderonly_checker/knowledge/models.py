@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import libcst as cst
 
@@ -32,7 +32,7 @@ from decoderonly_checker.flow.values import (
     literal,
 )
 from decoderonly_checker.knowledge.checkpoints import lookup
-from decoderonly_checker.knowledge.model_classes import kind_of_class
+from decoderonly_checker.knowledge.model_classes import kind_of_backbone, kind_of_class
 from decoderonly_checker.knowledge.python import lib_attrs, new_lib
 from decoderonly_checker.knowledge.registry import first_of, is_none
 from decoderonly_checker.knowledge.tokenizers import (
@@ -101,7 +101,7 @@ def new_model(
 
 def kind_of(class_name: str, checkpoint: Value) -> Kind | None:
     """Return what a transformers class with a checkpoint generates; None where the class is no generator."""
-    known = kind_of_class(class_name)
+    known = kind_of_class(class_name) or kind_of_backbone(class_name)
     if known is not None:
         return Kind(known)
     if class_name in _AUTO_UNKNOWN:
@@ -339,23 +339,8 @@ def register(registry: Registry) -> None:
             interp.labels_made(labels, "forward", node)
         ids, mask = args.get(0, "input_ids"), args.get(None, "attention_mask")
         event = ForwardCall(*interp.where(node), receiver, ids, mask, args)
+        event.gradients = not interp.without_gradients
         interp.record("forward_calls", event)
         return ModelOutput("model output", event, id(event), origin=interp.site(node))
 
     registry.objects[Model] = forward
-
-    def output_part(interp: Interpreter, owner: ModelOutput, name: str, site: Site) -> Value:
-        if owner.call is not None and interp.recording:
-            owner.call.reads.add(name)
-        return Opaque(name, origin=site)
-
-    registry.attributes.setdefault(ModelOutput, []).append(output_part)
-
-    def output_item(
-        interp: Interpreter, owner: ModelOutput, index: list[Any], site: Site, node: Node
-    ) -> Value:
-        key = literal(index[0]) if index and isinstance(index[0], Value) else None
-        # A model's output begins with the loss or the logits.
-        return output_part(interp, owner, key if isinstance(key, str) else "logits", site)
-
-    registry.items.setdefault(ModelOutput, []).append(output_item)

@@ -11,8 +11,10 @@ from decoderonly_checker.flow.values import (
     Lib,
     Opaque,
     Site,
+    Unknown,
     Value,
     alternatives,
+    each,
 )
 
 if TYPE_CHECKING:
@@ -49,6 +51,9 @@ _SHOWING = frozenset(
 )
 
 
+_ARITHMETIC = frozenset({"Add", "Subtract", "Multiply", "Divide", "FloorDivide", "Power"})
+
+
 class Registry:
     """All that is known of libraries, by the shape of the question."""
 
@@ -67,6 +72,7 @@ class Registry:
         self.listeners: list[Callable[[Interpreter, Args, str, cst.CSTNode], None]] = []
         self.joins: list[Callable[[Interpreter, list[Value], Site], Value | None]] = []
         self.comparisons: list[Callable[[Interpreter, Value, Value, bool, Site], Value | None]] = []
+        self.operators: dict[type, Callable[[Interpreter, Value, Value, str, Site], Value | None]] = {}
         self.star_names: dict[str, Callable[[str], bool]] = {}
 
     # -- registration --------------------------------------------------------------------------------------------
@@ -208,6 +214,23 @@ class Registry:
             if made is not None:
                 return made
         return None
+
+    def operate(
+        self, interp: Interpreter, left: Value, right: Value, operator: str, site: Site
+    ) -> Value | None:
+        """Return what arithmetic on library objects gives; None where neither side is one that is known."""
+        kinds = self.operators.keys()
+        if operator not in _ARITHMETIC or not any(
+            type(one) in kinds for side in (left, right) for one in alternatives(side)
+        ):
+            return None
+
+        def pair(one: Value, two: Value) -> Value:
+            handler = self.operators.get(type(one)) or self.operators.get(type(two))
+            made = handler(interp, one, two, operator, site) if handler is not None else None
+            return Unknown(origin=site) if made is None else made
+
+        return each(left, lambda one: each(right, lambda two: pair(one, two)))
 
     def exported(self, dotted: str, names: Iterable[str]) -> list[str]:
         """Return those of `names` that `from dotted import *` may bring."""
