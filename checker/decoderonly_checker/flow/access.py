@@ -67,7 +67,8 @@ class Access:
             module = self.frame.module.imports.get(dotted)
             if module is not None:
                 return ImportRef(module, None, str(module.path))
-        return self.restricted(each(owner, lambda one: self.get_attribute(one, node.attr.value, node)))
+        found = self.restricted(each(owner, lambda one: self.get_attribute(one, node.attr.value, node)))
+        return self.get_path(node, found)
 
     def get_attribute(self: Interpreter, owner: Value, name: str, node: cst.CSTNode) -> Value:
         """Return `owner.name` for one alternative of the owner."""
@@ -187,7 +188,8 @@ class Access:
     def subscript(self: Interpreter, node: cst.Subscript) -> Value:
         owner = self.eval(node.value)
         index = [self.slice_element(element.slice) for element in node.slice]
-        return self.restricted(each(owner, lambda one: self.get_item(one, index, node)))
+        found = self.restricted(each(owner, lambda one: self.get_item(one, index, node)))
+        return self.get_path(node, found)
 
     def slice_element(self: Interpreter, element: cst.BaseSlice) -> Value | Slice:
         if isinstance(element, cst.Index):
@@ -267,6 +269,7 @@ class Access:
                 self.set_entry(one, first, value, target)
             elif isinstance(one, Logits) and self.recording:
                 one.call.overwritten = True
+        self.set_path(owner, target, value)
         if literal(value) == IGNORE_INDEX or self.fills_ignore(value):
             last = index[-1] if index else UNKNOWN
             kind = "slice" if isinstance(last, Slice) else "mask"
@@ -297,7 +300,10 @@ class Access:
                     self.labels_in_dict(ref, record.entries, node)
             else:
                 open_ = value if record.open is None else join(record.open, value)
-                self.store.set(ref.id, DictRec(record.entries, open_, record.encoding))
+                keys = record.keys
+                if isinstance(key, Value):
+                    keys = key if keys is None else join(keys, key)
+                self.store.set(ref.id, DictRec(record.entries, open_, record.encoding, keys))
         elif isinstance(record, ListRec):
             position = literal(key) if isinstance(key, Value) else None
             items = record.items
@@ -365,7 +371,7 @@ class Access:
                 items = tuple(Const(key) for key in record.entries)
         elif isinstance(value, Method) and value.name in {"items()", "values()", "keys()"}:
             record = self.dict_record(value.receiver)
-            if record is not None:
+            if record is not None and record.open is None:
                 items = self.entries_of(record, value.name)
         if items is None or (size is not None and len(items) != size):
             return None
@@ -403,11 +409,13 @@ class Access:
             record = self.dict_record(value.receiver)
             if record is not None:
                 pairs = self.entries_of(record, value.name)
+                key = self.key_of(record)
                 if value.name == "items()":
                     values = [record.open] if record.open is not None else []
                     values += list(record.entries.values())
-                    return Tuple((Unknown(hint="key"), join_all(values)))
-                return join_all(list(pairs))
+                    return Tuple((key, join_all(values)))
+                rest = [] if record.open is None else [record.open if value.name == "values()" else key]
+                return join_all([*pairs, *rest])
             return Tuple((Unknown(hint="key"), UNKNOWN)) if value.name == "items()" else UNKNOWN
         if isinstance(value, Ref):
             record = self.store.get(value.id)
@@ -416,7 +424,7 @@ class Access:
                     record.element if record.items is None else join_all([record.element, *record.items[:8]])
                 )
             if isinstance(record, DictRec):
-                return Unknown(hint="key")
+                return self.key_of(record)
             if isinstance(record, ObjRec) and record.cls is not None:
                 return self.iterate_object(value, record.cls)
         if isinstance(value, Str):
@@ -427,6 +435,12 @@ class Access:
         hint = getattr(value, "hint", "")
         singular = hint.removesuffix("s")
         return Unknown(hint=singular if isinstance(value, Unknown) else "", origin=value.origin)
+
+    def key_of(self: Interpreter, record: DictRec) -> Value:
+        """Return what the keys of a dict are, where they are more than names."""
+        if record.entries or record.keys is None or isinstance(record.keys, Const | Str):
+            return Unknown(hint="key")
+        return record.keys
 
     def iterate_object(self: Interpreter, value: Ref, cls: ClassObj) -> Value:
         """Return what a loop over an object of the project sees: `__iter__`, or a dataset's `__getitem__`."""
@@ -443,15 +457,3 @@ class Access:
             if isinstance(method, Function):
                 return self.follow(method, args, method.node, value)
         return UNKNOWN
-
-    def enter(self: Interpreter, value: Value) -> Value:
-        """Return what `with value as …` binds."""
-        for one in alternatives(value):
-            record = self.store.get(one.id) if isinstance(one, Ref) else None
-            if isinstance(record, ObjRec) and record.cls is not None:
-                method = self.class_attribute(record.cls, "__enter__")
-                if isinstance(method, Function):
-                    from decoderonly_checker.flow.values import Args
-
-                    return self.follow(method, Args(), method.node, one)
-        return value

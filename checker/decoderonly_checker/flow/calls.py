@@ -17,6 +17,7 @@ from decoderonly_checker.flow.values import (
     Choice,
     ClassObj,
     Const,
+    Context,
     External,
     Function,
     Hole,
@@ -106,6 +107,8 @@ class Calls:
             return join_all([self.call_value(v, args, node) for v in alternatives(callee)])
         site = self.site(node)
         if isinstance(callee, Function):
+            if self.is_context(callee):
+                return Context(callee, args, origin=site)
             return self.follow(callee, args, node)
         if isinstance(callee, Bound):
             decorators = [dotted_name(d.decorator) for d in getattr(callee.function.node, "decorators", ())]
@@ -115,6 +118,8 @@ class Calls:
                     record.cls if isinstance(record, ObjRec) and record.cls is not None else callee.receiver
                 )
                 return self.follow(callee.function, args, node, owner)
+            if self.is_context(callee.function):
+                return Context(callee.function, args, callee.receiver, origin=site)
             return self.follow(callee.function, args, node, callee.receiver)
         if isinstance(callee, ClassObj):
             return self.construct(callee, args, node)
@@ -240,6 +245,8 @@ class Calls:
                 known = self.from_annotation(param.annotation.annotation)
             finally:
                 self.frames.pop()
+        if isinstance(known, Str) and given is None and isinstance(param.default, cst.SimpleString):
+            known = None  # the default says more than "a text"
         if known is not None:
             return known.at(site)
         if given is not None:

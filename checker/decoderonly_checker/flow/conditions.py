@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from decoderonly_checker.flow.interpreter import Interpreter
 
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
+_MAPPINGS = frozenset({"Mapping", "MutableMapping", "UserDict", "BatchEncoding", "BatchFeature"})
+_PLAIN = frozenset({"str", "int", "float", "bool", "bytes", "list", "tuple", "dict", "set"})
 _COMPARE: dict[type, Any] = {
     cst.Equal: lambda a, b: a == b,
     cst.NotEqual: lambda a, b: a != b,
@@ -262,6 +264,13 @@ def is_instance(one: Value, wanted: set[str]) -> bool | None:
         return "str" in wanted
     if isinstance(one, Ref) and one.kind == "list":
         return bool(wanted & {"list", "tuple", "Sequence", "Iterable"})
+    if isinstance(one, Ref) and one.kind == "dict":
+        if wanted & _MAPPINGS:
+            return True
+        # An encoding is a mapping, but no `dict`.
+        return None if wanted & {"dict", "OrderedDict", "defaultdict"} else False
+    if isinstance(one, Const) and wanted <= _PLAIN:
+        return type(one.value).__name__ in wanted or (isinstance(one.value, bool) and "int" in wanted)
     if isinstance(one, Tokenizer) and one.class_name:
         processor = one.class_name.endswith("Processor")
         if all("Processor" in name for name in wanted):

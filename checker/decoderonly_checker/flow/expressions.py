@@ -355,9 +355,14 @@ class Expressions:
         return self.make_function(node, None)
 
     def await_(self: Interpreter, node: cst.Await) -> Value:
-        return self.eval(node.expression)
+        return self.knowledge.awaited(self, self.eval(node.expression)) or UNKNOWN
 
     def yield_(self: Interpreter, node: cst.Yield) -> Value:
+        resume = self.frame.resume
+        if resume is not None:
+            inner = node.value
+            resume(Const(None) if inner is None or isinstance(inner, cst.From) else self.eval(inner))
+            return Unknown()
         if node.value is not None:
             from_ = isinstance(node.value, cst.From)
             value = self.eval(node.value.item if isinstance(node.value, cst.From) else node.value)
@@ -410,6 +415,7 @@ class Expressions:
     def dict_comprehension(self: Interpreter, node: cst.DictComp) -> Value:
         entries: dict[Any, Value] = {}
         rest: list[Value] = []
+        keys: list[Value] = []
         source = self.items_source(node.for_in)
 
         def run() -> None:
@@ -418,12 +424,14 @@ class Expressions:
                 entries[key.value] = value
             else:
                 rest.append(value)
+                keys.append(key)
 
         self.comp_for(node.for_in, run)
         open_ = join_all(rest) if rest else (source.open if source is not None else None)
         if source is not None and node.for_in.ifs:
             open_ = join_all([*rest, Unknown()])
-        record = DictRec(entries, open_, source.encoding if source is not None else None)
+        encoding = source.encoding if source is not None else None
+        record = DictRec(entries, open_, encoding, join_all(keys) if keys else None)
         return Ref(self.store.new(record), "dict", origin=self.site(node))
 
     def items_source(self: Interpreter, clause: cst.CompFor) -> DictRec | None:

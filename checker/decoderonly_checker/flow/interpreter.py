@@ -17,8 +17,11 @@ import libcst as cst
 from decoderonly_checker.flow.access import Access
 from decoderonly_checker.flow.calls import Calls
 from decoderonly_checker.flow.conditions import Conditions
+from decoderonly_checker.flow.contexts import Contexts
 from decoderonly_checker.flow.expressions import Expressions
 from decoderonly_checker.flow.facts import Facts, Record, Use
+from decoderonly_checker.flow.paths import Paths
+from decoderonly_checker.flow.patterns import Patterns
 from decoderonly_checker.flow.relevance import Relevance
 from decoderonly_checker.flow.scores import scores_in
 from decoderonly_checker.flow.state import Delta, DictRec, ListRec, ObjRec, Store
@@ -29,6 +32,8 @@ from decoderonly_checker.flow.values import (
     Const,
     External,
     Function,
+    Generated,
+    Ids,
     ImportRef,
     Lib,
     Model,
@@ -47,7 +52,7 @@ from decoderonly_checker.flow.values import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Sequence
 
     from decoderonly_checker.flow.project import Module, Project
 
@@ -92,9 +97,10 @@ class Frame:
     globals: set[str] = field(default_factory=set)
     nonlocals: set[str] = field(default_factory=set)
     loop_depth: int = 0
+    resume: Callable[[Value], None] | None = None  # what runs in the place of a `yield`
 
 
-class Interpreter(Statements, Expressions, Conditions, Access, Calls):
+class Interpreter(Statements, Patterns, Contexts, Paths, Expressions, Conditions, Access, Calls):
     """Runs a project and fills `facts`."""
 
     def __init__(self, store: Store, project: Project) -> None:
@@ -124,6 +130,8 @@ class Interpreter(Statements, Expressions, Conditions, Access, Calls):
         self.literals: dict[int, Const] = {}
         self.seen: dict[Hashable, Value] = {}
         self.relevance: Relevance | None = None
+        self.paths: dict[str, tuple[str, int, str]] = {}
+        self.path_roots: dict[str, set[tuple[str, int, str]]] = {}
         self.operands: dict[int, tuple[Value, Value]] = {}
         self.without_gradients = 0  # how many `torch.no_grad()` are open
 
@@ -237,8 +245,11 @@ class Interpreter(Statements, Expressions, Conditions, Access, Calls):
 
     def bind(self, name: str, value: Value) -> None:
         """Assign to a variable; conditions that mention it no longer hold."""
-        self.store.set((self.scope_for(name), name), value)
+        scope = self.scope_for(name)
+        self.store.set((scope, name), value)
         self.forget(name)
+        if name in self.path_roots:
+            self.drop_paths(name, scope)
 
     def forget(self, name: str) -> None:
         """Drop the assumptions that mention `name`."""
@@ -261,7 +272,9 @@ class Interpreter(Statements, Expressions, Conditions, Access, Calls):
         if key in self.seen:
             return self.seen[key]
         spent = self.contexts.get(function.key, 0)
-        if len(self.active) >= MAX_DEPTH or self.active.count(function.key) or spent >= MAX_CONTEXTS:
+        turns = self.active.count(function.key)
+        again = turns > 1 or (turns == 1 and not any(isinstance(v, Ids | Generated) for v in args.all()))
+        if len(self.active) >= MAX_DEPTH or again or spent >= MAX_CONTEXTS:
             for value in args.all():
                 self.use(value, "passed", node)
             return self.results.get(function.key, Unknown(origin=self.site(node)))
@@ -313,10 +326,17 @@ class Interpreter(Statements, Expressions, Conditions, Access, Calls):
             self.recording,
         )
 
-    def run_function(self, function: Function, args: Args | None, receiver: Value | None) -> Value:
+    def run_function(
+        self,
+        function: Function,
+        args: Args | None,
+        receiver: Value | None,
+        resume: Callable[[Value], None] | None = None,
+    ) -> Value:
         """Run a function's body; `args` is None for an entry point, whose callers are not known."""
         scope = self.store.new_id()
         frame = Frame(function.module, function.cell, (scope, *function.scopes), function, entry=args is None)
+        frame.resume = resume
         if self.recording:
             self.reached.add(function.key)
         self.active.append(function.key)

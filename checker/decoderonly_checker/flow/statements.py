@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, cast
 
 import libcst as cst
 
+from decoderonly_checker.flow.contexts import Contexts
 from decoderonly_checker.flow.facts import IgnoreWrite
+from decoderonly_checker.flow.patterns import Patterns
 from decoderonly_checker.flow.project import dotted_name
 from decoderonly_checker.flow.state import Delta, ListRec
 from decoderonly_checker.flow.values import (
-    UNKNOWN,
     ClassObj,
     Const,
     External,
@@ -25,6 +26,7 @@ from decoderonly_checker.flow.values import (
     Value,
     alternatives,
     join,
+    join_all,
 )
 
 if TYPE_CHECKING:
@@ -33,16 +35,8 @@ if TYPE_CHECKING:
     from decoderonly_checker.flow.interpreter import Interpreter
 
 
-# Context managers and decorators under which torch records no gradients.
-_NO_GRADIENTS = frozenset({"no_grad", "inference_mode"})
 
 Arm = tuple[Callable[[], "Guard | None"], Callable[[], "Exit"]]
-
-
-def no_gradients(node: cst.BaseExpression) -> bool:
-    """Whether an expression is `torch.no_grad()`, `torch.inference_mode()` or one of them uncalled."""
-    called = node.func if isinstance(node, cst.Call) else node
-    return dotted_name(called).rpartition(".")[2] in _NO_GRADIENTS
 
 
 class Exit(enum.Enum):
@@ -229,6 +223,7 @@ class Statements:
             owner = self.eval(target.value)
             for alt in alternatives(owner):
                 self.set_attribute(alt, target.attr.value, value, target)
+            self.set_path(owner, target, value)
             self.forget(target.attr.value)
         elif isinstance(target, cst.Subscript):
             self.set_item(target, value)
@@ -239,20 +234,29 @@ class Statements:
         self: Interpreter, targets: Sequence[cst.BaseExpression], starred: Sequence[bool], value: Value
     ) -> None:
         """Assign the elements of `value` to several targets."""
-        size = None if any(starred) else len(targets)
-        items = self.elements(value, size)
-        for position, target in enumerate(targets):
-            if items is not None and size is not None and position < len(items):
-                self.assign(target, items[position])
-            elif starred[position]:
-                self.assign(target, UNKNOWN)
-            else:
-                name = target.value if isinstance(target, cst.Name) else ""
-                element = self.element_at(value, position)
-                self.assign(
-                    target,
-                    Unknown(hint=name) if isinstance(element, Unknown) and not element.hint else element,
-                )
+        star = next((position for position, is_star in enumerate(starred) if is_star), None)
+        for target, item in zip(targets, self.spread(value, len(targets), star), strict=True):
+            unnamed = isinstance(item, Unknown) and not item.hint and isinstance(target, cst.Name)
+            self.assign(target, Unknown(hint=cast("cst.Name", target).value) if unnamed else item)
+
+    def spread(self: Interpreter, value: Value, count: int, star: int | None) -> list[Value]:
+        """Return what unpacking `value` gives to each of `count` targets, the one at `star` taking what is left."""
+        items = self.elements(value, None if star is not None else count)
+        if items is not None and (star is None or len(items) >= count - 1):
+            if star is None:
+                return list(items)
+            after = count - 1 - star
+            end = len(items) - after
+            middle = items[star:end]
+            rest = Ref(self.store.new(ListRec(middle, join_all(list(middle)))), "list", origin=value.origin)
+            return [*items[:star], rest, *items[end:]]
+        found = [self.element_at(value, position) for position in range(count)]
+        if star is not None:
+            # How many items there are is not known: those behind the star are any of them.
+            any_item = self.iterate(value)
+            found[star:] = [any_item] * (count - star)
+            found[star] = Ref(self.store.new(ListRec(None, any_item)), "list", origin=value.origin)
+        return found
 
     # -- branches ------------------------------------------------------------------------------------------------
 
@@ -307,29 +311,6 @@ class Statements:
         else:
             frame.exits.append(delta)
 
-    def match_statement(self: Interpreter, node: cst.Match) -> Exit:
-        subject = self.eval(node.subject)
-        key = self.text_key(node.subject)
-        arms: list[Arm] = []
-        for case in node.cases:
-
-            def prepare(case: cst.MatchCase = case) -> Guard | None:
-                if (
-                    isinstance(case.pattern, cst.MatchAs)
-                    and case.pattern.name is not None
-                    and case.pattern.pattern is None
-                ):
-                    self.bind(case.pattern.name.value, subject)
-                if key is not None and isinstance(case.pattern, cst.MatchValue):
-                    label = self.text_key(case.pattern.value)
-                    if label is not None:
-                        return (self.frame.scopes[0], f"{key} Equal {label}", True)
-                return None
-
-            arms.append((prepare, lambda case=case: self.run_block(case.body)))
-        arms.append((lambda: None, lambda: Exit.FALL))
-        return self.branch(arms)
-
     def try_statement(self: Interpreter, node: cst.Try | cst.TryStar) -> Exit:
         def body() -> Exit:
             exit_ = self.run_block(node.body)
@@ -350,23 +331,6 @@ class Statements:
             last = self.run_block(node.finalbody.body)
             exit_ = last if last is not Exit.FALL else exit_
         return exit_
-
-    def with_statement(self: Interpreter, node: cst.With) -> Exit:
-        gradless = 0
-        for item in node.items:
-            gradless += no_gradients(item.item)
-            value = self.enter(self.eval(item.item))
-            if item.asname is not None:
-                self.assign(item.asname.name, value)
-        self.without_gradients += gradless
-        try:
-            return self.run_block(node.body)
-        finally:
-            self.without_gradients -= gradless
-
-    def is_without_gradients(self: Interpreter, node: cst.CSTNode) -> bool:
-        """Whether a function is decorated so that torch records no gradients in it."""
-        return any(no_gradients(d.decorator) for d in getattr(node, "decorators", ()))
 
     # -- loops ---------------------------------------------------------------------------------------------------
 
@@ -534,10 +498,10 @@ _SMALL: dict[type, Callable[..., Exit | None]] = {
 
 _COMPOUND: dict[type, Callable[..., Exit | None]] = {
     cst.If: Statements.if_statement,
-    cst.Match: Statements.match_statement,
+    cst.Match: Patterns.match_statement,
     cst.Try: Statements.try_statement,
     cst.TryStar: Statements.try_statement,
-    cst.With: Statements.with_statement,
+    cst.With: Contexts.with_statement,
     cst.For: Statements.for_statement,
     cst.While: Statements.while_statement,
     cst.FunctionDef: Statements.function_definition,

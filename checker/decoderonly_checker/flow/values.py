@@ -183,6 +183,15 @@ class Partial(Value):
 
 
 @dataclass(frozen=True)
+class Context(Value):
+    """A call of a generator that `contextmanager` made a context manager; run where a `with` enters it."""
+
+    function: Function = field(default=None)  # type: ignore[assignment]
+    args: Args = field(default=None)  # type: ignore[assignment]
+    receiver: Value | None = None
+
+
+@dataclass(frozen=True)
 class Tuple(Value):
     """A tuple of known length."""
 

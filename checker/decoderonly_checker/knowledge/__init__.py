@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 def loaded() -> Registry:
     """Return the registry with every knowledge file loaded."""
     from decoderonly_checker.knowledge import (
+        concurrency,
         ids,
         losses,
         models,
@@ -34,6 +35,7 @@ def loaded() -> Registry:
     made = Registry()
     for module in (
         python,
+        concurrency,
         text,
         ids,
         tensors,

@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from decoderonly_checker.knowledge.registry import Registry
 
 Node = cst.CSTNode
-_CALLABLE = (Function, Bound, Method, Partial)
 
 
 def new_list(interp: Interpreter, items: tuple[Value, ...] | None, element: Value, site: Site) -> Ref:
@@ -299,63 +298,18 @@ def register(registry: Registry) -> None:
     def cast_(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
         return args.positional[1] if len(args.positional) > 1 else UNKNOWN
 
-    @function("functools.wraps", "contextlib.contextmanager", "contextlib.nullcontext")
+    def enter_context(
+        interp: Interpreter, receiver: Value, name: str, args: Args, node: Node
+    ) -> Value | None:
+        """An exit stack enters what it is given."""
+        known = name in {"enter_context", "enter_async_context"} and args.positional
+        return interp.enter(args.positional[0]) if known else None
+
+    registry.any_method.setdefault(Opaque, []).append(enter_context)
+
+    @function("functools.wraps", "contextlib.contextmanager", "contextlib.nullcontext", "contextlib.closing")
     def neutral(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
         return args.positional[0] if args.positional else UNKNOWN
-
-    @function("threading.Thread", "multiprocessing.Process", "Thread")
-    def thread(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
-        target = args.get(1, "target")
-        if target is None:
-            return UNKNOWN
-        given = args.get(3, "args")
-        items = interp.elements(given, None) if given is not None else ()
-        keywords = args.get(4, "kwargs")
-        record = interp.dict_record(keywords) if keywords is not None else DictRec()
-        entries = (
-            {k: v for k, v in record.entries.items() if isinstance(k, str)} if record is not None else {}
-        )
-        open_ = record.open if record is not None else keywords
-        interp.call_value(
-            target,
-            Args(
-                items or (),
-                entries,
-                open_,
-                given if items is None else None,
-                record.encoding if record is not None else None,
-            ),
-            node,
-        )
-        return Opaque("threading.Thread()", origin=interp.site(node))
-
-    @function(
-        "asyncio.to_thread",
-        "anyio.to_thread.run_sync",
-        "asyncio.run",
-        "starlette.concurrency.run_in_threadpool",
-        "fastapi.concurrency.run_in_threadpool",
-    )
-    def in_thread(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
-        if not args.positional:
-            return UNKNOWN
-        if name == "asyncio.run" or not isinstance(args.positional[0], _CALLABLE):
-            return args.positional[0]
-        return interp.call_value(
-            args.positional[0], Args(args.positional[1:], args.keywords, args.open, args.star), node
-        )
-
-    def executor(interp: Interpreter, receiver: Value, name: str, args: Args, node: Node) -> Value | None:
-        """Run what is submitted to an executor or an event loop."""
-        skip = {"submit": 0, "run_in_executor": 1, "apply_async": 0}.get(name)
-        if skip is None or len(args.positional) <= skip or not isinstance(args.positional[skip], _CALLABLE):
-            return None
-        return interp.call_value(
-            args.positional[skip], Args(args.positional[skip + 1 :], args.keywords), node
-        )
-
-    for kind in (Unknown, Opaque, Lib):
-        registry.any_method.setdefault(kind, []).append(executor)
 
     # -- argparse, dataclasses -----------------------------------------------------------------------------------
 
@@ -521,5 +475,3 @@ def register(registry: Registry) -> None:
     def module_method(interp: Interpreter, receiver: Ref, name: str, args: Args, node: Node) -> Value | None:
         record = interp.store.get(receiver.id)
         return receiver if isinstance(record, ObjRec) and record.cls is not None else None
-
-    registry.any_method.setdefault(Ref, []).append(executor)

@@ -73,6 +73,7 @@ class Registry:
         self.joins: list[Callable[[Interpreter, list[Value], Site], Value | None]] = []
         self.comparisons: list[Callable[[Interpreter, Value, Value, bool, Site], Value | None]] = []
         self.operators: dict[type, Callable[[Interpreter, Value, Value, str, Site], Value | None]] = {}
+        self.awaited: ValueHandler = lambda _interp, value: value
         self.star_names: dict[str, Callable[[str], bool]] = {}
 
     # -- registration --------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from decoderonly_checker.flow.state import DictRec, ListRec, ObjRec
 from decoderonly_checker.flow.values import (
     UNKNOWN,
     Args,
+    Choice,
     Const,
     DecodedText,
     Encoding,
@@ -408,6 +409,7 @@ def register(registry: Registry) -> None:
         source = args.get(0, "token_ids", "sequences", "generated_outputs")
         site = interp.site(node)
         texts: list[Value] = []
+        before = len(interp.facts.decodes)
         for one in alternatives(source):
             if isinstance(one, Ref):
                 record = interp.store.get(one.id)
@@ -419,6 +421,9 @@ def register(registry: Registry) -> None:
                     continue
             texts.append(decoded(interp, receiver, one, name, args, node))
         text = join_all(texts)
+        if isinstance(source, Choice) and cut_by_switch(source):
+            for event in interp.facts.decodes[before:]:
+                event.echo_expected = True
         known = any(isinstance(one, Generated | Ids) for one in alternatives(source)) or texts
         if not known and not isinstance(receiver, Tokenizer):
             return None
@@ -428,6 +433,16 @@ def register(registry: Registry) -> None:
         if not whole_batch:
             return text
         return new_list(interp, None, text, site)
+
+    def cut_by_switch(source: Choice) -> bool:
+        """Whether a switch decides if the prompt is cut off: then it is kept on purpose where it is kept."""
+        generated = [(alt.value, alt.guards) for alt in source.alts if isinstance(alt.value, Generated)]
+        return any(
+            whole.call is cut.call and any((owner, text, not truth) in where for owner, text, truth in other)
+            for whole, where in generated
+            for cut, other in generated
+            if whole.cut is None and cut.cut is not None
+        )
 
     def decoded(  # noqa: PLR0917
         interp: Interpreter, tokenizer: Value, ids: Value, name: str, args: Args, node: Node
