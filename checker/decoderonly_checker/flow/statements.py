@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from decoderonly_checker.flow.interpreter import Interpreter
 
 
-
 Arm = tuple[Callable[[], "Guard | None"], Callable[[], "Exit"]]
 
 
