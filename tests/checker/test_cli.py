@@ -376,11 +376,13 @@ def test_rule_explains_one_rule(run):
         assert "## Why is this bad?" in done.stdout
         assert rules.load("DLM101").bad in done.stdout
         assert rules.load("DLM101").good in done.stdout
+        assert f"\n- the first: {rules.load('DLM101').measured.bad}\n" in done.stdout
 
 
 def test_rule_as_json(run):
     one = json.loads(run("rule", "DLM102", "--output-format", "json").stdout)
-    assert list(one) == ["code", "name", "severity", "summary", "documentation", "bad", "good"]
+    assert list(one) == ["code", "name", "severity", "summary", "documentation", "bad", "good", "measured"]
+    assert list(one["measured"]) == ["model", "bad", "good"]
     every = json.loads(run("rule", "--all", "--output-format", "json").stdout)
     assert [rule["code"] for rule in every] == list(rules.codes())
     assert one in every

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import json
 import textwrap
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
@@ -28,6 +31,21 @@ class Finding:
     severity: Severity
     label: str = ""
     related: tuple[tuple[Site, str], ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What came out when both examples of a rule were run, and on which model. Generated, never written by hand."""
+
+    model: str
+    bad: str
+    good: str
+
+
+@cache
+def _measured() -> dict[str, Measured]:
+    text = Path(__file__).with_name("measured.json").read_text(encoding="utf-8")
+    return {code: Measured(**entry) for code, entry in json.loads(text).items()}
 
 
 class Rule(ABC):
@@ -55,6 +73,11 @@ class Rule(ABC):
     def documentation(self) -> str:
         """The rule's documentation in Markdown."""
         return inspect.cleandoc(type(self).__doc__ or "")
+
+    @property
+    def measured(self) -> Measured | None:
+        """What running the examples showed, where it was measured."""
+        return _measured().get(self.code)
 
     @abstractmethod
     def check(self, facts: Facts) -> Iterable[Finding]:

@@ -45,7 +45,8 @@ class MissingAttentionMask(Rule):
     tokenizer = AutoTokenizer.from_pretrained("gpt2", padding_side="left")
     tokenizer.pad_token = tokenizer.eos_token
     model = AutoModelForCausalLM.from_pretrained("gpt2")
-    encoding = tokenizer(["Hi.", "Name three primary colours."], padding=True, return_tensors="pt")
+    prompts = ["The capital of France is", "The three primary colours are red, yellow and"]
+    encoding = tokenizer(prompts, padding=True, return_tensors="pt")
     output = model.generate(encoding["input_ids"], max_new_tokens=8)
     answers = tokenizer.batch_decode(output[:, encoding["input_ids"].shape[1]:], skip_special_tokens=True)
     """
@@ -55,7 +56,8 @@ class MissingAttentionMask(Rule):
     tokenizer = AutoTokenizer.from_pretrained("gpt2", padding_side="left")
     tokenizer.pad_token = tokenizer.eos_token
     model = AutoModelForCausalLM.from_pretrained("gpt2")
-    encoding = tokenizer(["Hi.", "Name three primary colours."], padding=True, return_tensors="pt")
+    prompts = ["The capital of France is", "The three primary colours are red, yellow and"]
+    encoding = tokenizer(prompts, padding=True, return_tensors="pt")
     output = model.generate(**encoding, max_new_tokens=8)
     answers = tokenizer.batch_decode(output[:, encoding["input_ids"].shape[1]:], skip_special_tokens=True)
     """

@@ -38,7 +38,8 @@ class ForwardWithoutAttentionMask(Rule):
     tokenizer = AutoTokenizer.from_pretrained("gpt2", padding_side="left")
     tokenizer.pad_token = tokenizer.eos_token
     model = AutoModelForCausalLM.from_pretrained("gpt2")
-    encoding = tokenizer(["Hi.", "Name three primary colours."], padding=True, return_tensors="pt")
+    prompts = ["The capital of France is", "The three primary colours are red, yellow and"]
+    encoding = tokenizer(prompts, padding=True, return_tensors="pt")
     following = model(encoding["input_ids"]).logits[:, -1].argmax(dim=-1)
     """
     good = """
@@ -47,7 +48,8 @@ class ForwardWithoutAttentionMask(Rule):
     tokenizer = AutoTokenizer.from_pretrained("gpt2", padding_side="left")
     tokenizer.pad_token = tokenizer.eos_token
     model = AutoModelForCausalLM.from_pretrained("gpt2")
-    encoding = tokenizer(["Hi.", "Name three primary colours."], padding=True, return_tensors="pt")
+    prompts = ["The capital of France is", "The three primary colours are red, yellow and"]
+    encoding = tokenizer(prompts, padding=True, return_tensors="pt")
     position_ids = (encoding["attention_mask"].cumsum(dim=-1) - 1).clamp(min=0)
     following = model(**encoding, position_ids=position_ids).logits[:, -1].argmax(dim=-1)
     """

@@ -74,7 +74,8 @@ class WrongCut(Rule):
     tokenizer = AutoTokenizer.from_pretrained("gpt2", padding_side="left")
     tokenizer.pad_token = tokenizer.eos_token
     model = AutoModelForCausalLM.from_pretrained("gpt2")
-    encoding = tokenizer(["Hi.", "Name three primary colours."], padding=True, return_tensors="pt")
+    prompts = ["The capital of France is", "The three primary colours are red, yellow and"]
+    encoding = tokenizer(prompts, padding=True, return_tensors="pt")
     output = model.generate(**encoding, max_new_tokens=8)
     lengths = encoding["attention_mask"].sum(dim=1)
     answers = [tokenizer.decode(row[n:]) for row, n in zip(output, lengths)]
@@ -85,7 +86,8 @@ class WrongCut(Rule):
     tokenizer = AutoTokenizer.from_pretrained("gpt2", padding_side="left")
     tokenizer.pad_token = tokenizer.eos_token
     model = AutoModelForCausalLM.from_pretrained("gpt2")
-    encoding = tokenizer(["Hi.", "Name three primary colours."], padding=True, return_tensors="pt")
+    prompts = ["The capital of France is", "The three primary colours are red, yellow and"]
+    encoding = tokenizer(prompts, padding=True, return_tensors="pt")
     output = model.generate(**encoding, max_new_tokens=8)
     width = encoding["input_ids"].shape[1]
     answers = [tokenizer.decode(row[width:]) for row in output]

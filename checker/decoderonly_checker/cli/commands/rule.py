@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -66,6 +67,7 @@ def _as_object(rule: Rule) -> dict[str, Any]:
         "documentation": rule.documentation,
         "bad": rule.bad,
         "good": rule.good,
+        "measured": None if rule.measured is None else asdict(rule.measured),
     }
 
 
@@ -91,8 +93,24 @@ def _as_text(rule: Rule) -> str:
             rule.good.strip("\n"),
             "```",
             "",
+            *_measured(rule),
             "## Silence it",
             "",
             f"`# decoderonly: ignore[{rule.code}] reason` behind the line, or on a line of its own before it.",
         ]
     )
+
+
+def _measured(rule: Rule) -> list[str]:
+    found = rule.measured
+    if found is None:
+        return []
+    return [
+        "## What was measured",
+        "",
+        f"Both programs were run on {found.model}:",
+        "",
+        f"- the first: {found.bad}",
+        f"- the second: {found.good}",
+        "",
+    ]

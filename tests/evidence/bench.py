@@ -1,0 +1,189 @@
+"""Runs rules' examples as they stand, and keeps what was measured on them."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import json
+import re
+import tempfile
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from checkpoints import Checkpoint, Checkpoints
+from decoderonly_checker import rules
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    Measure = Callable[["Programs"], tuple[str, str]]
+
+FAMILIES = ("inputs", "outputs", "losses", "scores")
+MEASURED = Path(rules.__file__).parent / "measured.json"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """How one rule's harm and cure are measured: on which checkpoints, by which function."""
+
+    code: str
+    checkpoints: Mapping[str, Checkpoint]
+    measure: Measure
+
+    @property
+    def model(self) -> str:
+        """What was measured on, as rule pages say it."""
+        return " and ".join(dict.fromkeys(c.model for c in self.checkpoints.values()))
+
+
+# Rules whose harm nothing here can show, and why.
+UNSHOWN = {
+    "DLM207": "the echo comes from a paid service; what its answers hold is documented, and cannot be run here",
+}
+
+_EVIDENCE: dict[str, Evidence] = {}
+
+
+def evidence(code: str, **checkpoints: Checkpoint) -> Callable[[Measure], Measure]:
+    """Register a function that measures a rule. It asserts the harm and the cure, and puts them in words.
+
+    Args:
+        code: The rule.
+        **checkpoints: What the names that the examples load lead to; `/`, `-` and `.` of a name are left out.
+    """
+
+    def register(measure: Measure) -> Measure:
+        if code in _EVIDENCE:
+            raise ValueError(f"{code}: two functions measure it")
+        _EVIDENCE[code] = Evidence(code, _by_full_name(code, checkpoints), measure)
+        return measure
+
+    return register
+
+
+def _by_full_name(code: str, checkpoints: Mapping[str, Checkpoint]) -> dict[str, Checkpoint]:
+    """Find the names in the examples' own strings: a checkpoint that no example loads would prove nothing."""
+    rule = rules.load(code)
+    found = {}
+    for text in re.findall(r'"([\w./-]+)"', rule.bad + rule.good):
+        short = re.sub(r"\W", "", text)
+        if short in checkpoints:
+            found[text] = checkpoints[short]
+    missing = len(checkpoints) - len(found)
+    if missing:
+        raise ValueError(
+            f"{code}: {missing} of the checkpoints {sorted(checkpoints)} are not in its examples"
+        )
+    return found
+
+
+@cache
+def all_evidence() -> dict[str, Evidence]:
+    """Return each rule's evidence, by code."""
+    for family in FAMILIES:
+        importlib.import_module(f"measures.{family}")
+    return dict(sorted(_EVIDENCE.items()))
+
+
+@dataclass
+class Program:
+    """A program that was run: its variables, and what it printed."""
+
+    names: dict[str, Any]
+    printed: str
+
+    def __getitem__(self, name: str) -> Any:
+        return self.names[name]
+
+    def call(self, name: str, *arguments: Any) -> Any:
+        """Call a function of the program."""
+        import torch
+
+        torch.manual_seed(0)
+        with contextlib.redirect_stdout(io.StringIO()):
+            return self.names[name](*arguments)
+
+
+@dataclass
+class Programs:
+    """The two programs of a rule; each use of `bad` or `good` runs it anew."""
+
+    code: str
+    sources: Mapping[str, str] = field(repr=False)
+
+    def run(self, which: str) -> Program:
+        """Run `bad` or `good` from its first line to its last."""
+        import torch
+
+        names: dict[str, Any] = {"__name__": f"{self.code.lower()}_{which}"}
+        printed = io.StringIO()
+        program = compile(self.sources[which], f"<{self.code} {which}>", "exec")
+        torch.manual_seed(0)
+        with contextlib.redirect_stdout(printed):
+            exec(program, names)  # noqa: S102 - our own examples, which is the point
+        return Program(names, printed.getvalue())
+
+    @property
+    def bad(self) -> Program:
+        return self.run("bad")
+
+    @property
+    def good(self) -> Program:
+        return self.run("good")
+
+
+@contextlib.contextmanager
+def bench(keep: Path | None = None) -> Iterator[Callable[[str], dict[str, str]]]:
+    """Give a function that measures one rule.
+
+    Args:
+        keep: Folder for the checkpoints, used again where it has them; else they live as long as the bench.
+    """
+    import torch
+    from huggingface_hub import constants
+    from transformers.utils import logging
+
+    if not constants.HF_HUB_OFFLINE:
+        raise RuntimeError("set HF_HUB_OFFLINE=1 before transformers is imported: nothing may be fetched")
+    verbosity, cache_folder = logging.get_verbosity(), constants.HF_HUB_CACHE
+    bars = logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]):
+        checkpoints = Checkpoints(keep or Path(folder))
+        constants.HF_HUB_CACHE = str(checkpoints.cache)
+
+        def measure(code: str) -> dict[str, str]:
+            how = all_evidence()[code]
+            checkpoints.serve(how.checkpoints)
+            rule = rules.load(code)
+            bad, good = how.measure(Programs(code, {"bad": rule.bad, "good": rule.good}))
+            return {"model": how.model, "bad": bad, "good": good}
+
+        try:
+            yield measure
+        finally:
+            constants.HF_HUB_CACHE = cache_folder
+            logging.set_verbosity(verbosity)
+            if bars:
+                logging.enable_progress_bar()
+
+
+def stored() -> dict[str, dict[str, str]]:
+    """Return what was measured last, as it is shipped."""
+    read: dict[str, dict[str, str]] = json.loads(MEASURED.read_text(encoding="utf-8"))
+    return read
+
+
+_NUMBER = re.compile(r"\d+\.\d+")
+
+
+def same(stored_text: str, measured_text: str) -> bool:
+    """Are both the same words, whole numbers included, with fractions within a tenth of each other?"""
+    if _NUMBER.sub("#", stored_text) != _NUMBER.sub("#", measured_text):
+        return False
+    pairs = zip(_NUMBER.findall(stored_text), _NUMBER.findall(measured_text), strict=True)
+    return all(abs(float(a) - float(b)) <= 0.1 * max(abs(float(a)), abs(float(b))) for a, b in pairs)

@@ -1,0 +1,1 @@
+"""Scores read from logits: DLM401 to DLM403."""

@@ -1,0 +1,47 @@
+"""Every rule's own examples are run, on real libraries: the bad one does the harm it is reported for, the good one none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from bench import UNSHOWN, all_evidence, bench, same, stored
+from decoderonly_checker import rules
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@pytest.fixture(scope="module")
+def measure() -> Iterator[Callable[[str], dict[str, str]]]:
+    with bench() as measured:
+        yield measured
+
+
+@pytest.mark.parametrize("code", sorted(all_evidence()))
+def test_harm_and_cure_are_as_the_rule_page_says(code: str, measure: Callable[[str], dict[str, str]]) -> None:
+    measured = measure(code)
+    page = stored().get(code)
+    assert page is not None, f"python tests/evidence/measure.py --write {code}"
+    assert measured["model"] == page["model"]
+    for which in ("bad", "good"):
+        assert same(page[which], measured[which]), f"stored: {page[which]}\nmeasured: {measured[which]}"
+
+
+def test_every_rule_has_evidence_or_a_reason() -> None:
+    assert set(all_evidence()) | set(UNSHOWN) == set(rules.codes())
+    assert not set(all_evidence()) & set(UNSHOWN)
+    assert set(stored()) == set(all_evidence())
+
+
+@pytest.mark.parametrize(
+    ("page", "measured", "expected"),
+    [
+        ("loss 1.00, 8 tokens", "loss 1.05, 8 tokens", True),
+        ("loss 1.00, 8 tokens", "loss 1.20, 8 tokens", False),
+        ("loss 1.00, 8 tokens", "loss 1.00, 9 tokens", False),
+        ("loss 1.00", "loss 1.00 and 2.00", False),
+    ],
+)
+def test_fractions_may_differ_a_little_and_nothing_else(page: str, measured: str, expected: bool) -> None:
+    assert same(page, measured) is expected
