@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import libcst as cst
 
+from decoderonly_checker.flow.boundaries import note_boundary, note_mask
 from decoderonly_checker.flow.project import dotted_name
 from decoderonly_checker.flow.scores import Logits
 from decoderonly_checker.flow.state import DictRec, ListRec, ObjRec
@@ -53,6 +54,13 @@ class Slice:
 
     def __init__(self, lower: Value | None, upper: Value | None, step: Value | None) -> None:
         self.lower, self.upper, self.step = lower, upper, step
+
+
+def is_front(index: Value | Slice) -> bool:
+    """Whether an index takes all but the last: `[:-1]`."""
+    if not isinstance(index, Slice) or index.step is not None or literal(index.lower) not in {None, 0}:
+        return False
+    return (index.lower is None or isinstance(index.lower, Const)) and literal(index.upper) == -1
 
 
 class Access:
@@ -222,7 +230,11 @@ class Access:
                     else UNKNOWN
                 )
             if isinstance(record, ListRec):
-                return self.list_item(record, first, node)
+                part = self.list_item(record, first, node)
+                if is_front(first) and isinstance(part, Ref):
+                    cut = self.store.get(part.id)
+                    self.store.set(part.id, ListRec(cut.items, cut.element, owner.id))
+                return part
         if isinstance(owner, Tuple):
             if isinstance(first, Slice):
                 low, high = literal(first.lower), literal(first.upper)
@@ -237,7 +249,8 @@ class Access:
         if made is not None:
             return made
         key = literal(first) if isinstance(first, Value) else None
-        return Unknown(hint=key if isinstance(key, str) else getattr(owner, "hint", ""), origin=site)
+        hint = key if isinstance(key, str) else getattr(owner, "hint", "")
+        return Unknown(hint=hint, front=is_front(first), origin=site)
 
     def list_item(self: Interpreter, record: ListRec, first: Value | Slice, node: cst.CSTNode) -> Value:
         if isinstance(first, Slice):
@@ -275,9 +288,18 @@ class Access:
             kind = "slice" if isinstance(last, Slice) else "mask"
             selector = last.upper if isinstance(last, Slice) else last
             self.ignore_write(owner, selector, kind, target)
+            if isinstance(last, Slice):
+                if last.lower is None or literal(last.lower) == 0:
+                    note_boundary(self, owner, last.upper, "slice", target)
+            else:
+                note_mask(self, owner, last, target)
         elif any(isinstance(one, Ids) for one in alternatives(owner)) and not isinstance(value, Const):
             # Something that is not known was written into the buffer; it may be the ignore index.
             self.ignore_write(owner, value, "unknown", target)
+        if self.fills_ignore(owner):
+            for one in alternatives(value):
+                if isinstance(one, Ids):
+                    note_boundary(self, one, one.start, "rest", target)
         self.use(value, "kept", target)
 
     def fills_ignore(self: Interpreter, value: Value) -> bool:

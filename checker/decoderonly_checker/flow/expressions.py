@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import libcst as cst
 
+from decoderonly_checker.flow.access import IGNORE_INDEX
+from decoderonly_checker.flow.boundaries import note_boundary, positions_below
 from decoderonly_checker.flow.state import DictRec, ListRec
+from decoderonly_checker.flow.templates import percent
 from decoderonly_checker.flow.values import (
     UNKNOWN,
+    Below,
     Const,
     External,
     Hole,
@@ -212,7 +217,7 @@ class Expressions:
         if operator is cst.Subtract:
             return each(left, lambda one: self.minus(one, right, node))
         if operator is cst.Modulo and (isinstance(left, Str) or isinstance(literal(left), str)):
-            return Str((*text_of(left), Hole(right)), origin=self.site(node))
+            return percent(left, right, self.site(node))
         if operator is cst.Multiply:
             return self.repeat(left, right, node)
         return Unknown(origin=self.site(node))
@@ -220,7 +225,7 @@ class Expressions:
     def minus(self: Interpreter, left: Value, right: Value, node: cst.BaseExpression) -> Value:
         shift = literal(right)
         if isinstance(left, Length) and isinstance(shift, int):
-            return Length(left.of, left.what, left.offset - shift, origin=self.site(node))
+            return replace(left, offset=left.offset - shift, origin=self.site(node))
         a = literal(left)
         if isinstance(a, int | float) and isinstance(shift, int | float):
             return Const(a - shift, origin=self.site(node))
@@ -250,8 +255,12 @@ class Expressions:
                 return Unknown(origin=site)
         shift, other = (literal(right), left) if isinstance(left, Length) else (literal(left), right)
         if isinstance(other, Length):
-            return Length(
-                other.of, other.what, other.offset + (shift if isinstance(shift, int) else 0), origin=site
+            known = isinstance(shift, int)
+            return replace(
+                other,
+                offset=other.offset + (shift if known else 0),
+                loose=other.loose or not known,
+                origin=site,
             )
         if any(
             isinstance(v, Str) or isinstance(literal(v), str) or isinstance(v, Hole) for v in (left, right)
@@ -333,11 +342,15 @@ class Expressions:
             made = self.knowledge.compare(self, left, rights[0], operator is cst.Equal, self.site(node))
             if made is not None:
                 return made
+        if len(rights) == 1 and operator in _ORDERS:
+            below = positions_below(left, rights[0], _ORDERS[operator])
+            if below is not None:
+                return below.at(self.site(node))
         truth = self.truth(node)
         return Unknown(hint="condition", origin=self.site(node)) if truth is None else Const(truth)
 
     def conditional(self: Interpreter, node: cst.IfExp) -> Value:
-        self.eval(node.test)
+        test = self.eval(node.test)
         truth = self.truth(node.test)
         if truth is not None:
             return self.eval(node.body if truth else node.orelse)
@@ -349,6 +362,10 @@ class Expressions:
         other = self.assume(node.test, truth=False)
         no = self.eval(node.orelse)
         self.store.merge([(one, guard), (self.store.rollback(), other)])
+        if isinstance(test, Below):
+            ignored, kept = (no, yes) if test.negated else (yes, no)
+            if literal(ignored) == IGNORE_INDEX:
+                note_boundary(self, kept, test.count, "mask", node)
         return join(yes, no, guard, other)
 
     def lambda_(self: Interpreter, node: cst.Lambda) -> Value:
@@ -446,6 +463,7 @@ class Expressions:
         return None
 
 
+_ORDERS = {cst.LessThan: "<", cst.LessThanEqual: "<=", cst.GreaterThan: ">", cst.GreaterThanEqual: ">="}
 _CONSTANTS = {"True": True, "False": False, "None": None}
 
 

@@ -151,6 +151,18 @@ class IgnoreWrite(Record):
 
 
 @dataclass(eq=False)
+class LabelBoundary(Record):
+    """The front of labels, up to column `count`, was set to -100 (or left so while the rest was filled in).
+
+    `labels` is what the rest holds; `how` is "slice", "mask" or "rest".
+    """
+
+    labels: Ids
+    count: Value
+    how: str
+
+
+@dataclass(eq=False)
 class Stream(Record):
     """The text of an iterated streamer was read; `streamer` is its number on the heap. `uses` and `cuts` as for `Decode`."""
 
@@ -236,6 +248,7 @@ class Facts:
     tokenizer_calls: list[TokenizerCall] = field(default_factory=list)
     labels_made: list[LabelsMade] = field(default_factory=list)
     ignore_writes: list[IgnoreWrite] = field(default_factory=list)
+    label_boundaries: list[LabelBoundary] = field(default_factory=list)
     streams: list[Stream] = field(default_factory=list)
     completions: list[Completion] = field(default_factory=list)
     comparisons: list[TokenComparison] = field(default_factory=list)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _WORDS = re.compile(
     r"generate|decode|token|pipeline|labels|from_pretrained|padding|chat_template|input_ids|attention_mask|ignore_index|IGNORE"
-    r"|-100|peft|[Ss]treamer|logits|hidden_state|CausalLM|collat|prompt_len|truncat|\becho\b|completions"
+    r"|-100|peft|[Ss]treamer|logits|hidden_state|CausalLM|collat|[Pp]rompt|[Ii]nstruction|truncat|\becho\b|completions"
 )
 _SETS = re.compile(r"\bself\.\w+(?:\s*,\s*self\.\w+)*\s*(?::[^=\n]+)?=[^=]")
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*")

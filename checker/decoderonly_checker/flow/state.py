@@ -50,10 +50,11 @@ class DictRec:
 
 @dataclass(frozen=True)
 class ListRec:
-    """A list: its items where all are known, and the join of what it may hold."""
+    """A list: its items where all are known, and the join of what it may hold. `front_of` is the list that `x[:-1]` is of."""
 
     items: tuple[Value, ...] | None = None
     element: Value = UNKNOWN
+    front_of: int = 0
 
 
 @dataclass(frozen=True)

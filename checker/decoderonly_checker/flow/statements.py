@@ -25,6 +25,7 @@ from decoderonly_checker.flow.values import (
     Unknown,
     Value,
     alternatives,
+    each,
     join,
     join_all,
 )
@@ -114,6 +115,8 @@ class Statements:
         )
         if made is None and operator is cst.AddAssign:
             made = self.add(old, value, node.value)
+        if made is None and operator is cst.SubtractAssign:
+            made = each(old, lambda one: self.minus(one, value, node.value))
         self.assign(node.target, Unknown(origin=self.site(node)) if made is None else made)
 
     def return_statement(self: Interpreter, node: cst.Return) -> Exit:

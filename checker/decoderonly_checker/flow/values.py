@@ -71,9 +71,13 @@ class Value:
 
 @dataclass(frozen=True)
 class Unknown(Value):
-    """Nothing is known. `hint` is the name of the parameter or attribute it came through, evidence of the weakest kind."""
+    """Nothing is known. `hint` is the name of the parameter or attribute it came through, evidence of the weakest kind.
+
+    `front` is set on `x[:-1]`: all but the last of what the name stands for.
+    """
 
     hint: str = ""
+    front: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,11 @@ class Hole(Value):
 
     value: Value = field(default_factory=Unknown)
     name: str = ""
+
+
+@dataclass(frozen=True)
+class Scattered(Hole):
+    """A part of a string that stands somewhere in it, nobody knows where."""
 
 
 @dataclass(frozen=True)
@@ -302,6 +311,9 @@ class Encoding:
     made: Site | None = field(default=None, compare=False)  # where it was tokenized, if `site` only padded it
     chat_template: Value | None = None  # a template that is not the checkpoint's own
     begun: bool = False  # the conversation ends within the answer: there is nothing to prompt for
+    turns: tuple[Value, ...] | None = None  # the conversation's messages, where all are known
+    media: Value | None = None  # images, videos or sounds beside the text
+    joined: bool = False  # rows that were put together from ids, not tokenized as one text
 
 
 @dataclass(frozen=True)
@@ -317,7 +329,8 @@ class Ids(Value):
     """Token ids or a mask of an encoding. `rank` is "batch" (rows, length), "row" (length) or "token".
 
     `id` numbers the buffer, so that a write of -100 into it is seen by everyone who holds it. `part` is set where columns
-    were picked, so that padding may have been left out.
+    were picked, so that padding may have been left out. `start` is the column from which a slice took the rows, `added`
+    how many single tokens were put in front of them and behind them by hand.
     """
 
     encoding: Encoding | None = None
@@ -326,6 +339,8 @@ class Ids(Value):
     id: int = 0
     copied: bool = False
     part: bool = False
+    start: Value | None = None
+    added: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -365,11 +380,24 @@ class Pieces(Value):
 
 @dataclass(frozen=True)
 class Length(Value):
-    """A count taken from a value: "width" of ids, "rows", "chars" of a text, "real" tokens of a mask, "index" of a marker."""
+    """A count taken from a value.
+
+    `what` is "width" of ids, "rows", "chars" or "words" of a text, "real" tokens of a mask, "index" of a marker. `loose`
+    is set where something that is not known was added.
+    """
 
     of: Value = field(default_factory=Unknown)
     what: str = "width"
     offset: int = 0
+    loose: bool = False
+
+
+@dataclass(frozen=True)
+class Below(Value):
+    """The positions before a count: what `range(n)` gives, or the mask `positions < n`; `negated`, those from it on."""
+
+    count: Value = field(default_factory=Unknown)
+    negated: bool = False
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import libcst as cst
 
 from decoderonly_checker.flow.access import IGNORE_INDEX, Slice
+from decoderonly_checker.flow.boundaries import note_boundary, note_mask
 from decoderonly_checker.flow.facts import IdsCut
-from decoderonly_checker.flow.state import DictRec, ListRec
+from decoderonly_checker.flow.state import DictRec, ListRec, ObjRec
 from decoderonly_checker.flow.values import (
     UNKNOWN,
     Args,
+    Below,
     Const,
     Encoding,
     Generated,
@@ -32,6 +34,7 @@ from decoderonly_checker.flow.values import (
     literal,
     text_of,
 )
+from decoderonly_checker.knowledge.python import APPENDED, with_appended
 
 if TYPE_CHECKING:
     from decoderonly_checker.flow.interpreter import Interpreter
@@ -74,6 +77,7 @@ _SAME = frozenset(
         "flip",
     }
 )
+FEW = 4  # so many tokens taken off an end are special tokens, not a part of the text
 _COPIES = frozenset({"clone", "copy", "tolist", "new_tensor"})
 
 
@@ -199,6 +203,7 @@ def register(registry: Registry) -> None:
         target = receiver if name.endswith("_") else copied(interp, receiver, interp.site(node))
         if literal(args.get(1, "value")) == IGNORE_INDEX or name == "fill_":
             interp.ignore_write(target, args.get(0, "mask"), "mask", node)
+            note_mask(interp, target, args.get(0, "mask"), node)
         return target
 
     for kind in (Ids, Generated):
@@ -212,16 +217,49 @@ def register(registry: Registry) -> None:
         if _picks_columns(owner, index):
             owner = replace(owner, part=True)
         if len(index) == 2 and not isinstance(first, Slice) and owner.rank == "batch":
-            return replace(owner, rank="row" if isinstance(index[1], Slice) else "token")
+            if not isinstance(index[1], Slice):
+                return replace(owner, rank="token")
+            return cut_columns(replace(owner, rank="row"), index[1])
+        if len(index) == (2 if owner.rank == "batch" else 1) and isinstance(index[-1], Slice):
+            return cut_columns(owner, index[-1])
         if isinstance(first, Slice) or len(index) > 1:
             return owner
         if owner.rank == "batch":
-            if isinstance(first, Unknown) and first.hint in {"None", "condition"}:
+            if isinstance(first, Below) or (
+                isinstance(first, Unknown) and first.hint in {"None", "condition"}
+            ):
                 return owner
             return replace(owner, rank="row")
         return replace(owner, rank="token")
 
+    def cut_columns(owner: Ids, bounds: Slice) -> Ids:
+        """Return ids without the columns that a slice leaves out; a few at an end are counted."""
+        front, behind = owner.added
+        start = owner.start
+        lower, upper = literal(bounds.lower), literal(bounds.upper)
+        if isinstance(lower, int) and 0 <= lower <= FEW:
+            front -= lower
+        elif bounds.lower is not None:
+            start = bounds.lower if start is None else Unknown()
+        if isinstance(upper, int) and -FEW <= upper < 0:
+            behind += upper
+        return replace(owner, start=start, added=(front, behind))
+
     registry.items.setdefault(Ids, []).append(ids_item)
+
+    @method(Ids, "append")
+    def append_token(interp: Interpreter, receiver: Ids, name: str, args: Args, node: Node) -> Value:
+        """Count the tokens that are appended to a list of ids."""
+        more = with_appended(interp, receiver).added[1] - receiver.added[1]
+        interp.store.set(receiver.id, ObjRec(None, {APPENDED: Const(more + 1)}))
+        return Const(None)
+
+    @method(Ids, "numel")
+    def numel(interp: Interpreter, receiver: Ids, name: str, args: Args, node: Node) -> Value:
+        of = with_appended(interp, receiver)
+        single = of.rank == "row" or (of.encoding is not None and of.encoding.batched is Tri.NO)
+        return Length(of, "width" if single else "cells", origin=interp.site(node))
+
     registry.iterators[Ids] = lambda interp, v: replace(v, rank="row" if v.rank == "batch" else "token")
 
     def generated_item(
@@ -293,6 +331,9 @@ def register(registry: Registry) -> None:
         first = ids[0]
         fields = {one.field for one in ids}
         ignored = any(interp.fills_ignore(v) for v in values)
+        if ignored and interp.fills_ignore(values[0]):
+            for one in ids:
+                note_boundary(interp, one, one.start, "rest", site.node)
         if ignored:
             field = "masked labels"
             for one in ids:
@@ -303,12 +344,29 @@ def register(registry: Registry) -> None:
         for one in ids[1:]:
             if one.encoding is not None and one.encoding.text is not text:
                 text = concat(text_of(text), text_of(one.encoding.text))
+        several = len({one.encoding for one in ids}) > 1 or any(one.start is not None for one in ids)
         encoding = (
-            replace(first.encoding, text=text, site=first.encoding.site)
+            replace(
+                first.encoding, text=text, site=first.encoding.site, joined=several or first.encoding.joined
+            )
             if first.encoding is not None
             else None
         )
-        return Ids(encoding, field, first.rank, interp.store.new_id(), origin=site)
+        made = Ids(encoding, field, first.rank, interp.store.new_id(), origin=site)
+        if several or len(ids) > 1:
+            return made
+        # One row with a few tokens put in front of it or behind it.
+        at = next(i for i, v in enumerate(values) if first in alternatives(v))
+        sizes = [single_tokens(interp, v) for i, v in enumerate(values) if i != at]
+        if None in sizes:
+            return made if encoding is None else replace(made, encoding=replace(encoding, joined=True))
+        front, behind = sum(s or 0 for s in sizes[:at]), sum(s or 0 for s in sizes[at:])
+        return replace(made, added=(first.added[0] + front, first.added[1] + behind))
+
+    def single_tokens(interp: Interpreter, value: Value) -> int | None:
+        """Return how many tokens a literal list or a tensor of it holds, None where that is not known."""
+        record = interp.store.get(value.id) if isinstance(value, Ref) else None
+        return len(record.items) if isinstance(record, ListRec) and record.items is not None else None
 
     registry.joins.append(join_ids)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 import libcst as cst
@@ -11,6 +12,7 @@ from decoderonly_checker.flow.values import (
     MAX_ALTERNATIVES,
     UNKNOWN,
     Args,
+    Below,
     Bound,
     ClassObj,
     Const,
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from decoderonly_checker.knowledge.registry import Registry
 
 Node = cst.CSTNode
+APPENDED = "#appended"  # an attribute of a buffer of ids: how many tokens were appended to it
 
 
 def new_list(interp: Interpreter, items: tuple[Value, ...] | None, element: Value, site: Site) -> Ref:
@@ -55,6 +58,20 @@ def new_list(interp: Interpreter, items: tuple[Value, ...] | None, element: Valu
 def new_lib(interp: Interpreter, name: str, attrs: dict[str, Value], site: Site) -> Lib:
     """Put a library's object on the heap."""
     return Lib(interp.store.new(ObjRec(None, attrs)), name, origin=site)
+
+
+def _words(element: Value) -> bool:
+    """Whether a list holds the words of a text, as `split` leaves them."""
+    return isinstance(element, Str) and any(
+        isinstance(part, Hole) and getattr(part.value, "hint", "") == "piece" for part in element.parts
+    )
+
+
+def with_appended(interp: Interpreter, ids: Ids) -> Ids:
+    """Return ids with the tokens counted that were appended to their buffer one by one."""
+    record = interp.store.get(ids.id) if ids.id else None
+    more = literal(record.attrs.get(APPENDED)) if isinstance(record, ObjRec) else None
+    return replace(ids, added=(ids.added[0], ids.added[1] + more)) if isinstance(more, int) else ids
 
 
 def lib_attrs(interp: Interpreter, value: Value | None) -> dict[str, Value]:
@@ -73,6 +90,8 @@ def register(registry: Registry) -> None:
         site = interp.site(node)
 
         def measure(one: Value) -> Value:
+            if isinstance(one, Ids):
+                one = with_appended(interp, one)
             if isinstance(one, Ids | Generated):
                 return Length(one, "rows" if one.rank == "batch" else "width", origin=site)
             if isinstance(one, Str | Hole) or isinstance(literal(one), str):
@@ -87,6 +106,8 @@ def register(registry: Registry) -> None:
                     return Length(record.element, "width", origin=site)
                 if isinstance(record, ListRec) and record.items is not None:
                     return Length(one, "rows", origin=site)
+                if isinstance(record, ListRec) and _words(record.element):
+                    return Length(one, "words", origin=site)
                 if isinstance(record, DictRec) and record.encoding is not None:
                     return Length(record.entries.get("input_ids", one), "entries", origin=site)
             if isinstance(one, Unknown | Opaque):
@@ -94,6 +115,15 @@ def register(registry: Registry) -> None:
             return Unknown(hint="length", origin=site)
 
         return each(args.positional[0], measure) if args.positional else UNKNOWN
+
+    @function("builtins.range")
+    def range_(interp: Interpreter, name: str, args: Args, node: Node) -> Value | None:
+        """The positions before a count."""
+        count = args.positional[0] if len(args.positional) == 1 else None
+        if not any(isinstance(one, Length) for one in alternatives(count)):
+            return None
+        site = interp.site(node)
+        return new_list(interp, None, Below(cast("Value", count), origin=site), site)
 
     @function("builtins.zip", "itertools.zip_longest")
     def zip_(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
@@ -255,6 +285,13 @@ def register(registry: Registry) -> None:
         if name == "builtins.next" and args.positional:
             first_apart(interp, args.positional[0], node)
             return interp.iterate(args.positional[0])
+        if name == "builtins.min" and len(args.positional) == 2:
+            # `min(count, limit)`: the count, but where it is cut short. Of two counts it may be either.
+            counts = [
+                one for value in args.positional for one in alternatives(value) if isinstance(one, Length)
+            ]
+            if counts:
+                return join_all([*counts])
         return Unknown(origin=interp.site(node))
 
     @function("random.sample", "random.choices")

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from decoderonly_checker.flow.access import IGNORE_INDEX
+from decoderonly_checker.flow.boundaries import note_boundary
 from decoderonly_checker.flow.facts import TokenComparison
 from decoderonly_checker.flow.state import ListRec
 from decoderonly_checker.flow.values import (
     UNKNOWN,
     Args,
+    Below,
     Const,
     Generated,
     Ids,
@@ -148,6 +150,9 @@ def register(registry: Registry) -> None:
         result = copied(interp, ids, site)
         if any(literal(v) == IGNORE_INDEX or interp.fills_ignore(v) for v in args.positional[1:3]):
             interp.ignore_write(result, args.positional[0], "mask", node)
+            below = args.positional[0]
+            if isinstance(below, Below) and below.negated == (literal(args.positional[2]) == IGNORE_INDEX):
+                note_boundary(interp, ids, below.count, "mask", node)
         return result
 
     @function("torch.nn.utils.rnn.pad_sequence")

@@ -11,6 +11,7 @@ import libcst as cst
 from decoderonly_checker.flow.access import Slice
 from decoderonly_checker.flow.facts import Completion, Decode, PipelineCall, Stream, TextCut
 from decoderonly_checker.flow.state import ListRec
+from decoderonly_checker.flow.templates import filled, replaced
 from decoderonly_checker.flow.values import (
     UNKNOWN,
     Args,
@@ -237,12 +238,7 @@ def register(registry: Registry) -> None:
 
     @method(texts, "format", "format_map", "substitute")
     def format_(interp: Interpreter, receiver: Value, name: str, args: Args, node: Node) -> Value:
-        pieces: list[tuple[str | Hole, ...]] = [text_of(receiver)]
-        pieces.extend((Hole(value, getattr(value, "hint", "")),) for value in args.positional)
-        pieces.extend((Hole(value, key),) for key, value in args.keywords.items())
-        if args.open is not None:
-            pieces.append((Hole(args.open, "**"),))
-        return concat(*pieces).at(interp.site(node))
+        return filled(interp, receiver, name, args, node)
 
     @method(texts, "join")
     def join_(interp: Interpreter, receiver: Value, name: str, args: Args, node: Node) -> Value:
@@ -257,15 +253,7 @@ def register(registry: Registry) -> None:
         if not carries(receiver):
             if len(args.positional) > 1 and _is_bos(args.positional[0]):
                 return without_front(receiver, args.positional[0])
-            if isinstance(receiver, Str | Const) and isinstance(receiver, Str):
-                extra = [
-                    Hole(v, getattr(v, "hint", "")) for v in args.positional[1:2] if not isinstance(v, Const)
-                ]
-                return concat(receiver.parts, tuple(extra)).at(interp.site(node))
-            if isinstance(receiver, Const) and isinstance(receiver.value, str):
-                extra = [Hole(v, getattr(v, "hint", "")) for v in args.positional[1:2]]
-                return concat((receiver.value,), tuple(extra)).at(interp.site(node))
-            return None
+            return replaced(receiver, args, interp.site(node))
         old, new = args.get(0, "old"), args.get(1, "new")
         if old is None or literal(new) not in {"", " "}:
             return receiver

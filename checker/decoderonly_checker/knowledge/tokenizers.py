@@ -60,6 +60,7 @@ _LIMIT = re.compile(
 )
 _LONG = 256
 SLICED = "slice"  # the truncation of ids that were sliced by hand
+_MEDIA = ("images", "image", "videos", "audio", "audios", "raw_speech")
 _TEXT_PARAMETERS = ("text", "batch_text_or_text_pairs", "texts")
 
 
@@ -152,6 +153,12 @@ def _is_limit(upper: Value | None) -> bool:
     return isinstance(upper, Unknown) and _LIMIT.search(upper.hint) is not None
 
 
+def media_in(args: Args) -> Value | None:
+    """Return what a processor is given beside the text: it puts tokens of its own into the row for it."""
+    given = [args.get(None, name) for name in _MEDIA]
+    return next((value for value in given if not is_none(value)), args.open and Unknown(hint="**"))
+
+
 def register(registry: Registry) -> None:
     """Register the handlers of this file."""
     method = registry.method
@@ -210,6 +217,9 @@ def register(registry: Registry) -> None:
             padded = Tri.YES
         if many is Tri.NO and literal(pad) != "max_length" and padded is Tri.YES:
             padded = Tri.NO  # one text has nothing to be padded to
+        special = args.get(None, "add_special_tokens")
+        if special is None and name == "tokenize":
+            special = Const(False, origin=site)
         encoding = Encoding(
             site,
             receiver,
@@ -220,8 +230,9 @@ def register(registry: Registry) -> None:
             args.get(None, "truncation"),
             args.get(None, "max_length"),
             args.get(None, "truncation_side") or setting(interp, receiver, "truncation_side"),
-            args.get(None, "add_special_tokens"),
+            special,
             texts=tuple(texts_in(interp, text)) if text is not None else (),
+            media=media_in(args),
         )
         interp.record("tokenizer_calls", TokenizerCall(*interp.where(node), receiver, encoding, args))
         tensors = not is_none(args.get(None, "return_tensors"))
@@ -297,6 +308,7 @@ def register(registry: Registry) -> None:
                 generation_prompt=begins,
                 chat_template=template_given(interp, receiver, args),
                 begun=begun,
+                turns=turns_of(interp, messages),
             )
             text: Value = Str((Rendered(messages, "template", how, origin=site),), origin=site)
             return new_list(interp, None, text, site) if many is Tri.YES else text
@@ -318,6 +330,7 @@ def register(registry: Registry) -> None:
             generation_prompt=begins,
             chat_template=template_given(interp, receiver, args),
             begun=begun,
+            turns=turns_of(interp, messages),
         )
         interp.record("tokenizer_calls", TokenizerCall(*interp.where(node), receiver, encoding, args))
         tensors = not is_none(args.get(None, "return_tensors"))
@@ -335,6 +348,11 @@ def register(registry: Registry) -> None:
         """Return a template that is not the checkpoint's own, None where it is."""
         given = args.get(3, "chat_template")
         return setting(interp, receiver, "chat_template") if is_none(given) else given
+
+    def turns_of(interp: Interpreter, messages: Value) -> tuple[Value, ...] | None:
+        """Return a conversation's messages as they stand at a call, where all are known."""
+        record = interp.store.get(messages.id) if isinstance(messages, Ref) else None
+        return record.items if isinstance(record, ListRec) else None
 
     def goes_on(args: Args) -> bool:
         """Whether the last message is (or may be) continued instead of answered."""
