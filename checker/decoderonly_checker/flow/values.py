@@ -71,13 +71,10 @@ class Value:
 
 @dataclass(frozen=True)
 class Unknown(Value):
-    """Nothing is known. `hint` is the name of the parameter or attribute it came through, evidence of the weakest kind.
-
-    `front` is set on `x[:-1]`: all but the last of what the name stands for.
-    """
+    """Nothing is known. `hint` is the name of the parameter or attribute it came through, evidence of the weakest kind."""
 
     hint: str = ""
-    front: bool = False
+    front: bool = False  # `x[:-1]`: all but the last of what the name stands for
 
 
 @dataclass(frozen=True)
@@ -380,16 +377,12 @@ class Pieces(Value):
 
 @dataclass(frozen=True)
 class Length(Value):
-    """A count taken from a value.
-
-    `what` is "width" of ids, "rows", "chars" or "words" of a text, "real" tokens of a mask, "index" of a marker. `loose`
-    is set where something that is not known was added.
-    """
+    """A count: "width" of ids, "rows", "chars" or "words" of a text, "real" tokens of a mask, "index" of a marker."""
 
     of: Value = field(default_factory=Unknown)
     what: str = "width"
     offset: int = 0
-    loose: bool = False
+    loose: bool = False  # something that is not known was added
 
 
 @dataclass(frozen=True)
