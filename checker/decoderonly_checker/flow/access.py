@@ -11,6 +11,7 @@ from decoderonly_checker.flow.project import dotted_name
 from decoderonly_checker.flow.scores import Logits
 from decoderonly_checker.flow.state import DictRec, ListRec, ObjRec
 from decoderonly_checker.flow.values import (
+    NAMED,
     UNKNOWN,
     Bound,
     Choice,
@@ -218,10 +219,18 @@ class Access:
                 if isinstance(first, Const):
                     value = record.get(first.value)
                     if isinstance(shared, ListRec) and first.value not in record.entries:
-                        # An entry that `defaultdict` makes: each key has a list of its own.
+                        # An entry that `defaultdict` makes, or a dataset's column: each key has a list of its own.
+                        if shared.element == NAMED:
+                            shared = ListRec(
+                                None, Unknown(hint=str(first.value).removesuffix("s"), origin=site)
+                            )
                         value = Ref(self.store.new(shared), "list", origin=site)
                         self.store.set(owner.id, record.with_entry(first.value, value))
-                    return Unknown(hint=str(first.value), origin=site) if value is None else value
+                    if value is None or value == NAMED:
+                        return Unknown(hint=str(first.value), origin=site)
+                    return value
+                if record.open == NAMED:
+                    return Unknown(hint=getattr(first, "hint", ""), origin=site)
                 if isinstance(shared, ListRec):
                     return join_all([*record.entries.values(), cast("Value", record.open)])
                 return (

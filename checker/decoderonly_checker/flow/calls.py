@@ -323,7 +323,7 @@ class Calls:
         init = self.class_attribute(cls, "__init__")
         if isinstance(init, Function):
             self.follow(init, args, node, ref)
-        else:
+        elif not self.knowledge.constructed(self, self.external_bases(cls), ref, args, node):
             self.hand_over(args, cls.name, node)
         if len(made) < 4:
             made.append(ref)

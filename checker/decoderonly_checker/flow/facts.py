@@ -163,6 +163,38 @@ class LabelBoundary(Record):
 
 
 @dataclass(eq=False)
+class Collation(Record):
+    """Rows of a dataset became a batch, at the construction of a loader or trainer.
+
+    `collator` is what joined them: a function or object of the project, or a `Lib` named after the library's class;
+    None where rows are stacked as they are. `row` and `batch` are one row and what it became, mostly dicts.
+    """
+
+    collator: Value | None
+    row: Value
+    batch: Value
+
+
+@dataclass(eq=False)
+class TrainingRun(Record):
+    """A trainer of transformers or trl was made. `trainer` is its class (of the library, for the project's subclass).
+
+    `collator` is the one that it uses, also where that is the library's default; None where that depends on the
+    library's version. `row` is one row of the training data as the trainer was given it; `text` is what a trainer that
+    tokenizes by itself learns from. `settings` holds its `args` and its own keywords; `#open` where there may be more.
+    """
+
+    trainer: str
+    model: Value
+    tokenizer: Value | None
+    collator: Value | None
+    row: Value
+    batch: Value
+    settings: Mapping[str, Value] = field(default_factory=dict)
+    text: Value | None = None
+
+
+@dataclass(eq=False)
 class Stream(Record):
     """The text of an iterated streamer was read; `streamer` is its number on the heap. `uses` and `cuts` as for `Decode`."""
 
@@ -249,6 +281,8 @@ class Facts:
     labels_made: list[LabelsMade] = field(default_factory=list)
     ignore_writes: list[IgnoreWrite] = field(default_factory=list)
     label_boundaries: list[LabelBoundary] = field(default_factory=list)
+    collations: list[Collation] = field(default_factory=list)
+    training_runs: list[TrainingRun] = field(default_factory=list)
     streams: list[Stream] = field(default_factory=list)
     completions: list[Completion] = field(default_factory=list)
     comparisons: list[TokenComparison] = field(default_factory=list)

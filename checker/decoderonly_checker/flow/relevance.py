@@ -21,6 +21,8 @@ _WORDS = re.compile(
 )
 _SETS = re.compile(r"\bself\.\w+(?:\s*,\s*self\.\w+)*\s*(?::[^=\n]+)?=[^=]")
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
+_ROW_METHODS = frozenset({"map", "with_transform", "set_transform", "from_generator"})
+_ROW_ARGUMENTS = frozenset({"formatting_func", "collate_fn", "data_collator"})
 # Names that every project uses for everything; following them would make all functions relevant.
 _COMMON = frozenset(
     {
@@ -47,6 +49,19 @@ _COMMON = frozenset(
         "reset",
     }
 )
+
+
+def _row_functions(call: ast.Call) -> Iterator[str]:
+    """Yield the names of the functions that a call such as `dataset.map(…)` runs on rows."""
+    given = [keyword.value for keyword in call.keywords if keyword.arg in _ROW_ARGUMENTS]
+    if isinstance(call.func, ast.Attribute) and call.func.attr in _ROW_METHODS:
+        given += [*call.args[:1], *(k.value for k in call.keywords if k.arg in {"function", "transform"})]
+    for value in given:
+        for node in ast.walk(value):
+            if isinstance(node, ast.Name):
+                yield node.id
+            elif isinstance(node, ast.Attribute):
+                yield node.attr
 
 
 class Relevance:
@@ -121,6 +136,9 @@ class Relevance:
         lines = text.splitlines()
         found: list[tuple[str, frozenset[str]]] = []
         for node in ast.walk(tree):
+            if isinstance(node, ast.Call):
+                # What a dataset's rows are mapped by tells what their columns are.
+                self._relevant.update(_row_functions(node))
             if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
                 continue
             body = "\n".join(lines[node.lineno - 1 : node.end_lineno])

@@ -7,6 +7,7 @@ value; it takes no part in comparisons.
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import re
 from dataclasses import dataclass, field, replace
@@ -327,7 +328,8 @@ class Ids(Value):
 
     `id` numbers the buffer, so that a write of -100 into it is seen by everyone who holds it. `part` is set where columns
     were picked, so that padding may have been left out. `start` is the column from which a slice took the rows, `added`
-    how many single tokens were put in front of them and behind them by hand.
+    how many single tokens were put in front of them and behind them by hand. `token` is what a comparison of ids
+    ("comparison", "mask-by-comparison") compares them with.
     """
 
     encoding: Encoding | None = None
@@ -338,6 +340,7 @@ class Ids(Value):
     part: bool = False
     start: Value | None = None
     added: tuple[int, int] = (0, 0)
+    token: Value | None = dataclasses.field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -459,6 +462,10 @@ class Args:
 
 UNKNOWN = Unknown()
 NONE = Const(None)
+# The entry of a dict (a dataset's row) of which the key is all that is known.
+NAMED = Unknown(hint="#key")
+# The entry of a dict (a dataset's row) of which the key is all that is known.
+NAMED = Unknown(hint="#key")
 
 
 def alternatives(value: Value | None) -> tuple[Value, ...]:

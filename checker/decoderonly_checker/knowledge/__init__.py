@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 def loaded() -> Registry:
     """Return the registry with every knowledge file loaded."""
     from decoderonly_checker.knowledge import (
+        collators,
         concurrency,
+        datasets,
         ids,
         losses,
         models,
@@ -33,7 +35,7 @@ def loaded() -> Registry:
     from decoderonly_checker.knowledge.registry import Registry
 
     made = Registry()
-    for module in (
+    order = (
         python,
         concurrency,
         text,
@@ -43,10 +45,13 @@ def loaded() -> Registry:
         models,
         pipelines,
         wrappers,
+        collators,
+        datasets,
         trainers,
         openai,
         losses,
         scores,
-    ):
+    )
+    for module in order:
         module.register(made)
     return made

@@ -308,9 +308,9 @@ def register(registry: Registry) -> None:
                     "comparison" if equal else "mask-by-comparison",
                     one.rank,
                     interp.store.new_id(),
+                    token=other,
                     origin=site,
                 )
-            del other
         return None
 
     registry.comparisons.append(compare)

@@ -10,6 +10,7 @@ import libcst as cst
 from decoderonly_checker.flow.state import DictRec, ListRec, ObjRec
 from decoderonly_checker.flow.values import (
     MAX_ALTERNATIVES,
+    NAMED,
     UNKNOWN,
     Args,
     Below,
@@ -462,6 +463,8 @@ def register(registry: Registry) -> None:
             return None
         key = literal(args.positional[0])
         value = record.get(key) if isinstance(args.positional[0], Const) else UNKNOWN
+        if value == NAMED:
+            value = Unknown(hint=str(key), origin=interp.site(node))
         default = args.get(1, "default")
         if name == "pop" and key in record.entries:
             entries = {k: v for k, v in record.entries.items() if k != key}

@@ -69,6 +69,7 @@ class Registry:
         self.names: list[Callable[[Interpreter, str, Site], Value | None]] = []
         self.annotations: list[Callable[[Interpreter, str, Site], Value | None]] = []
         self.bases: list[Callable[[Interpreter, list[str], Value, str, Site], Value | None]] = []
+        self.constructors: list[Callable[[Interpreter, list[str], Any, Args, cst.CSTNode], bool]] = []
         self.listeners: list[Callable[[Interpreter, Args, str, cst.CSTNode], None]] = []
         self.joins: list[Callable[[Interpreter, list[Value], Site], Value | None]] = []
         self.comparisons: list[Callable[[Interpreter, Value, Value, bool, Site], Value | None]] = []
@@ -192,6 +193,12 @@ class Registry:
             if made is not None:
                 return made
         return None
+
+    def constructed(
+        self, interp: Interpreter, bases: list[str], owner: Value, args: Args, node: cst.CSTNode
+    ) -> bool:
+        """Make an object of the project whose `__init__` is a library's; whether one of `bases` is known."""
+        return any(handler(interp, bases, owner, args, node) for handler in self.constructors)
 
     def handed_over(self, interp: Interpreter, args: Args, to: str, node: cst.CSTNode) -> None:
         """Tell the knowledge files that values were passed to something unknown."""
