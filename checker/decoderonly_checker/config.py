@@ -43,6 +43,7 @@ DEFAULT_EXCLUDE = (
     "site-packages",
     "venv",
 )
+PROJECT_MARKERS = ("pyproject.toml", "decoderonly.toml", "setup.py", "setup.cfg", ".git")
 _CONFIG_NAMES = ("decoderonly.toml", "pyproject.toml")
 
 
@@ -55,7 +56,8 @@ class Settings:
     """What to check and how.
 
     Attributes:
-        root: What patterns are relative to: the folder of the settings file, else where the search began.
+        root: What patterns are relative to, and where the project's modules are looked up: the folder of the
+            settings file, else the nearest folder with a project's marks in it, else where the search began.
         source: The settings file; None for defaults.
         select: Rules to run: codes, prefixes of codes, names, or `ALL`.
         ignore: Rules not to run; the longer selector wins, `ignore` wins a tie.
@@ -171,9 +173,22 @@ def load_settings(start: Path, known: Mapping[str, str] | None = None) -> Settin
     """
     source = find_settings_file(start)
     if source is None:
-        absolute = Path(os.path.abspath(start))  # noqa: PTH100
-        return Settings(root=absolute if absolute.is_dir() else absolute.parent)
+        return Settings(root=project_root(start))
     return read_settings(source, known)
+
+
+def project_root(start: Path) -> Path:
+    """The folder of the project that a path belongs to: the nearest with a project's marks, else the path's own folder.
+
+    Without marks, the working directory counts where the path lies below it.
+    """
+    absolute = Path(os.path.abspath(start))  # noqa: PTH100
+    folder = absolute if absolute.is_dir() else absolute.parent
+    for parent in (folder, *folder.parents):
+        if any((parent / marker).exists() for marker in PROJECT_MARKERS):
+            return parent
+    here = Path.cwd()
+    return here if folder.is_relative_to(here) else folder
 
 
 def read_settings(source: Path, known: Mapping[str, str] | None = None) -> Settings:

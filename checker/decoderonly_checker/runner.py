@@ -6,7 +6,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from decoderonly_checker.config import Settings, load_settings, selects
+from decoderonly_checker.config import PROJECT_MARKERS, Settings, load_settings, selects
 from decoderonly_checker.diagnostics import CheckResult, Confidence, Diagnostic, FileError, Severity
 from decoderonly_checker.discovery import find_files
 from decoderonly_checker.source.files import (
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 # Files that cannot matter are still looked over for syntax errors, but not generated data of megabytes.
 _MAX_SYNTAX_CHECK = 1_000_000
-_PROJECT_MARKERS = ("pyproject.toml", "decoderonly.toml", "setup.py", "setup.cfg", ".git")
 
 
 class AnalyserLike(Protocol):
@@ -224,7 +223,7 @@ def callers_of(sources: list[SourceFile], settings: Settings, reach: ImportReach
     """The files of the project that call into the given ones: a cut may be made there. Nothing is said of them."""
     asked = [source.path for source in sources]
     root = settings.root
-    if any((root / marker).exists() for marker in _PROJECT_MARKERS):
+    if any((root / marker).exists() for marker in PROJECT_MARKERS):
         others, _ = find_files([root], settings)
     else:
         # No project is to be seen: not all that lies below some folder belongs together.

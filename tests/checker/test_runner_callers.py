@@ -64,7 +64,9 @@ def test_a_caller_of_a_caller_counts(project: Path) -> None:
     (project / "app" / "between.py").write_text(
         "from app.complete import complete\n\ndef through(prompt):\n    return complete(prompt)\n"
     )
-    (project / "serve.py").write_text(CALLER.replace("app.complete", "app.between").replace("complete", "through"))
+    (project / "serve.py").write_text(
+        CALLER.replace("app.complete", "app.between").replace("complete", "through")
+    )
     assert codes(project, "app/complete.py") == []
 
 
@@ -72,3 +74,20 @@ def test_without_a_project_only_the_files_beside_are_looked_at(project: Path) ->
     (project / "pyproject.toml").unlink()
     (project / "app" / "serve.py").write_text(CALLER.replace("app.complete", "complete"))
     assert codes(project, "app/complete.py") == []
+
+
+def test_modules_are_found_from_the_root_of_a_project_without_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "complete.py").write_text(COMPLETE)
+    (tmp_path / "jobs" / "nightly").mkdir(parents=True)
+    user = tmp_path / "jobs" / "nightly" / "run.py"
+    user.write_text(
+        "from app.complete import model, tokenizer\n"
+        "ids = tokenizer('Hi.', return_tensors='pt').input_ids\n"
+        "print(model.generate(ids, max_new_tokens=8))\n"
+    )
+    monkeypatch.chdir(tmp_path / "jobs")
+    assert [d.code for d in check_paths([user]).diagnostics] == ["DLM101"]

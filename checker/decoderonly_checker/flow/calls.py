@@ -27,6 +27,7 @@ from decoderonly_checker.flow.values import (
     Ref,
     Site,
     Str,
+    Tuple,
     Unknown,
     Value,
     alternatives,
@@ -292,6 +293,10 @@ class Calls:
             inner = [e.slice.value for e in node.slice if isinstance(e.slice, cst.Index)]
             if outer in _WRAPPING_ANNOTATIONS:
                 return self.either(inner if outer == "Union" else inner[:1])
+            if outer in {"tuple", "Tuple"} and not any(isinstance(one, cst.Ellipsis) for one in inner):
+                parts = [self.from_annotation(one) for one in inner]
+                known = any(part is not None for part in parts)
+                return Tuple(tuple(part or UNKNOWN for part in parts)) if known else None
             if outer in _SEQUENCE_ANNOTATIONS and inner:
                 element = self.from_annotation(inner[0]) or UNKNOWN
                 return Ref(self.store.new(ListRec(None, element)), "list")
@@ -307,6 +312,20 @@ class Calls:
                     return Str((Hole(UNKNOWN),))
                 return self.knowledge.annotated(self, one.name, self.site(node))
         return None
+
+    def or_annotated(self: Interpreter, value: Value, function: Function, node: cst.CSTNode) -> Value:
+        """Return `value`, or what the function's return annotation says where its body does not tell."""
+        from decoderonly_checker.flow.interpreter import Frame
+
+        returns = getattr(function.node, "returns", None)
+        if returns is None or not isinstance(value, Unknown):
+            return value
+        self.frames.append(Frame(function.module, function.cell, function.scopes or (function.module.scope,)))
+        try:
+            known = self.from_annotation(returns.annotation)
+        finally:
+            self.frames.pop()
+        return value if known is None else known.at(self.site(node))
 
     def either(self: Interpreter, options: Sequence[cst.BaseExpression]) -> Value | None:
         """Return what a union of annotations says: any of those that say something."""

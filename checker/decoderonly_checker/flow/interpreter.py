@@ -267,7 +267,7 @@ class Interpreter(Statements, Patterns, Contexts, Paths, Expressions, Conditions
             and not self.relevance.matters(function.name)
             and not (function.name == "<lambda>" or any(self.tells(value) for value in args.all()))
         ):
-            return Unknown(hint=function.name, origin=self.site(node))
+            return self.or_annotated(Unknown(hint=function.name, origin=self.site(node)), function, node)
         key = self.call_key(function, args, receiver)
         if key in self.seen:
             return self.seen[key]
@@ -281,7 +281,7 @@ class Interpreter(Statements, Patterns, Contexts, Paths, Expressions, Conditions
         self.contexts[function.key] = spent + 1
         self.calls.append(self.site(node))
         try:
-            result = self.run_function(function, args, receiver)
+            result = self.or_annotated(self.run_function(function, args, receiver), function, node)
         finally:
             self.calls.pop()
         self.results[function.key] = result

@@ -99,12 +99,21 @@ class Statements:
 
     def annotated_assignment(self: Interpreter, node: cst.AnnAssign) -> None:
         if node.value is not None:
-            self.assign(node.target, self.eval(node.value))
+            self.assign(node.target, self.annotated_value(self.eval(node.value), node.annotation.annotation))
         elif isinstance(node.target, cst.Attribute):
             owner = self.eval(node.target.value)
             known = self.from_annotation(node.annotation.annotation)
             if known is not None and isinstance(owner, Ref):
                 self.set_attribute(owner, node.target.attr.value, known, node)
+
+    def annotated_value(self: Interpreter, value: Value, annotation: cst.BaseExpression) -> Value:
+        """Return `value`, or what its annotation says where it is unknown or an empty list."""
+        record = self.store.get(value.id) if isinstance(value, Ref) else None
+        empty = isinstance(record, ListRec) and not record.items and isinstance(record.element, Unknown)
+        if not isinstance(value, Unknown) and not empty:
+            return value
+        known = self.from_annotation(annotation)
+        return value if known is None else known.at(value.origin)
 
     def augmented_assignment(self: Interpreter, node: cst.AugAssign) -> None:
         old = self.eval(node.target)

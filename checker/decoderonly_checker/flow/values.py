@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from decoderonly_checker.source.files import SourceFile
 
 MAX_ALTERNATIVES = 6
+MAX_WEIGHT = 400  # a text built in a loop out of itself would double with each round
 _ASKS_KIND = re.compile(r"is_encoder_decoder(?:['\"], \w+\))?$")
 
 
@@ -515,9 +516,80 @@ def join(a: Value, b: Value, guard_a: Guard | None = None, guard_b: Guard | None
         for alt in merged.values():
             sources.setdefault(_source(alt.value), alt)
         if len(sources) > MAX_ALTERNATIVES:
-            return Unknown(origin=a.origin)
+            sources = {}
+            for alt in merged.values():
+                coarse = _coarse(alt.value)
+                sources[coarse] = Alt(coarse)
+            if len(sources) == 1 or len(sources) > MAX_ALTERNATIVES:
+                return next(iter(sources.values())).value if len(sources) == 1 else Unknown(origin=a.origin)
         merged = {alt.value: alt for alt in sources.values()}
-    return Choice(tuple(merged.values()), origin=a.origin)
+    made = Choice(tuple(merged.values()), origin=a.origin)
+    if weight(made) <= MAX_WEIGHT:
+        return made
+    light = {lightened(alt.value): alt.guards for alt in made.alts}
+    return Choice(tuple(Alt(value, guards) for value, guards in light.items()), origin=a.origin)
+
+
+def weight(value: Value) -> int:
+    """Return how many values a value is made of, shared ones counted each time."""
+    known: int | None = value.__dict__.get("_weight")
+    if known is None:
+        if isinstance(value, Str):
+            inner = [weight(part) for part in value.parts if isinstance(part, Hole)]
+        elif isinstance(value, Hole):
+            inner = [weight(value.value)]
+        elif isinstance(value, Choice):
+            inner = [weight(alt.value) for alt in value.alts]
+        elif isinstance(value, Tuple):
+            inner = [weight(item) for item in value.items]
+        elif isinstance(value, Pieces):
+            inner = [weight(value.text)]
+        else:
+            inner = []
+        known = 1 + sum(inner)
+        object.__setattr__(value, "_weight", known)
+    return known
+
+
+def lightened(value: Value) -> Value:
+    """Return a text or tuple whose heavy parts say no more than which decoded texts they hold."""
+    if weight(value) <= MAX_WEIGHT // (2 * MAX_ALTERNATIVES):
+        return value
+    if isinstance(value, Str):
+        return Str(
+            tuple(part if isinstance(part, str) else _light_hole(part) for part in value.parts),
+            origin=value.origin,
+        )
+    if isinstance(value, Hole):
+        return _light_hole(value)
+    if isinstance(value, Tuple):
+        return Tuple(tuple(map(lightened, value.items)), origin=value.origin)
+    return _decoded_alone(value)
+
+
+def _light_hole(hole: Hole) -> Hole:
+    if weight(hole) <= MAX_WEIGHT // 32:
+        return hole
+    return replace(hole, value=_decoded_alone(hole.value))
+
+
+def _decoded_alone(value: Value) -> Value:
+    texts = {text.key: text for text in decoded_in(value)}
+    alts = [Alt(text) for text in list(texts.values())[: MAX_ALTERNATIVES - 1]]
+    return Choice((*alts, Alt(Unknown())), origin=value.origin) if alts else Unknown(origin=value.origin)
+
+
+def _coarse(value: Value) -> Value:
+    """Return what stays true of a value that is one of many: which kind of model or tokenizer it is, part by part."""
+    if isinstance(value, Model):
+        return Model(
+            kind=value.kind, named=value.named, custom_generate=value.custom_generate, origin=value.origin
+        )
+    if isinstance(value, Tokenizer):
+        return Tokenizer(named=value.named, outside=True, origin=value.origin)
+    if isinstance(value, Tuple):
+        return Tuple(tuple(_coarse(item) for item in value.items), origin=value.origin)
+    return Unknown()
 
 
 def _source(value: Value) -> object:
@@ -579,7 +651,10 @@ def concat(*pieces: tuple[str | Hole, ...]) -> Str:
             parts[-1] += part
         elif part != "":
             parts.append(part)
-    return Str(tuple(parts[:64]))
+    made = Str(tuple(parts[:64]))
+    if weight(made) <= MAX_WEIGHT:
+        return made
+    return Str(tuple(part if isinstance(part, str) else _light_hole(part) for part in made.parts))
 
 
 def decoded_in(value: Value) -> Iterator[DecodedText]:
