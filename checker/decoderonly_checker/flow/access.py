@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import libcst as cst
@@ -13,6 +14,7 @@ from decoderonly_checker.flow.state import DictRec, ListRec, ObjRec
 from decoderonly_checker.flow.values import (
     NAMED,
     UNKNOWN,
+    Args,
     Bound,
     Choice,
     ClassObj,
@@ -46,6 +48,10 @@ if TYPE_CHECKING:
 IGNORE_INDEX = -100
 # Class methods of transformers that give an object of the class.
 MAKERS = frozenset({"from_pretrained", "from_config", "_from_config"})
+# What torch gives to every module of a project, and what returns that module.
+_MODULE_METHODS = frozenset(
+    {"to", "cuda", "cpu", "eval", "train", "half", "float", "bfloat16", "requires_grad_"}
+)
 _PASS_THROUGH = frozenset({"Optional", "Union", "Annotated", "Final", "ClassVar", "Required"})
 _SEQUENCES = frozenset({"List", "list", "Sequence", "Iterable", "tuple", "Tuple", "Iterator", "Collection"})
 
@@ -94,6 +100,8 @@ class Access:
             return self.object_attribute(owner, name, node)
         if isinstance(owner, ClassObj):
             found = self.class_attribute(owner, name)
+            if isinstance(found, Function) and "classmethod" in self.decorators(found):
+                return Bound(owner, found, origin=site)
             if found is not None:
                 return found
             if name in MAKERS:
@@ -116,8 +124,10 @@ class Access:
         site = self.site(node)
         if isinstance(record, DictRec):
             # A BatchEncoding's entries are attributes too; a plain dict has only methods.
-            if record.encoding is not None and name in record.entries:
+            if (record.encoding is not None or record.dotted) and name in record.entries:
                 return record.entries[name]
+            if record.dotted and (self.knowledge.methods.get((Ref, name))) is None:
+                return self.named_value(name, site) or Unknown(hint=name, origin=site)
             return Method(owner, name, origin=site)
         if isinstance(record, ListRec):
             return Method(owner, name, origin=site)
@@ -129,10 +139,8 @@ class Access:
             return self.named_value(name, site) or Unknown(hint=name, origin=site)
         found = self.class_attribute(record.cls, name)
         if isinstance(found, Function):
-            decorators = [dotted_name(d.decorator) for d in getattr(found.node, "decorators", ())]
+            decorators = self.decorators(found)
             if any(d in {"property", "cached_property", "functools.cached_property"} for d in decorators):
-                from decoderonly_checker.flow.values import Args
-
                 return self.follow(found, Args(), node, owner)
             if "staticmethod" in decorators:
                 return found
@@ -144,10 +152,19 @@ class Access:
         known = self.knowledge.inherited(self, self.external_bases(record.cls), owner, name, site)
         if known is not None:
             return known
+        if name in _MODULE_METHODS and self.external_bases(record.cls):
+            return Method(owner, name, origin=site)
         getter = self.class_attribute(record.cls, "__getattr__")
-        if getter is not None or not self.external_bases(record.cls):
-            return self.named_value(name, site) or Unknown(hint=name, origin=site)
+        if isinstance(getter, Function) and not name.startswith("__"):
+            given = self.follow(getter, Args((Const(name),)), node, owner)
+            passed_on = [one for one in alternatives(given) if not isinstance(one, Unknown | Const)]
+            if passed_on:
+                return join_all(passed_on)
         return self.named_value(name, site) or Unknown(hint=name, origin=site)
+
+    def decorators(self: Interpreter, function: Function) -> list[str]:
+        """Return the names of a function's decorators, as they are written."""
+        return [dotted_name(d.decorator) for d in getattr(function.node, "decorators", ())]
 
     def mro(self: Interpreter, cls: ClassObj) -> list[ClassObj]:
         """Return a class and its bases in the project, nearest first."""
@@ -182,6 +199,14 @@ class Access:
                 # The place of the assignment is what a report must show, not that of the literal.
                 value = value.at(site)
             if isinstance(record, ObjRec):
+                setter = (
+                    self.class_attribute(record.cls, f"{name}.setter")
+                    if record.cls is not None and name in self.setters
+                    else None
+                )
+                if isinstance(setter, Function):
+                    self.follow(setter, Args((value,)), node, owner)
+                    return
                 self.store.set(owner.id, record.with_attr(name, value))
             elif isinstance(record, DictRec):
                 self.store.set(owner.id, record.with_entry(name, value))
@@ -334,7 +359,7 @@ class Access:
                 keys = record.keys
                 if isinstance(key, Value):
                     keys = key if keys is None else join(keys, key)
-                self.store.set(ref.id, DictRec(record.entries, open_, record.encoding, keys))
+                self.store.set(ref.id, replace(record, open=open_, keys=keys))
         elif isinstance(record, ListRec):
             position = literal(key) if isinstance(key, Value) else None
             items = record.items
@@ -347,8 +372,6 @@ class Access:
         elif isinstance(record, ObjRec) and record.cls is not None:
             setter = self.class_attribute(record.cls, "__setitem__")
             if isinstance(setter, Function) and isinstance(key, Value):
-                from decoderonly_checker.flow.values import Args
-
                 self.follow(setter, Args((key, value)), node, ref)
 
     def delete_item(self: Interpreter, target: cst.Subscript) -> None:
@@ -360,7 +383,7 @@ class Access:
             record = self.store.get(one.id) if isinstance(one, Ref) else None
             if isinstance(one, Ref) and isinstance(record, DictRec) and key in record.entries:
                 entries = {k: v for k, v in record.entries.items() if k != key}
-                self.store.set(one.id, DictRec(entries, record.open, record.encoding))
+                self.store.set(one.id, replace(record, entries=entries))
 
     def dict_record(self: Interpreter, value: Value) -> DictRec | None:
         """Return the entries of a value that is surely one dict."""
@@ -400,6 +423,8 @@ class Access:
                 items = record.items
             elif isinstance(record, DictRec) and record.open is None:
                 items = tuple(Const(key) for key in record.entries)
+            elif isinstance(record, ObjRec) and record.cls is not None:
+                items = self.named_tuple(record, record.cls)
         elif isinstance(value, Method) and value.name in {"items()", "values()", "keys()"}:
             record = self.dict_record(value.receiver)
             if record is not None and record.open is None:
@@ -407,6 +432,12 @@ class Access:
         if items is None or (size is not None and len(items) != size):
             return None
         return items
+
+    def named_tuple(self: Interpreter, record: ObjRec, cls: ClassObj) -> tuple[Value, ...] | None:
+        """Return the items of an object whose class is a `NamedTuple`."""
+        if not any(base.rpartition(".")[2] == "NamedTuple" for base in self.external_bases(cls)):
+            return None
+        return tuple(record.attrs.get(name, UNKNOWN) for name in self.fields.get(cls.key, {}))
 
     def entries_of(self: Interpreter, record: DictRec, view: str) -> tuple[Value, ...]:
         if view == "items()":
@@ -475,8 +506,6 @@ class Access:
 
     def iterate_object(self: Interpreter, value: Ref, cls: ClassObj) -> Value:
         """Return what a loop over an object of the project sees: `__iter__`, or a dataset's `__getitem__`."""
-        from decoderonly_checker.flow.values import Args
-
         method = self.class_attribute(cls, "__iter__")
         if isinstance(method, Function):
             result = self.follow(method, Args(), method.node, value)

@@ -246,8 +246,15 @@ class Calls:
                 known = self.from_annotation(param.annotation.annotation)
             finally:
                 self.frames.pop()
-        if isinstance(known, Str) and given is None and isinstance(param.default, cst.SimpleString):
-            known = None  # the default says more than "a text"
+        if isinstance(known, Str) and given is None and param.default is not None:
+            # A default says more than "a text".
+            default = self.eval_in(frame, param.default)
+            if isinstance(default, Const) and isinstance(default.value, str):
+                return default if args is not None else Const(default.value, default=True, origin=site)
+        if given is None and function.node is not None:
+            chosen = self.knowledge.default_of(self, function, name)
+            if chosen is not None:
+                return chosen
         if known is not None:
             return known.at(site)
         if given is not None:
@@ -255,11 +262,7 @@ class Calls:
                 given if getattr(given, "hint", "") else Unknown(hint=name, origin=site)
             )
         if param.default is not None and (args is None or (args.open is None and args.star is None)):
-            self.frames.append(frame)
-            try:
-                value = self.eval(param.default)
-            finally:
-                self.frames.pop()
+            value = self.eval_in(frame, param.default)
             if args is not None:
                 # What this call leaves out another may give: a branch on `None` stays open.
                 return Const(None, default=True, origin=site) if value == Const(None) else value
@@ -274,6 +277,14 @@ class Calls:
                 )
             return value
         return self.named_value(name, site) or Unknown(hint=name, origin=site)
+
+    def eval_in(self: Interpreter, frame: Frame, node: cst.BaseExpression) -> Value:
+        """Evaluate an expression that stands outside the running function."""
+        self.frames.append(frame)
+        try:
+            return self.eval(node)
+        finally:
+            self.frames.pop()
 
     def named_value(self: Interpreter, name: str, site: Site) -> Value | None:
         """Return what a name alone suggests: evidence of the weakest kind."""
@@ -374,7 +385,8 @@ class Calls:
         for position, (name, (annotation, default)) in enumerate(names.items()):
             value = args.get(position, name) if args is not None else None
             if value is None:
-                value = default or self.from_annotation(annotation) or Unknown(hint=name)
+                made = None if default is None else self.knowledge.field_default(self, default, annotation)
+                value = made or default or self.from_annotation(annotation) or Unknown(hint=name)
                 if isinstance(default, Const) and args is None:
                     value = Const(default.value, default=True, origin=default.origin)
             record = cast("ObjRec", self.store.get(ref.id))

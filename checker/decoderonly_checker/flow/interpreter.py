@@ -127,6 +127,7 @@ class Interpreter(Statements, Patterns, Contexts, Paths, Expressions, Conditions
         self.subclasses: dict[int, list[ClassObj]] = {}
         self.bodies: dict[int, dict[str, Function]] = {}
         self.fields: dict[int, dict[str, tuple[cst.BaseExpression, Value | None]]] = {}
+        self.setters: set[str] = set()  # properties of the project that can be assigned to
         self.literals: dict[int, Const] = {}
         self.seen: dict[Hashable, Value] = {}
         self.relevance: Relevance | None = None
@@ -265,7 +266,9 @@ class Interpreter(Statements, Patterns, Contexts, Paths, Expressions, Conditions
         if (
             self.relevance is not None
             and not self.relevance.matters(function.name)
-            and not (function.name == "<lambda>" or any(self.tells(value) for value in args.all()))
+            and not (
+                function.name in {"<lambda>", "__getattr__"} or any(self.tells(value) for value in args.all())
+            )
         ):
             return self.or_annotated(Unknown(hint=function.name, origin=self.site(node)), function, node)
         key = self.call_key(function, args, receiver)

@@ -42,9 +42,13 @@ class Paths:
             return
         key = self.path_key(target)
         if key is not None:
-            self.store.set(key, value)
-            self.paths[key[2]] = key
-            self.path_roots.setdefault(key[2].partition(".")[0], set()).add(key)
+            self.keep_path(key, value)
+
+    def keep_path(self: Interpreter, key: tuple[str, int, str], value: Value) -> None:
+        """Keep a value under a path."""
+        self.store.set(key, value)
+        self.paths[key[2]] = key
+        self.path_roots.setdefault(key[2].partition(".")[0], set()).add(key)
 
     def drop_paths(self: Interpreter, name: str, scope: int) -> None:
         """Forget what was set on the object that a variable held."""

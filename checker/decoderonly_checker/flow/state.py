@@ -31,13 +31,14 @@ _MISSING: Any = object()
 class DictRec:
     """A dict: entries with literal keys. `open` holds what other keys give; None where there are none.
 
-    `keys` is what those other keys are, where that is known.
+    `keys` is what those other keys are, where that is known. `dotted` where entries are read as attributes too.
     """
 
     entries: Mapping[Any, Value] = field(default_factory=dict)
     open: Value | None = None
     encoding: Encoding | None = None
     keys: Value | None = None
+    dotted: bool = False
 
     def get(self, key: Any) -> Value | None:
         """Return the entry, the value of unknown entries, or None where the key is surely absent."""
@@ -104,7 +105,7 @@ def join_records(a: Record, b: Record, ga: Guard | None, gb: Guard | None) -> Re
                 entries[key] = join(left, right, ga, gb)
         open_ = a.open if b.open is None else b.open if a.open is None else join(a.open, b.open)
         keys = a.keys if b.keys is None else b.keys if a.keys is None else join(a.keys, b.keys)
-        return DictRec(entries, open_, a.encoding if a.encoding == b.encoding else None, keys)
+        return DictRec(entries, open_, a.encoding if a.encoding == b.encoding else None, keys, a.dotted)
     if isinstance(a, ListRec) and isinstance(b, ListRec):
         items = None
         if a.items is not None and b.items is not None and len(a.items) == len(b.items):

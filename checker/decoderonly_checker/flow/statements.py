@@ -401,11 +401,15 @@ class Statements:
         self.bind(node.name.value, function)
 
     def make_function(
-        self: Interpreter, node: cst.FunctionDef | cst.Lambda, owner: ClassObj | None
+        self: Interpreter,
+        node: cst.FunctionDef | cst.Lambda,
+        owner: ClassObj | None,
+        scopes: tuple[int, ...] | None = None,
     ) -> Function:
-        """Return the function value of a definition in the running scope."""
+        """Return the function value of a definition in the running scope; a method does not see its class's names."""
         frame = self.frame
-        return Function(node, frame.module, frame.cell, frame.scopes, owner, id(node), origin=self.site(node))
+        seen = frame.scopes if scopes is None else scopes
+        return Function(node, frame.module, frame.cell, seen, owner, id(node), origin=self.site(node))
 
     def class_definition(self: Interpreter, node: cst.ClassDef) -> None:
         bases = tuple(self.eval(base.value) for base in node.bases if not base.star)
@@ -435,27 +439,25 @@ class Statements:
             body = cls.node.body.body
             for statement in body:
                 if isinstance(statement, cst.FunctionDef):
-                    self.store.set(
-                        (cls.scope, statement.name.value),
-                        Function(
-                            statement,
-                            frame.module,
-                            frame.cell,
-                            frame.scopes,
-                            cls,
-                            id(statement),
-                            origin=self.site(statement),
-                        ),
-                    )
-                    self.bodies.setdefault(cls.key, {})[statement.name.value] = self.store.get(
-                        (cls.scope, statement.name.value)
-                    )
+                    self.method_definition(cls, statement)
                 elif isinstance(statement, cst.SimpleStatementLine):
                     self.class_fields(cls, statement)
                 elif isinstance(statement, cst.BaseStatement):
                     self.run_statements([statement])
         finally:
             self.frames.pop()
+
+    def method_definition(self: Interpreter, cls: ClassObj, node: cst.FunctionDef) -> None:
+        """Bind a method, and a property's setter beside its getter."""
+        method = self.make_function(node, cls, self.frame.scopes[1:])
+        name = node.name.value
+        accessor = next((d for d in self.decorators(method) if d.startswith(f"{name}.")), "")
+        if accessor:
+            name = accessor
+            if accessor.endswith(".setter"):
+                self.setters.add(node.name.value)
+        self.store.set((cls.scope, name), method)
+        self.bodies.setdefault(cls.key, {})[name] = method
 
     def class_fields(self: Interpreter, cls: ClassObj, line: cst.SimpleStatementLine) -> None:
         """Keep the annotated fields of a class (dataclass, pydantic, NamedTuple) with their defaults."""

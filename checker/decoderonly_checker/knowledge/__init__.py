@@ -26,6 +26,7 @@ def loaded() -> Registry:
         pipelines,
         python,
         scores,
+        settings,
         tensors,
         text,
         tokenizers,
@@ -38,6 +39,7 @@ def loaded() -> Registry:
     order = (
         python,
         concurrency,
+        settings,
         text,
         ids,
         tensors,

@@ -17,7 +17,6 @@ from decoderonly_checker.flow.values import (
     Bound,
     ClassObj,
     Const,
-    Function,
     Generated,
     Hole,
     Ids,
@@ -349,85 +348,6 @@ def register(registry: Registry) -> None:
     def neutral(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
         return args.positional[0] if args.positional else UNKNOWN
 
-    # -- argparse, dataclasses -----------------------------------------------------------------------------------
-
-    @function(
-        "argparse.ArgumentParser",
-        "HfArgumentParser",
-        "transformers.HfArgumentParser",
-        "transformers.hf_argparser.HfArgumentParser",
-    )
-    def parser(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
-        return new_lib(
-            interp,
-            "parser",
-            {"#classes": args.positional[0] if args.positional else UNKNOWN},
-            interp.site(node),
-        )
-
-    @method(Lib, "add_argument")
-    def add_argument(interp: Interpreter, receiver: Lib, name: str, args: Args, node: Node) -> Value:
-        names = [literal(v) for v in args.positional if isinstance(literal(v), str)]
-        dest = literal(args.get(None, "dest"))
-        if not isinstance(dest, str):
-            long = next((n for n in names if n.startswith("--")), names[0] if names else "")
-            dest = long.lstrip("-").replace("-", "_")
-        default = args.get(None, "default")
-        action = literal(args.get(None, "action"))
-        if default is None and action in {"store_true", "store_false"}:
-            default = Const(action == "store_false")
-        if isinstance(default, Const) and default.value is not None:
-            value: Value = Const(default.value, default=True, origin=interp.site(node))
-        else:
-            value = Unknown(hint=dest, origin=interp.site(node))
-        record = interp.store.get(receiver.id)
-        if isinstance(record, ObjRec) and dest:
-            interp.store.set(receiver.id, record.with_attr(f"={dest}", value))
-        return UNKNOWN
-
-    @method(Lib, "add_argument_group", "add_mutually_exclusive_group", "add_parser", "add_subparsers")
-    def group(interp: Interpreter, receiver: Lib, name: str, args: Args, node: Node) -> Value | None:
-        return receiver if receiver.name == "parser" else None
-
-    @method(Lib, "parse_args", "parse_known_args")
-    def parse_args(interp: Interpreter, receiver: Lib, name: str, args: Args, node: Node) -> Value:
-        record = interp.store.get(receiver.id)
-        attrs = (
-            {k[1:]: v for k, v in record.attrs.items() if k.startswith("=")}
-            if isinstance(record, ObjRec)
-            else {}
-        )
-        space = new_lib(interp, "namespace", attrs, interp.site(node))
-        return space if name == "parse_args" else Tuple((space, UNKNOWN))
-
-    @method(Lib, "parse_args_into_dataclasses", "parse_dict", "parse_json_file", "parse_yaml_file")
-    def parse_dataclasses(interp: Interpreter, receiver: Lib, name: str, args: Args, node: Node) -> Value:
-        record = interp.store.get(receiver.id)
-        classes = record.attrs.get("#classes", UNKNOWN) if isinstance(record, ObjRec) else UNKNOWN
-        items = interp.elements(classes, None)
-        return Tuple(
-            tuple(
-                interp.instance_of(c) if isinstance(c, ClassObj) else UNKNOWN for c in (items or (classes,))
-            )
-        )
-
-    @function(
-        "dataclasses.field", "pydantic.Field", "typer.Option", "typer.Argument", "pydantic.fields.Field"
-    )
-    def field_(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
-        default = args.get(None if name == "dataclasses.field" else 0, "default")
-        if default is None:
-            factory = args.get(None, "default_factory")
-            return interp.call_value(factory, Args(), node) if isinstance(factory, Function) else Unknown()
-        return default
-
-    def namespace_attribute(interp: Interpreter, owner: Lib, name: str, site: Site) -> Value | None:
-        if name == "**":
-            return owner if owner.name == "kwargs" else None
-        return Unknown(hint=name, origin=site) if owner.name == "namespace" else None
-
-    registry.attributes.setdefault(Lib, []).append(namespace_attribute)
-
     # -- lists and dicts -----------------------------------------------------------------------------------------
 
     @method(Ref, "append", "add", "insert", "appendleft")
@@ -468,7 +388,7 @@ def register(registry: Registry) -> None:
         default = args.get(1, "default")
         if name == "pop" and key in record.entries:
             entries = {k: v for k, v in record.entries.items() if k != key}
-            interp.store.set(receiver.id, DictRec(entries, record.open, record.encoding))
+            interp.store.set(receiver.id, replace(record, entries=entries))
         if name == "setdefault" and value is None and default is not None:
             interp.store.set(receiver.id, record.with_entry(key, default))
         if value is None:
@@ -486,9 +406,8 @@ def register(registry: Registry) -> None:
                 open_ = args.positional[0]
             elif other.open is not None:
                 open_ = other.open
-            interp.store.set(
-                receiver.id, DictRec(entries, open_ if args.open is None else args.open, record.encoding)
-            )
+            open_ = open_ if args.open is None else args.open
+            interp.store.set(receiver.id, replace(record, entries=entries, open=open_))
             if "labels" in entries and "labels" not in record.entries:
                 interp.labels_in_dict(receiver, entries, node)
         return Const(None)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from decoderonly_checker.flow.values import (
     Args,
     Const,
+    Function,
     Lib,
     Opaque,
     Site,
@@ -74,6 +75,8 @@ class Registry:
         self.joins: list[Callable[[Interpreter, list[Value], Site], Value | None]] = []
         self.comparisons: list[Callable[[Interpreter, Value, Value, bool, Site], Value | None]] = []
         self.operators: dict[type, Callable[[Interpreter, Value, Value, str, Site], Value | None]] = {}
+        self.defaults: list[Callable[[Interpreter, Function, str], Value | None]] = []
+        self.field_default: Callable[[Interpreter, Value, cst.CSTNode], Value | None] = lambda *_: None
         self.awaited: ValueHandler = lambda _interp, value: value
         self.star_names: dict[str, Callable[[str], bool]] = {}
 
@@ -239,6 +242,14 @@ class Registry:
             return Unknown(origin=site) if made is None else made
 
         return each(left, lambda one: each(right, lambda two: pair(one, two)))
+
+    def default_of(self, interp: Interpreter, function: Function, name: str) -> Value | None:
+        """Return what a function's decorators say that a parameter is where nothing is passed."""
+        for handler in self.defaults:
+            made = handler(interp, function, name)
+            if made is not None:
+                return made
+        return None
 
     def exported(self, dotted: str, names: Iterable[str]) -> list[str]:
         """Return those of `names` that `from dotted import *` may bring."""
