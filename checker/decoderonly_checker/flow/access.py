@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import libcst as cst
 
-from decoderonly_checker.flow.boundaries import note_boundary, note_mask
 from decoderonly_checker.flow.project import dotted_name
 from decoderonly_checker.flow.scores import Logits
 from decoderonly_checker.flow.state import DictRec, ListRec, ObjRec
@@ -21,7 +20,6 @@ from decoderonly_checker.flow.values import (
     Const,
     External,
     Function,
-    Ids,
     ImportRef,
     Length,
     Lib,
@@ -45,7 +43,6 @@ from decoderonly_checker.flow.values import (
 if TYPE_CHECKING:
     from decoderonly_checker.flow.interpreter import Interpreter
 
-IGNORE_INDEX = -100
 # Class methods of transformers that give an object of the class.
 MAKERS = frozenset({"from_pretrained", "from_config", "_from_config"})
 # What torch gives to every module of a project, and what returns that module.
@@ -209,7 +206,10 @@ class Access:
                     return
                 self.store.set(owner.id, record.with_attr(name, value))
             elif isinstance(record, DictRec):
-                self.store.set(owner.id, record.with_entry(name, value))
+                record = record.with_entry(name, value)
+                self.store.set(owner.id, record)
+                if name == "labels":
+                    self.labels_in_dict(record.entries, node)
         elif isinstance(owner, ClassObj):
             self.store.set((owner.scope, name), value)
         elif isinstance(owner, ImportRef) and owner.name is None:
@@ -317,34 +317,8 @@ class Access:
             elif isinstance(one, Logits) and self.recording:
                 one.call.overwritten = True
         self.set_path(owner, target, value)
-        if literal(value) == IGNORE_INDEX or self.fills_ignore(value):
-            last = index[-1] if index else UNKNOWN
-            kind = "slice" if isinstance(last, Slice) else "mask"
-            selector = last.upper if isinstance(last, Slice) else last
-            self.ignore_write(owner, selector, kind, target)
-            if isinstance(last, Slice):
-                if last.lower is None or literal(last.lower) == 0:
-                    note_boundary(self, owner, last.upper, "slice", target)
-            else:
-                note_mask(self, owner, last, target)
-        elif any(isinstance(one, Ids) for one in alternatives(owner)) and not isinstance(value, Const):
-            # Something that is not known was written into the buffer; it may be the ignore index.
-            self.ignore_write(owner, value, "unknown", target)
-        if self.fills_ignore(owner):
-            for one in alternatives(value):
-                if isinstance(one, Ids):
-                    note_boundary(self, one, one.start, "rest", target)
+        self.written(owner, index, value, target)
         self.use(value, "kept", target)
-
-    def fills_ignore(self: Interpreter, value: Value) -> bool:
-        """Whether `value` is a list or tensor filled with the ignore index."""
-        for one in alternatives(value):
-            record = self.store.get(one.id) if isinstance(one, Ref) else None
-            if isinstance(record, ListRec) and literal(record.element) == IGNORE_INDEX:
-                return True
-            if isinstance(one, Lib) and one.name == "filled":
-                return True
-        return False
 
     def set_entry(self: Interpreter, ref: Ref, key: Value | Slice, value: Value, node: cst.Subscript) -> None:
         record = self.store.get(ref.id)
@@ -353,7 +327,7 @@ class Access:
                 record = record.with_entry(key.value, value)
                 self.store.set(ref.id, record)
                 if key.value == "labels":
-                    self.labels_in_dict(ref, record.entries, node)
+                    self.labels_in_dict(record.entries, node)
             else:
                 open_ = value if record.open is None else join(record.open, value)
                 keys = record.keys

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, cast
 import libcst as cst
 
 from decoderonly_checker.flow.access import MAKERS
-from decoderonly_checker.flow.facts import LabelsMade
 from decoderonly_checker.flow.project import dotted_name
 from decoderonly_checker.flow.state import DictRec, ListRec, ObjRec
 from decoderonly_checker.flow.values import (
@@ -21,7 +20,6 @@ from decoderonly_checker.flow.values import (
     External,
     Function,
     Hole,
-    Ids,
     Method,
     Partial,
     Ref,
@@ -391,20 +389,3 @@ class Calls:
                     value = Const(default.value, default=True, origin=default.origin)
             record = cast("ObjRec", self.store.get(ref.id))
             self.store.set(ref.id, record.with_attr(name, value))
-
-    def labels_in_dict(self: Interpreter, ref: Ref, entries: Mapping[Any, Value], node: cst.CSTNode) -> None:
-        """Note that ids became labels beside their `input_ids`."""
-        del ref
-        self.labels_made(entries["labels"], "dict", node)
-
-    def labels_made(self: Interpreter, labels: Value, where: str, node: cst.CSTNode) -> None:
-        """Note that `labels` are what the loss is taken over."""
-        for one in alternatives(labels):
-            if isinstance(one, Ids) and one.encoding is not None and one.field == "input_ids":
-                self.record("labels_made", LabelsMade(*self.where(node), one, where))
-            elif isinstance(one, Ref):
-                record = self.store.get(one.id)
-                if isinstance(record, ListRec):
-                    for item in alternatives(record.element):
-                        if isinstance(item, Ids) and item.encoding is not None and item.rank == "row":
-                            self.record("labels_made", LabelsMade(*self.where(node), item, where))

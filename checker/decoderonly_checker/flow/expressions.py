@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import libcst as cst
 
-from decoderonly_checker.flow.access import IGNORE_INDEX
 from decoderonly_checker.flow.boundaries import note_boundary, positions_below
+from decoderonly_checker.flow.labels import IGNORE_INDEX
 from decoderonly_checker.flow.state import DictRec, ListRec
 from decoderonly_checker.flow.templates import percent
 from decoderonly_checker.flow.values import (
@@ -201,7 +201,7 @@ class Expressions:
                 rest = value if rest is None else join(rest, value)
         ref = Ref(self.store.new(DictRec(entries, rest, encoding)), "dict", origin=self.site(node))
         if isinstance(entries.get("labels"), Value):
-            self.labels_in_dict(ref, entries, node)
+            self.labels_in_dict(entries, node)
         return ref
 
     # -- operators -----------------------------------------------------------------------------------------------
@@ -220,6 +220,8 @@ class Expressions:
             return percent(left, right, self.site(node))
         if operator is cst.Multiply:
             return self.repeat(left, right, node)
+        if operator in (cst.BitOr, cst.BitAnd) and isinstance(left, Ids) and isinstance(right, Ids):
+            return join(left, right)  # two masks in one
         return Unknown(origin=self.site(node))
 
     def minus(self: Interpreter, left: Value, right: Value, node: cst.BaseExpression) -> Value:
@@ -229,17 +231,18 @@ class Expressions:
         a = literal(left)
         if isinstance(a, int | float) and isinstance(shift, int | float):
             return Const(a - shift, origin=self.site(node))
-        return Unknown(origin=self.site(node))
+        rest = any(isinstance(one, Length) for one in alternatives(right))
+        return Unknown(hint="remaining" if rest else "", origin=self.site(node))
 
     def repeat(self: Interpreter, left: Value, right: Value, node: cst.BaseExpression) -> Value:
         for one, times in ((left, right), (right, left)):
             if isinstance(one, Ref) and one.kind == "list":
                 record = self.store.get(one.id)
                 if isinstance(record, ListRec):
-                    return Ref(self.store.new(ListRec(None, record.element)), "list", origin=self.site(node))
+                    made = ListRec(None, record.element, times=times)
+                    return Ref(self.store.new(made), "list", origin=self.site(node))
             if isinstance(one, Const) and isinstance(one.value, str):
                 return Str((one.value,), origin=self.site(node)) if one.value else one
-            del times
         return Unknown(origin=self.site(node))
 
     def add(self: Interpreter, left: Value, right: Value, node: cst.CSTNode) -> Value:
@@ -312,6 +315,8 @@ class Expressions:
         value = self.eval(node.expression)
         if isinstance(node.operator, cst.Minus):
             return each(value, lambda one: self.negative(one, node))
+        if isinstance(node.operator, cst.BitInvert) and isinstance(value, Ids):
+            return value  # a mask, turned round
         return Unknown(origin=self.site(node))
 
     def negative(self: Interpreter, value: Value, node: cst.UnaryOperation) -> Value:
@@ -366,7 +371,8 @@ class Expressions:
             ignored, kept = (no, yes) if test.negated else (yes, no)
             if literal(ignored) == IGNORE_INDEX:
                 note_boundary(self, kept, test.count, "mask", node)
-        return join(yes, no, guard, other)
+        made = self.chosen_token(test, (yes, no), node)
+        return join(yes, no, guard, other) if made is None else made
 
     def lambda_(self: Interpreter, node: cst.Lambda) -> Value:
         return self.make_function(node, None)
@@ -400,9 +406,20 @@ class Expressions:
     def comprehension(self: Interpreter, node: cst.ListComp | cst.GeneratorExp | cst.SetComp) -> Value:
         """Run the element once per known item, or once for all items."""
         results: list[Value] = []
-        exact = self.comp_for(node.for_in, lambda: results.append(self.eval(node.elt)))
+        exact = self.comp_for(node.for_in, lambda: results.append(self.element_of(node)))
         record = ListRec(tuple(results) if exact else None, join_all(results))
         return Ref(self.store.new(record), "list", origin=self.site(node))
+
+    def element_of(self: Interpreter, node: cst.ListComp | cst.GeneratorExp | cst.SetComp) -> Value:
+        """Return one element of a comprehension. Tokens that are picked from ids make a buffer of their own."""
+        result = self.eval(node.elt)
+        self.chosen_unknown(node.elt, result)
+        return each(
+            result,
+            lambda one: (
+                self.derived(one, self.site(node)) if isinstance(one, Ids) and one.rank == "token" else one
+            ),
+        )
 
     def comp_for(self: Interpreter, clause: cst.CompFor, run: Any) -> bool:
         """Run `run` for the items of a comprehension; return whether each item was seen on its own."""

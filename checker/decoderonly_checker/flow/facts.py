@@ -132,16 +132,24 @@ class TokenizerCall(Record):
 
 @dataclass(eq=False)
 class LabelsMade(Record):
-    """Ids became labels: `labels` is the buffer, `ids` what it was made from; `where` says how ("dict", "forward")."""
+    """Ids became labels: `labels` is the buffer, `inputs` are the `input_ids` beside it, where they are known.
+
+    `where` says how: "dict", or "forward" with the model that was called.
+    """
 
     labels: Ids
     where: str
+    inputs: Value | None = None
+    model: Model | None = None
 
 
 @dataclass(eq=False)
 class IgnoreWrite(Record):
     """-100 was written into labels. `selector` is the index or mask that was written to, as a value.
 
+    `kind` is "slice" (the front, up to `selector`), "span" (from somewhere to `selector`), "tail" (to the end), "mask", "list"
+    (`[-100] * n` joined with ids; `selector` is n), "padding" (the filling of padded rows) or "unknown" (something that is not
+    known was written).
     `target` is None where it is not known which buffer was written to.
     """
 
@@ -160,6 +168,16 @@ class LabelBoundary(Record):
     labels: Ids
     count: Value
     how: str
+
+
+@dataclass(eq=False)
+class IdsWrite(Record):
+    """Something other than -100 was written into ids; `selector` and `kind` as for `IgnoreWrite`."""
+
+    target: Ids
+    selector: Value | None
+    kind: str
+    value: Value
 
 
 @dataclass(eq=False)
@@ -283,6 +301,7 @@ class Facts:
     label_boundaries: list[LabelBoundary] = field(default_factory=list)
     collations: list[Collation] = field(default_factory=list)
     training_runs: list[TrainingRun] = field(default_factory=list)
+    ids_writes: list[IdsWrite] = field(default_factory=list)
     streams: list[Stream] = field(default_factory=list)
     completions: list[Completion] = field(default_factory=list)
     comparisons: list[TokenComparison] = field(default_factory=list)

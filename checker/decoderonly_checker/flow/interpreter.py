@@ -1,6 +1,6 @@
 """The abstract interpreter: runs modules, functions and classes on values instead of data.
 
-The work is split over mix-ins: `statements`, `expressions`, `access` (attributes, subscripts, slices) and `calls`. This
+The work is split over mix-ins: `statements`, `expressions`, `access` (attributes, subscripts, slices), `calls` and `labels`. This
 file holds what they share: frames, scopes, conditions, following a function, and the choice of what to run.
 """
 
@@ -20,6 +20,7 @@ from decoderonly_checker.flow.conditions import Conditions
 from decoderonly_checker.flow.contexts import Contexts
 from decoderonly_checker.flow.expressions import Expressions
 from decoderonly_checker.flow.facts import Facts, Record, Use
+from decoderonly_checker.flow.labels import Labels
 from decoderonly_checker.flow.paths import Paths
 from decoderonly_checker.flow.patterns import Patterns
 from decoderonly_checker.flow.relevance import Relevance
@@ -100,7 +101,7 @@ class Frame:
     resume: Callable[[Value], None] | None = None  # what runs in the place of a `yield`
 
 
-class Interpreter(Statements, Patterns, Contexts, Paths, Expressions, Conditions, Access, Calls):
+class Interpreter(Statements, Patterns, Contexts, Paths, Expressions, Conditions, Access, Calls, Labels):
     """Runs a project and fills `facts`."""
 
     def __init__(self, store: Store, project: Project) -> None:

@@ -36,6 +36,7 @@ class Module:
     classes: list[ClassObj] = field(default_factory=list)
     imports: dict[str, Module] = field(default_factory=dict)
     star_imports: list[Module] = field(default_factory=list)
+    linked: set[Module] = field(default_factory=set)  # modules that it imports, and those that import it
     started: bool = False
 
     @property
@@ -57,6 +58,17 @@ class Module:
     def says_decoder_only(self) -> bool:
         """Whether the text mentions a decoder-only family."""
         return _DECODER_ONLY.search(self.text) is not None
+
+    @property
+    def neighbours(self) -> set[Module]:
+        """The module with all that it is joined to by imports, in either direction."""
+        found = {self}
+        queue = [self]
+        while queue:
+            fresh = queue.pop().linked - found
+            found |= fresh
+            queue.extend(fresh)
+        return found
 
     @cached_property
     def names(self) -> frozenset[str]:
@@ -130,6 +142,9 @@ class Project:
         module = None
         if found is not None and found != importer.path:
             module = self.load(found)
+            if module is not None:
+                importer.linked.add(module)
+                module.linked.add(importer)
         self._resolved[key] = module
         return module
 

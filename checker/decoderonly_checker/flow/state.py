@@ -51,11 +51,15 @@ class DictRec:
 
 @dataclass(frozen=True)
 class ListRec:
-    """A list: its items where all are known, and the join of what it may hold. `front_of` is the list that `x[:-1]` is of."""
+    """A list: its items where all are known, and the join of what it may hold.
+
+    `front_of` is the list that `x[:-1]` is of, `times` is n of `[x] * n`.
+    """
 
     items: tuple[Value, ...] | None = None
     element: Value = UNKNOWN
     front_of: int = 0
+    times: Value | None = None
 
 
 @dataclass(frozen=True)

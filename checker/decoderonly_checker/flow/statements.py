@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, cast
 import libcst as cst
 
 from decoderonly_checker.flow.contexts import Contexts
-from decoderonly_checker.flow.facts import IgnoreWrite
 from decoderonly_checker.flow.patterns import Patterns
 from decoderonly_checker.flow.project import dotted_name
 from decoderonly_checker.flow.state import Delta, ListRec
@@ -19,7 +18,6 @@ from decoderonly_checker.flow.values import (
     External,
     Function,
     Guard,
-    Ids,
     ImportRef,
     Ref,
     Unknown,
@@ -470,16 +468,7 @@ class Statements:
             else:
                 self.run_small([small])
 
-    # -- writes of -100 ------------------------------------------------------------------------------------------
-
-    def ignore_write(
-        self: Interpreter, target: Value, selector: Value | None, kind: str, node: cst.CSTNode
-    ) -> None:
-        """Note that the ignore index was written into labels."""
-        ids = [t for t in alternatives(target) if isinstance(t, Ids)]
-        targets: list[Ids | None] = [*ids] or [None]
-        for one in targets:
-            self.record("ignore_writes", IgnoreWrite(*self.where(node), one, selector, kind))
+    # -- lists -----------------------------------------------------------------------------------------------------------
 
     def widen_list(self: Interpreter, ref: Ref, item: Value) -> None:
         """Let the list `ref` also hold `item`."""

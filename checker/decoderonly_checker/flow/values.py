@@ -313,6 +313,7 @@ class Encoding:
     turns: tuple[Value, ...] | None = None  # the conversation's messages, where all are known
     media: Value | None = None  # images, videos or sounds beside the text
     joined: bool = False  # rows that were put together from ids, not tokenized as one text
+    fixed: bool = False  # padded to a fixed length: a single row too
 
 
 @dataclass(frozen=True)
@@ -327,10 +328,11 @@ class Rendered(Hole):
 class Ids(Value):
     """Token ids or a mask of an encoding. `rank` is "batch" (rows, length), "row" (length) or "token".
 
-    `id` numbers the buffer, so that a write of -100 into it is seen by everyone who holds it. `part` is set where columns
-    were picked, so that padding may have been left out. `start` is the column from which a slice took the rows, `added`
-    how many single tokens were put in front of them and behind them by hand. `token` is what a comparison of ids
-    ("comparison", "mask-by-comparison") compares them with.
+    `id` numbers the buffer, so that a write of -100 into it is seen by everyone who holds it; `lineage` numbers the
+    buffers that it was copied or joined from. `part` is set where columns were picked, so that padding may have been left
+    out. `start` is the column from which a slice took the rows (`offset` the same as source code and a number added to it),
+    `added` how many single tokens were put in front of them and behind them by hand. `token` is what a comparison of ids
+    ("comparison", "mask-by-comparison") compares them with, `compared` their field.
     """
 
     encoding: Encoding | None = None
@@ -341,6 +343,9 @@ class Ids(Value):
     part: bool = False
     start: Value | None = None
     added: tuple[int, int] = (0, 0)
+    offset: tuple[str, int] = ("", 0)
+    lineage: frozenset[int] = dataclasses.field(default=frozenset(), compare=False, repr=False)
+    compared: str = ""
     token: Value | None = dataclasses.field(default=None, compare=False, repr=False)
 
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import libcst as cst
 
-from decoderonly_checker.flow.access import IGNORE_INDEX, Slice
+from decoderonly_checker.flow.access import Slice
 from decoderonly_checker.flow.boundaries import note_boundary, note_mask
-from decoderonly_checker.flow.facts import IdsCut
+from decoderonly_checker.flow.facts import IdsCut, IdsWrite
+from decoderonly_checker.flow.labels import ignores
 from decoderonly_checker.flow.state import DictRec, ListRec, ObjRec
 from decoderonly_checker.flow.values import (
     UNKNOWN,
@@ -34,6 +35,7 @@ from decoderonly_checker.flow.values import (
     literal,
     text_of,
 )
+from decoderonly_checker.knowledge.labels import join_lists
 from decoderonly_checker.knowledge.python import APPENDED, with_appended
 
 if TYPE_CHECKING:
@@ -88,7 +90,7 @@ def new_ids(interp: Interpreter, encoding: Encoding | None, field: str, rank: st
 
 def copied(interp: Interpreter, ids: Ids, site: Site) -> Ids:
     """Return a copy of ids: a buffer of its own."""
-    return replace(ids, id=interp.store.new_id(), copied=True, origin=site)
+    return interp.derived(ids, site)
 
 
 def register(registry: Registry) -> None:
@@ -201,9 +203,15 @@ def register(registry: Registry) -> None:
 
     def fill(interp: Interpreter, receiver: Ids, name: str, args: Args, node: Node) -> Value:
         target = receiver if name.endswith("_") else copied(interp, receiver, interp.site(node))
-        if literal(args.get(1, "value")) == IGNORE_INDEX or name == "fill_":
+        value = args.get(0 if name == "fill_" else 1, "value")
+        if name == "fill_":
+            interp.ignore_write(target, UNKNOWN, "mask", node)
+        elif ignores(value):
             interp.ignore_write(target, args.get(0, "mask"), "mask", node)
             note_mask(interp, target, args.get(0, "mask"), node)
+        elif value is not None:
+            event = IdsWrite(*interp.where(node), target, args.get(0, "mask"), "mask", value)
+            interp.record("ids_writes", event)
         return target
 
     for kind in (Ids, Generated):
@@ -219,9 +227,9 @@ def register(registry: Registry) -> None:
         if len(index) == 2 and not isinstance(first, Slice) and owner.rank == "batch":
             if not isinstance(index[1], Slice):
                 return replace(owner, rank="token")
-            return cut_columns(replace(owner, rank="row"), index[1])
+            return cut_columns(replace(owner, rank="row"), index[1], node)
         if len(index) == (2 if owner.rank == "batch" else 1) and isinstance(index[-1], Slice):
-            return cut_columns(owner, index[-1])
+            return cut_columns(owner, index[-1], node)
         if isinstance(first, Slice) or len(index) > 1:
             return owner
         if owner.rank == "batch":
@@ -232,7 +240,7 @@ def register(registry: Registry) -> None:
             return replace(owner, rank="row")
         return replace(owner, rank="token")
 
-    def cut_columns(owner: Ids, bounds: Slice) -> Ids:
+    def cut_columns(owner: Ids, bounds: Slice, node: Node) -> Ids:
         """Return ids without the columns that a slice leaves out; a few at an end are counted."""
         front, behind = owner.added
         start = owner.start
@@ -243,7 +251,9 @@ def register(registry: Registry) -> None:
             start = bounds.lower if start is None else Unknown()
         if isinstance(upper, int) and -FEW <= upper < 0:
             behind += upper
-        return replace(owner, start=start, added=(front, behind))
+        return replace(
+            owner, start=start, added=(front, behind), offset=_moved(owner.offset, bounds.lower, node)
+        )
 
     registry.items.setdefault(Ids, []).append(ids_item)
 
@@ -308,6 +318,7 @@ def register(registry: Registry) -> None:
                     "comparison" if equal else "mask-by-comparison",
                     one.rank,
                     interp.store.new_id(),
+                    compared=one.field,
                     token=other,
                     origin=site,
                 )
@@ -330,16 +341,13 @@ def register(registry: Registry) -> None:
             return None
         first = ids[0]
         fields = {one.field for one in ids}
-        ignored = any(interp.fills_ignore(v) for v in values)
-        if ignored and interp.fills_ignore(values[0]):
+        field = first.field if len(fields) == 1 else "mixed"
+        if any(interp.fills_ignore(v) for v in values):
+            field = "masked labels"
+        if interp.fills_ignore(values[0]):
             for one in ids:
                 note_boundary(interp, one, one.start, "rest", site.node)
-        if ignored:
             field = "masked labels"
-            for one in ids:
-                interp.ignore_write(one, None, "list", site.node)
-        else:
-            field = first.field if len(fields) == 1 else "mixed"
         text: Value = first.encoding.text if first.encoding is not None else UNKNOWN
         for one in ids[1:]:
             if one.encoding is not None and one.encoding.text is not text:
@@ -352,13 +360,20 @@ def register(registry: Registry) -> None:
             if first.encoding is not None
             else None
         )
-        made = Ids(encoding, field, first.rank, interp.store.new_id(), origin=site)
+        lineage = frozenset().union(*({one.id, *one.lineage} for one in ids))
+        begins = next((v for v in alternatives(values[0]) if isinstance(v, Ids)), None)
+        offset = begins.offset if begins is not None else ("?", 0)
+        made = Ids(
+            encoding, field, first.rank, interp.store.new_id(), offset=offset, lineage=lineage, origin=site
+        )
+        made = join_lists(interp, values, made, site)
         if several or len(ids) > 1:
             return made
         # One row with a few tokens put in front of it or behind it.
         at = next(i for i, v in enumerate(values) if first in alternatives(v))
         sizes = [single_tokens(interp, v) for i, v in enumerate(values) if i != at]
         if None in sizes:
+            encoding = made.encoding
             return made if encoding is None else replace(made, encoding=replace(encoding, joined=True))
         front, behind = sum(s or 0 for s in sizes[:at]), sum(s or 0 for s in sizes[at:])
         return replace(made, added=(first.added[0] + front, first.added[1] + behind))
@@ -418,3 +433,30 @@ def _batched_ref(interp: Interpreter, ref: Ref) -> Tri:
     if isinstance(record, DictRec):
         return Tri.NO
     return Tri.MAYBE
+
+
+def _moved(offset: tuple[str, int], lower: Value | None, node: Node) -> tuple[str, int]:
+    """Return where ids begin after a slice that begins at `lower`."""
+    if lower is None or literal(lower) == 0:
+        return offset
+    base, count = offset
+    shift = literal(lower)
+    if isinstance(shift, int) and shift > 0:
+        return base, count + shift
+    code, number = _sum(node)
+    return f"{base}|{code}" if base else code, count + number
+
+
+def _sum(node: Node) -> tuple[str, int]:
+    """Return the lower bound of the last slice of a subscript as an expression and a number added to it: `i + 1`."""
+    if not isinstance(node, cst.Subscript) or not isinstance(node.slice[-1].slice, cst.Slice):
+        return "?", 0
+    bound = node.slice[-1].slice.lower
+    number = 0
+    if isinstance(bound, cst.BinaryOperation):
+        sign = {cst.Add: 1, cst.Subtract: -1}.get(type(bound.operator))
+        right = bound.right
+        if sign is not None and isinstance(right, cst.Integer):
+            bound, number = bound.left, sign * right.evaluated_value
+    code = cst.Module([]).code_for_node(bound) if bound is not None else "?"
+    return "".join(code.split()), number

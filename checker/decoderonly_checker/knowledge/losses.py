@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import libcst as cst
 
-from decoderonly_checker.flow.access import IGNORE_INDEX
 from decoderonly_checker.flow.facts import Reduction, Use
+from decoderonly_checker.flow.labels import IGNORE_INDEX
 from decoderonly_checker.flow.scores import Score, logits_in, scores_in
 from decoderonly_checker.flow.state import ListRec
 from decoderonly_checker.flow.values import (

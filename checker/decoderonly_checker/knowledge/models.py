@@ -336,7 +336,8 @@ def register(registry: Registry) -> None:
     def forward(interp: Interpreter, receiver: Model, name: str, args: Args, node: Node) -> Value:
         labels = args.get(None, "labels")
         if labels is not None:
-            interp.labels_made(labels, "forward", node)
+            inputs = args.get(0, "input_ids")
+            interp.labels_made(labels, "forward", node, inputs=inputs, model=receiver)
         ids, mask = args.get(0, "input_ids"), args.get(None, "attention_mask")
         event = ForwardCall(*interp.where(node), receiver, ids, mask, args)
         event.gradients = not interp.without_gradients

@@ -191,7 +191,7 @@ def register(registry: Registry) -> None:
             origin=interp.site(node),
         )
         if "labels" in entries:
-            interp.labels_in_dict(ref, entries, node)
+            interp.labels_in_dict(entries, node)
         return ref
 
     @function("collections.defaultdict")
@@ -409,7 +409,7 @@ def register(registry: Registry) -> None:
             open_ = open_ if args.open is None else args.open
             interp.store.set(receiver.id, replace(record, entries=entries, open=open_))
             if "labels" in entries and "labels" not in record.entries:
-                interp.labels_in_dict(receiver, entries, node)
+                interp.labels_in_dict(entries, node)
         return Const(None)
 
     @method(Ref, "copy")

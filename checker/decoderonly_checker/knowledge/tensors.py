@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING
 
 import libcst as cst
 
-from decoderonly_checker.flow.access import IGNORE_INDEX
 from decoderonly_checker.flow.boundaries import note_boundary
-from decoderonly_checker.flow.facts import TokenComparison
+from decoderonly_checker.flow.facts import IdsWrite, TokenComparison
+from decoderonly_checker.flow.labels import IGNORE_INDEX, ignores
 from decoderonly_checker.flow.state import ListRec
 from decoderonly_checker.flow.values import (
     UNKNOWN,
     Args,
     Below,
-    Const,
     Generated,
     Ids,
     Length,
@@ -121,7 +120,7 @@ def register(registry: Registry) -> None:
 
     @function(*_names("full", "full_like"))
     def full(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
-        filled = literal(args.get(1, "fill_value")) == IGNORE_INDEX
+        filled = ignores(args.get(1, "fill_value"))
         return new_lib(interp, "filled" if filled else "tensor", {}, interp.site(node))
 
     @function(
@@ -145,35 +144,23 @@ def register(registry: Registry) -> None:
         ids = next(
             (v for value in args.positional[1:3] for v in alternatives(value) if isinstance(v, Ids)), None
         )
+        ignored = any(ignores(v) or interp.fills_ignore(v) for v in args.positional[1:3])
         if ids is None:
+            if ignored:
+                interp.ignore_write(UNKNOWN, args.positional[0], "mask", node)
             return Opaque("tensor", origin=site)
         result = copied(interp, ids, site)
-        if any(literal(v) == IGNORE_INDEX or interp.fills_ignore(v) for v in args.positional[1:3]):
+        if ignored:
             interp.ignore_write(result, args.positional[0], "mask", node)
             below = args.positional[0]
             if isinstance(below, Below) and below.negated == (literal(args.positional[2]) == IGNORE_INDEX):
                 note_boundary(interp, ids, below.count, "mask", node)
+        else:
+            for value in args.positional[1:3]:
+                if not isinstance(value, Ids):
+                    event = IdsWrite(*interp.where(node), result, args.positional[0], "mask", value)
+                    interp.record("ids_writes", event)
         return result
-
-    @function("torch.nn.utils.rnn.pad_sequence")
-    def pad_sequence(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
-        source = args.get(0, "sequences")
-        inner = interp.iterate(source) if source is not None else UNKNOWN
-        side = literal(args.get(3, "padding_side"))
-        for one in alternatives(inner):
-            if isinstance(one, Ids):
-                encoding = one.encoding
-                if encoding is not None:
-                    # Padding by hand: which side it ends on depends on flips that are not followed.
-                    encoding = replace(
-                        encoding,
-                        batched=Tri.YES,
-                        padded=Tri.YES,
-                        by_hand=True,
-                        padding_side=Const(side) if isinstance(side, str) else None,
-                    )
-                return Ids(encoding, one.field, "batch", interp.store.new_id(), origin=interp.site(node))
-        return Opaque("tensor", origin=interp.site(node))
 
     @function("torch.sum", "numpy.sum", "builtins.sum")
     def total(interp: Interpreter, name: str, args: Args, node: Node) -> Value | None:

@@ -233,6 +233,7 @@ def register(registry: Registry) -> None:
             special,
             texts=tuple(texts_in(interp, text)) if text is not None else (),
             media=media_in(args),
+            fixed=literal(pad) == "max_length",
         )
         interp.record("tokenizer_calls", TokenizerCall(*interp.where(node), receiver, encoding, args))
         tensors = not is_none(args.get(None, "return_tensors"))

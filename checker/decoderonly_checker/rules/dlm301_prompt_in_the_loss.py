@@ -10,11 +10,12 @@ from decoderonly_checker.flow.state import ListRec
 from decoderonly_checker.flow.values import Hole, Kind, Ref, Str, Unknown, Value, alternatives
 from decoderonly_checker.rules.base import Finding, Rule
 from decoderonly_checker.rules.evidence import checkpoint_kind, tokenizer_kind, tokenizer_story
+from decoderonly_checker.rules.labels import PROMPT, masked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from decoderonly_checker.flow.facts import Facts, IgnoreWrite, LabelsMade
+    from decoderonly_checker.flow.facts import Facts, LabelsMade
 
 _RESPONSE = re.compile(
     r"response|output|answer|completion|target|reply|label|chosen|solution|summary|assistant", re.IGNORECASE
@@ -65,14 +66,10 @@ class PromptInTheLoss(Rule):
 
     def check(self, facts: Facts) -> Iterator[Finding]:
         """Judge every copy of ids that became labels."""
-        masked = {
-            made.site.key
-            for made in facts.labels_made
-            if any(self.masks(write, made) for write in facts.ignore_writes)
-        }
+        silent = {made.site.key for made in facts.labels_made if masked(facts, made, PROMPT)}
         for made in facts.labels_made:
             # A helper that is called twice (whole text, prompt alone) is masked if one of its calls is.
-            finding = self.judge(made, facts) if made.site.key not in masked else None
+            finding = self.judge(made, facts) if made.site.key not in silent else None
             if finding is not None:
                 yield finding
 
@@ -102,22 +99,6 @@ class PromptInTheLoss(Rule):
             "the prompt is supervised",
             (*tokenizer_story(encoding), (encoding.site, "prompt and response are tokenized together here")),
         )
-
-    @staticmethod
-    def masks(write: IgnoreWrite, made: LabelsMade) -> bool:
-        """Whether a write of -100 may mask the prompt of these labels."""
-        if write.target is not None and write.target.id == made.labels.id:
-            return not _only_padding(write)
-        # A write into labels that are not known which, in the same module: silence is the honest answer.
-        return write.target is None and write.module is made.module and not _only_padding(write)
-
-
-def _only_padding(write: IgnoreWrite) -> bool:
-    """Whether a write of -100 covers padding alone: `labels[labels == pad_token_id] = -100`."""
-    return any(
-        getattr(one, "field", "") in {"comparison", "mask-by-comparison", "attention_mask"}
-        for one in alternatives(write.selector)
-    )
 
 
 def joined(text: Value, facts: Facts) -> tuple[Hole | None, Hole | None]:

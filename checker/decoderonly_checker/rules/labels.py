@@ -1,0 +1,185 @@
+"""What the rules on hand-made labels share: what a write masks, whose labels it masks, and which loss reads them."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import libcst as cst
+
+from decoderonly_checker.diagnostics import Confidence
+from decoderonly_checker.flow.labels import name_of
+from decoderonly_checker.flow.project import dotted_name
+from decoderonly_checker.flow.values import Ids, Kind, Length, Model, Tri, Unknown, alternatives
+from decoderonly_checker.knowledge.labels import is_rest
+from decoderonly_checker.rules.evidence import checkpoint_kind, tokenizer_kind
+from decoderonly_checker.source.ancestors import ancestors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from decoderonly_checker.flow.facts import Facts, IdsWrite, IgnoreWrite, LabelsMade
+    from decoderonly_checker.flow.project import Module
+    from decoderonly_checker.flow.values import Site, Value
+
+PROMPT, PADDING = "prompt", "padding"
+_EVERYTHING = frozenset({PROMPT, PADDING})
+_MEDIA = re.compile(r"image|img|video|audio|vision|speech|boi|eoi", re.IGNORECASE)
+# Names that only code has which takes the loss itself, and says what it leaves out.
+_OWN_LOSS = frozenset(
+    [
+        *("cross_entropy", "CrossEntropyLoss", "NLLLoss", "nll_loss", "ignore_index", "loss_mask"),
+        *("log_softmax", "logsumexp", "LabelSmoother", "fused_linear_cross_entropy", "CrossEntropyLayer"),
+    ]
+)
+# Collators that make the labels anew, and objects that train on other labels than those of the rows.
+_REMAKES = frozenset(
+    [
+        *("DataCollatorForLanguageModeling", "DataCollatorForCompletionOnlyLM", "train_on_responses_only"),
+        *("DataCollatorForWholeWordMask", "DataCollatorForPermutationLanguageModeling"),
+    ]
+)
+_TRAINS = frozenset(
+    [*("Trainer", "SFTTrainer", "Seq2SeqTrainer", "backward", "training_step", "Accelerator")]
+)
+
+
+def covers(write: IgnoreWrite) -> frozenset[str]:
+    """Return what a write of -100 may cover: the prompt, the padding, or both where that is not known."""
+    if write.kind == "padding":
+        return frozenset({PADDING})
+    if write.kind == "tail":
+        return frozenset({PADDING})  # a row's end: where its length was taken
+    chosen = alternatives(write.selector)
+    if write.kind in {"slice", "list"}:
+        if write.kind == "list" and is_rest(write.selector):
+            return frozenset({PADDING})
+        return frozenset({PROMPT}) if chosen and all(map(_is_count, chosen)) else _EVERYTHING
+    if write.kind != "mask" or not chosen:
+        return _EVERYTHING
+    return frozenset().union(*map(_mask_covers, chosen))
+
+
+def _is_count(value: Value) -> bool:
+    """Whether a value is a count of the tokens of something that is not padded."""
+    if not isinstance(value, Length) or value.what != "width":
+        return False
+    ids = value.of
+    return isinstance(ids, Ids) and ids.encoding is not None and ids.encoding.padded is Tri.NO
+
+
+def _mask_covers(mask: Value) -> frozenset[str]:
+    if not isinstance(mask, Ids):
+        return _EVERYTHING
+    if mask.field in {"comparison", "mask-by-comparison"}:
+        if _of_media(mask):
+            return frozenset()
+        plain = mask.compared in {"input_ids", "masked labels", "attention_mask", "mixed"}
+        return frozenset({PADDING}) if plain else _EVERYTHING
+    return frozenset({PADDING}) if mask.field in {"attention_mask", "special_tokens_mask"} else _EVERYTHING
+
+
+def _of_media(mask: Ids) -> bool:
+    """Whether a comparison finds the placeholders of images or sound, by the names in it."""
+    names = " ".join(name_of(one) for one in alternatives(mask.token))
+    if mask.origin is not None:
+        names += " " + cst.Module([]).code_for_node(mask.origin.node)
+    return _MEDIA.search(names) is not None and "pad_token" not in names
+
+
+def touches(target: Ids, labels: Ids) -> bool:
+    """Whether a write into `target` may be seen in `labels`: one buffer, or one that the other was made from."""
+    return target.id == labels.id or target.id in labels.lineage or labels.id in target.lineage
+
+
+def masked(facts: Facts, made: LabelsMade, what: str) -> bool:
+    """Whether any write of -100 may cover `what` (the prompt or the padding) of these labels.
+
+    A write into labels that are not known which counts where it may meet these: in the same module for the prompt, in every
+    module that imports join to it for the padding, which collators and losses mask.
+    """
+    near = {made.module} if what == PROMPT else neighbours(made.module)
+    return any(
+        what in covers(write)
+        for write in facts.ignore_writes
+        if (write.module in near if write.target is None else touches(write.target, made.labels))
+    )
+
+
+def neighbours(module: Module) -> frozenset[Module]:
+    """Return a module with all that imports join it to."""
+    return frozenset(module.neighbours)
+
+
+def names_near(module: Module) -> frozenset[str]:
+    """Return the identifiers of a module and of all that imports join it to."""
+    return frozenset().union(*(one.names for one in neighbours(module)))
+
+
+def own_loss(module: Module) -> bool:
+    """Whether code near takes the loss by hand, or has the labels made anew: what a row's labels hold may not matter."""
+    return bool(names_near(module) & (_OWN_LOSS | _REMAKES))
+
+
+def trains(made: LabelsMade) -> bool:
+    """Whether the code shows that a model is trained on these labels."""
+    if made.where == "forward":
+        return not without_gradient(made.site)
+    return bool(names_near(made.module) & _TRAINS)
+
+
+def without_gradient(site: Site) -> bool:
+    """Whether code runs under `no_grad` or `inference_mode`: it scores, and trains nothing."""
+    tree = site.source.cell(site.cell).tree
+    for node in ancestors(tree, site.node) if tree is not None else ():
+        asked = (
+            [item.item for item in node.items]
+            if isinstance(node, cst.With)
+            else [one.decorator for one in node.decorators]
+            if isinstance(node, cst.FunctionDef)
+            else []
+        )
+        for one in asked:
+            name = dotted_name(one.func if isinstance(one, cst.Call) else one)
+            if name.rpartition(".")[2] in {"no_grad", "inference_mode"}:
+                return True
+    return False
+
+
+def decoder_labels(made: LabelsMade) -> Confidence | None:
+    """Return how sure it is that labels are for a decoder-only model; None for silence."""
+    near = neighbours(made.module)
+    kind = None if made.model is None else made.model.kind
+    if kind in (None, Kind.UNKNOWN) and made.labels.encoding is not None:
+        tokenizer = made.labels.encoding.tokenizer
+        kind = tokenizer_kind(tokenizer)
+        for one in alternatives(tokenizer):
+            kind = kind or checkpoint_kind(getattr(one, "checkpoint", Unknown()))
+    if kind in (Kind.ENCODER_DECODER, Kind.OTHER):
+        return None
+    if kind is Kind.DECODER:
+        named = isinstance(made.model, Model) and made.model.named
+        return Confidence.LIKELY if named else Confidence.CERTAIN
+    if any(one.says_encoder_decoder for one in near) or not any(one.says_decoder_only for one in near):
+        return None
+    return Confidence.LIKELY
+
+
+def each_labels(facts: Facts) -> Iterator[LabelsMade]:
+    """Yield the labels that were made, those of one buffer once: where they were put beside their ids, if they were."""
+    in_rows = {made.labels.id for made in facts.labels_made if made.where == "dict"}
+    for made in facts.labels_made:
+        if made.where == "dict" or made.labels.id not in in_rows:
+            yield made
+
+
+def place(made: LabelsMade) -> Site:
+    """Return the statement that makes the labels: the copy, or where plain ids become labels."""
+    origin = made.labels.origin
+    own = made.labels.copied or made.labels.field == "masked labels"
+    return origin if own and origin is not None else made.site
+
+
+def writes_into(facts: Facts, made: LabelsMade) -> list[IdsWrite]:
+    """Return what else than -100 was written into these labels."""
+    return [write for write in facts.ids_writes if touches(write.target, made.labels)]
