@@ -227,9 +227,9 @@ def register(registry: Registry) -> None:
         if len(index) == 2 and not isinstance(first, Slice) and owner.rank == "batch":
             if not isinstance(index[1], Slice):
                 return replace(owner, rank="token")
-            return cut_columns(replace(owner, rank="row"), index[1], node)
+            return cut_columns(interp, replace(owner, rank="row"), index[1], node)
         if len(index) == (2 if owner.rank == "batch" else 1) and isinstance(index[-1], Slice):
-            return cut_columns(owner, index[-1], node)
+            return cut_columns(interp, owner, index[-1], node)
         if isinstance(first, Slice) or len(index) > 1:
             return owner
         if owner.rank == "batch":
@@ -240,7 +240,7 @@ def register(registry: Registry) -> None:
             return replace(owner, rank="row")
         return replace(owner, rank="token")
 
-    def cut_columns(owner: Ids, bounds: Slice, node: Node) -> Ids:
+    def cut_columns(interp: Interpreter, owner: Ids, bounds: Slice, node: Node) -> Ids:
         """Return ids without the columns that a slice leaves out; a few at an end are counted."""
         front, behind = owner.added
         start = owner.start
@@ -251,9 +251,9 @@ def register(registry: Registry) -> None:
             start = bounds.lower if start is None else Unknown()
         if isinstance(upper, int) and -FEW <= upper < 0:
             behind += upper
-        return replace(
-            owner, start=start, added=(front, behind), offset=_moved(owner.offset, bounds.lower, node)
-        )
+        offset = _moved(owner.offset, bounds.lower, node)
+        origin = owner.origin if offset == owner.offset else interp.site(node)
+        return replace(owner, start=start, added=(front, behind), offset=offset, origin=origin)
 
     registry.items.setdefault(Ids, []).append(ids_item)
 

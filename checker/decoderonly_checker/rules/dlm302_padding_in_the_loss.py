@@ -13,6 +13,7 @@ from decoderonly_checker.rules.labels import (
     decoder_labels,
     each_labels,
     masked,
+    meant_to_hide,
     own_loss,
     place,
     trains,
@@ -75,7 +76,9 @@ class PaddingInTheLoss(Rule):
         # A helper that is called twice is masked if one of its calls is.
         silent = {made.site.key for made in facts.labels_made if masked(facts, made, PADDING)}
         for made in each_labels(facts):
-            finding = self.judge(made) if made.site.key not in silent else None
+            # What is hidden behind another value than -100 is that mistake, and not this one.
+            hidden = any(meant_to_hide(write, made, facts) for write in facts.ids_writes)
+            finding = self.judge(made) if made.site.key not in silent and not hidden else None
             if finding is not None:
                 yield finding
 

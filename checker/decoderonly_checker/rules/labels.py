@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from decoderonly_checker.diagnostics import Confidence
-from decoderonly_checker.flow.labels import name_of
+from decoderonly_checker.flow.labels import IGNORE_INDEX, is_other, is_pad, name_of
 from decoderonly_checker.flow.project import dotted_name
-from decoderonly_checker.flow.values import Ids, Kind, Length, Model, Tri, Unknown, alternatives
+from decoderonly_checker.flow.state import ListRec
+from decoderonly_checker.flow.values import Ids, Kind, Length, Model, Ref, Tri, Unknown, alternatives, literal
 from decoderonly_checker.knowledge.labels import is_rest
 from decoderonly_checker.rules.evidence import checkpoint_kind, tokenizer_kind
 from decoderonly_checker.source.ancestors import ancestors
@@ -46,7 +47,7 @@ _TRAINS = frozenset(
 
 def covers(write: IgnoreWrite) -> frozenset[str]:
     """Return what a write of -100 may cover: the prompt, the padding, or both where that is not known."""
-    if write.kind == "padding":
+    if write.kind in {"padding", "collator"}:
         return frozenset({PADDING})
     if write.kind == "tail":
         return frozenset({PADDING})  # a row's end: where its length was taken
@@ -176,10 +177,42 @@ def each_labels(facts: Facts) -> Iterator[LabelsMade]:
 def place(made: LabelsMade) -> Site:
     """Return the statement that makes the labels: the copy, or where plain ids become labels."""
     origin = made.labels.origin
-    own = made.labels.copied or made.labels.field == "masked labels"
+    labels = made.labels
+    own = labels.copied or labels.field == "masked labels" or labels.offset != ("", 0)
     return origin if own and origin is not None else made.site
 
 
-def writes_into(facts: Facts, made: LabelsMade) -> list[IdsWrite]:
-    """Return what else than -100 was written into these labels."""
-    return [write for write in facts.ids_writes if touches(write.target, made.labels)]
+def held(value: Value | None, facts: Facts, depth: int = 0) -> Iterator[Ids]:
+    """Yield the ids that a value holds, also those in lists of rows or of tokens."""
+    for one in alternatives(value):
+        if isinstance(one, Ids):
+            yield one
+        elif isinstance(one, Ref) and depth < 3:
+            record = facts.objects.get(one.id)
+            if isinstance(record, ListRec):
+                yield from held(record.element, facts, depth + 1)
+
+
+def family(ids: Ids) -> frozenset[int]:
+    """Return the numbers of a buffer and of all that it was made from."""
+    return ids.lineage | {ids.id}
+
+
+def meant_to_hide(write: IdsWrite, made: LabelsMade, facts: Facts) -> bool:
+    """Whether a write into labels, and not into the ids beside them, covers their prompt or their padding."""
+    if not is_other(write.value) or write.target.id not in family(made.labels):
+        return False
+    if any(write.target.id in family(ids) for ids in held(made.inputs, facts)):
+        return False
+    if write.kind in {"slice", "tail", "list"}:
+        return write.selector is not None
+    return write.kind == "mask" and any(map(_of_padding, alternatives(write.selector)))
+
+
+def _of_padding(mask: Value) -> bool:
+    """Whether a mask is a comparison that finds padding; not one that finds -100."""
+    if not isinstance(mask, Ids) or mask.field not in {"comparison", "mask-by-comparison"}:
+        return isinstance(mask, Ids) and mask.field == "attention_mask"
+    if literal(mask.token) == IGNORE_INDEX:
+        return False
+    return mask.compared == "attention_mask" or is_pad(mask.token)
