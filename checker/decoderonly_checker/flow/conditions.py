@@ -132,8 +132,17 @@ class Conditions:
         key = (owner, text)
         for name in _IDENTIFIER.findall(text) or [text]:
             self.assumed.setdefault(name, set()).add(key)
+        self.asked.setdefault(key, self.text_key(node) or text)
         self.store.set(("?", *key), sign == truth)
         return (owner, text, sign == truth)
+
+    def held(self: Interpreter, about: re.Pattern[str]) -> tuple[str, ...]:
+        """Return the conditions that hold or fail here, as they are written, of those that `about` finds."""
+        return tuple(
+            text
+            for key, text in self.asked.items()
+            if about.search(text) is not None and isinstance(self.store.get(("?", *key)), bool)
+        )
 
     def narrow(self: Interpreter, node: cst.BaseExpression, truth: bool) -> None:
         """Narrow a variable by `x is None`, `isinstance(x, …)` or its truth."""

@@ -123,6 +123,7 @@ class Interpreter(Statements, Patterns, Contexts, Paths, Expressions, Conditions
         self.contexts: dict[int, int] = {}
         self.results: dict[int, Value] = {}
         self.assumed: dict[str, set[tuple[Any, str]]] = {}
+        self.asked: dict[tuple[Any, str], str] = {}  # each condition as it is written where it was first met
         self.instances: dict[int, list[Ref]] = {}
         self.canonical: dict[int, Ref] = {}
         self.subclasses: dict[int, list[ClassObj]] = {}

@@ -91,7 +91,7 @@ _PICKED_BY_TRL = (
 # The variable of a loop; anything else that picks rows may be a mask.
 _COUNTER = re.compile(r"^[a-z]{1,2}$|idx|index|row|sample|batch")
 # What is asked of padding before the last position is read: `if left_padding:`.
-_ASKS_SIDE = re.compile(r"(?i)pad|left|side|mask")
+_ASKS_SIDE = re.compile(r"(?i)left|side|padding|right_pad")
 
 
 def register(registry: Registry) -> None:
@@ -168,7 +168,7 @@ def register(registry: Registry) -> None:
         interp: Interpreter, owner: Logits, result: Logits, read: Any, axes: int, site: Site
     ) -> Logits:
         where = (site, interp.frame.module, tuple(interp.calls))
-        held = asked_of_padding(interp)
+        held = interp.held(_ASKS_SIDE)
         if not isinstance(read, Slice):
             if owner.rank == "flat" or (owner.rank == "row" and not _picks_one(read)):
                 return replace(result, clean=True)  # rows and positions under one mask
@@ -335,6 +335,7 @@ def _picks_one(value: Value) -> bool:
     return all(
         isinstance(one, Const | Length)
         or (isinstance(one, Unknown) and _COUNTER.search(one.hint) is not None)
+        or (isinstance(one, Opaque) and one.name == "builtins.range")
         for one in alternatives(value)
     )
 
@@ -355,17 +356,6 @@ def squeezed(receiver: Logits, name: str, axis: Any) -> Logits:
     if name == "unsqueeze" and axis == 0 and receiver.rank == "row":
         return replace(receiver, rank="batch")
     return receiver
-
-
-def asked_of_padding(interp: Interpreter) -> tuple[str, ...]:
-    """Return the conditions that hold here and speak of padding."""
-    return tuple(
-        str(text)
-        for name, keys in interp.assumed.items()
-        if _ASKS_SIDE.search(name)
-        for owner, text in keys
-        if isinstance(interp.store.get(("?", owner, text)), bool)
-    )
 
 
 __all__ = ["by_axis", "is_ellipsis", "keeps_padding", "register"]

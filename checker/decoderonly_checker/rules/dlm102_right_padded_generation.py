@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from decoderonly_checker.diagnostics import Confidence, Severity
-from decoderonly_checker.flow.values import Const, Tokenizer, Tri, Unknown, alternatives
+from decoderonly_checker.diagnostics import Severity
+from decoderonly_checker.flow.values import Tri
 from decoderonly_checker.rules.base import Finding, Rule
-from decoderonly_checker.rules.evidence import decoder_only, encodings, model_story, tokenizer_story, weakest
+from decoderonly_checker.rules.evidence import decoder_only, encodings, weakest
+from decoderonly_checker.rules.padding import right_padding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from decoderonly_checker.diagnostics import Confidence
     from decoderonly_checker.flow.facts import Facts, GenerateCall
-    from decoderonly_checker.flow.values import Encoding, Site
+    from decoderonly_checker.flow.values import Encoding
 
 
 class RightPaddedGeneration(Rule):
@@ -70,51 +72,16 @@ class RightPaddedGeneration(Rule):
 
     def judge(self, call: GenerateCall, encoding: Encoding, sure: Confidence) -> Finding | None:
         """Judge one encoding that reaches a `generate` call."""
-        if encoding.batched is not Tri.YES or encoding.padded is not Tri.YES or encoding.by_hand:
+        right = right_padding(encoding)
+        if right is None or encoding.batched is not Tri.YES:
             return None
-        made = [t for t in alternatives(encoding.tokenizer) if isinstance(t, Tokenizer)]
-        if not made:
-            return None
-        side_site: Site | None = None
-        if encoding.padding_side is None:
-            if any(t.outside or t.named for t in made):
-                return None
-            # Never set, and the checkpoint is not in the table: most tokenizers pad right.
-            confidence, said = Confidence.LIKELY, '`padding_side` is never set to "left"'
-        else:
-            sides = alternatives(encoding.padding_side)
-            values = {s.value if isinstance(s, Const) else None for s in sides}
-            if values != {"right"}:
-                return None
-            if any(isinstance(s, Unknown) for s in sides):
-                return None
-            side = sides[0]
-            if isinstance(side, Const) and side.default and side.origin == made[0].origin:
-                confidence, said = (
-                    Confidence.CERTAIN,
-                    "this checkpoint's tokenizer pads right, and `padding_side` is never set",
-                )
-            else:
-                confidence = (
-                    Confidence.LIKELY if isinstance(side, Const) and side.default else Confidence.CERTAIN
-                )
-                said, side_site = '`padding_side` is "right" here', side.origin
-        chain = [*model_story(call.model), *tokenizer_story(encoding)]
-        if side_site is not None:
-            chain.append((side_site, said))
-        else:
-            chain = [
-                (site, f"{text}; {said}" if text.startswith("tokenizer made") else text)
-                for site, text in chain
-            ]
-        chain.append((encoding.site, "several prompts; rows get padded here"))
         return Finding(
             call.site,
             "a batch that is padded on the right goes to `generate`",
             "shorter prompts are continued from padding, not from their last word; their text differs from a run on their own",
             'set `padding_side="left"` where the tokenizer is made',
-            weakest(sure, confidence),
+            weakest(sure, right.sure),
             Severity.ERROR,
             "continues after the padding of the shorter rows",
-            tuple(chain),
+            tuple(right.story(call.model, "several prompts; rows get padded here")),
         )

@@ -1,0 +1,143 @@
+"""DLM402."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from decoderonly_checker.diagnostics import Confidence, Severity
+from decoderonly_checker.flow.values import Ids, Tri, alternatives
+from decoderonly_checker.rules.base import Finding, Rule
+from decoderonly_checker.rules.evidence import model_confidence, model_story, tokenizer_story, weakest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from decoderonly_checker.flow.facts import Facts, Reduction
+    from decoderonly_checker.flow.values import Encoding
+
+_SAID = {
+    "loss": "the loss of a padded batch is used as a score",
+    "cross-entropy": "the cross-entropy of a padded batch is used as a score",
+    "mean": "log-probabilities of a padded batch are averaged over the padding too",
+    "sum": "log-probabilities of a padded batch are summed over the padding too",
+}
+
+
+class PaddingInTheScore(Rule):
+    """Reports a perplexity or log-likelihood of a decoder-only model over a padded batch with the padding counted in.
+
+    ## Why is this bad?
+
+    Padding tokens have log-probabilities like any other token. A mean over all positions takes them for text: the
+    shorter a row, the less of its score is about the row, and the same text scores otherwise in another batch. The
+    attention mask does not cure it: it keeps tokens from looking at the padding, and not the padding out of the loss.
+
+    ## What it does not report
+
+    - Labels that are -100 where the padding is; `ignore_index=tokenizer.pad_token_id`.
+    - Scores that are multiplied by the mask, selected by it, or cut to the length of their row.
+    - One row, also where a long text is scored window by window; padding that is not asked for.
+    - A loss that is trained on (DLM302 looks at its labels).
+    """
+
+    severity = Severity.ERROR
+    bad = """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained("gpt2")
+    tokenizer.pad_token = tokenizer.eos_token
+    model = AutoModelForCausalLM.from_pretrained("gpt2")
+    encoding = tokenizer(["Hi.", "The three primary colours are red, green and blue."], padding=True, return_tensors="pt")
+    with torch.no_grad():
+        loss = model(**encoding, labels=encoding["input_ids"]).loss
+    perplexity = torch.exp(loss)
+    """
+    good = """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained("gpt2")
+    tokenizer.pad_token = tokenizer.eos_token
+    model = AutoModelForCausalLM.from_pretrained("gpt2")
+    encoding = tokenizer(["Hi.", "The three primary colours are red, green and blue."], padding=True, return_tensors="pt")
+    labels = encoding["input_ids"].masked_fill(encoding["attention_mask"] == 0, -100)
+    with torch.no_grad():
+        loss = model(**encoding, labels=labels).loss
+    perplexity = torch.exp(loss)
+    """
+
+    def check(self, facts: Facts) -> Iterator[Finding]:
+        """Judge every number that was made of all positions of a forward."""
+        trained = {id(one.call) for one in facts.reductions if any(u.kind == "backward" for u in one.uses)}
+        for one in facts.reductions:
+            score = scored(one)
+            if score is None or id(one.call) in trained or one.call.overwritten:
+                continue
+            encoding = padded_labels(one, facts)
+            if encoding is None or not any(padded(e) for e in fed(one)):
+                continue
+            sure = model_confidence(one.call.model, encoding, one.module)
+            if sure is None:
+                continue
+            chain = [*model_story(one.call.model), *tokenizer_story(encoding)]
+            chain.append((encoding.site, "rows get padded here"))
+            if one.call.site.key != one.site.key:
+                chain.append((one.call.site, "the model is called with them here"))
+            batch = Confidence.CERTAIN if encoding.batched is Tri.YES else Confidence.POSSIBLE
+            yield Finding(
+                one.site,
+                _SAID[one.how],
+                "the padding of the shorter rows counts as text: the score depends on what else is in the batch",
+                "set the labels of the padding to -100, or multiply by the mask and divide by its sum",
+                weakest(sure, score, batch),
+                Severity.ERROR,
+                "padding is counted here",
+                tuple(chain),
+            )
+
+
+def scored(one: Reduction) -> Confidence | None:
+    """Return how sure it is that a number is a score and not what a model is trained on."""
+    uses = {use.kind for use in one.uses}
+    if not one.call.gradients:
+        return Confidence.CERTAIN if uses else Confidence.LIKELY
+    if "returned" in uses:
+        return None  # whoever calls this may train on it
+    if "exponentiated" in uses and one.how in {"loss", "cross-entropy"}:
+        return Confidence.CERTAIN
+    return Confidence.LIKELY if "number" in uses else None
+
+
+def fed(one: Reduction) -> Iterator[Encoding]:
+    """Yield the encodings that the model was called with, columns and all."""
+    for value in (one.call.ids, one.call.args.get(None, "inputs_embeds")):
+        for ids in alternatives(value):
+            if isinstance(ids, Ids) and ids.encoding is not None and not ids.part:
+                yield ids.encoding
+
+
+def padded(encoding: Encoding) -> bool:
+    """Whether several rows are surely padded, as far as there are several."""
+    return encoding.batched is not Tri.NO and encoding.padded is Tri.YES
+
+
+def padded_labels(one: Reduction, facts: Facts) -> Encoding | None:
+    """Return the encoding whose ids, padding and all, are what the scores are taken at; None where that is not shown."""
+    for labels in alternatives(one.labels):
+        if (
+            not isinstance(labels, Ids)
+            or labels.encoding is None
+            or labels.field != "input_ids"
+            or labels.part
+        ):
+            return None
+        masked = any(
+            # A write into labels that are not known which, in the same module: silence is the honest answer.
+            write.module is one.module if write.target is None else write.target.id == labels.id
+            for write in facts.ignore_writes
+        )
+        if masked:
+            return None
+    found = [labels.encoding for labels in alternatives(one.labels) if isinstance(labels, Ids)]
+    return next((e for e in found if e is not None and padded(e)), None)

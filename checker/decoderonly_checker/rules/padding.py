@@ -1,0 +1,66 @@
+"""What the rules on padding share: is a batch padded on the right, and how sure is that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from decoderonly_checker.diagnostics import Confidence
+from decoderonly_checker.flow.values import Const, Tokenizer, Tri, Unknown, alternatives
+from decoderonly_checker.rules.evidence import model_story, tokenizer_story
+
+if TYPE_CHECKING:
+    from decoderonly_checker.flow.values import Encoding, Model, Site
+    from decoderonly_checker.rules.evidence import Chain
+
+
+@dataclass(frozen=True)
+class RightPadding:
+    """How sure it is that an encoding is padded on the right, what says so, and where, if it was set."""
+
+    encoding: Encoding
+    sure: Confidence
+    said: str
+    set_at: Site | None
+
+    def story(self, model: Model, padded: str) -> Chain:
+        """Return where the model, the tokenizer, the side and the padding come from; `padded` says what happens there."""
+        chain = [*model_story(model), *tokenizer_story(self.encoding)]
+        if self.set_at is not None:
+            chain.append((self.set_at, self.said))
+        else:
+            chain = [
+                (site, f"{text}; {self.said}" if text.startswith("tokenizer made") else text)
+                for site, text in chain
+            ]
+        chain.append((self.encoding.site, padded))
+        return chain
+
+
+def right_padding(encoding: Encoding) -> RightPadding | None:
+    """Judge an encoding; None where it is not padded, padded elsewhere, by hand, or nobody knows where.
+
+    That several rows are padded is taken for granted where it may be so: `encoding.batched` is the caller's to ask.
+    """
+    if encoding.batched is Tri.NO or encoding.padded is not Tri.YES or encoding.by_hand:
+        return None
+    made = [t for t in alternatives(encoding.tokenizer) if isinstance(t, Tokenizer)]
+    if not made:
+        return None
+    if encoding.padding_side is None:
+        if any(t.outside or t.named for t in made):
+            return None
+        # Never set, and the checkpoint is not in the table: most tokenizers pad right.
+        return RightPadding(encoding, Confidence.LIKELY, '`padding_side` is never set to "left"', None)
+    sides = alternatives(encoding.padding_side)
+    if any(isinstance(s, Unknown) for s in sides):
+        return None
+    if {s.value if isinstance(s, Const) else None for s in sides} != {"right"}:
+        return None
+    side = sides[0]
+    default = isinstance(side, Const) and side.default
+    if default and side.origin == made[0].origin:
+        said = "this checkpoint's tokenizer pads right, and `padding_side` is never set"
+        return RightPadding(encoding, Confidence.CERTAIN, said, None)
+    sure = Confidence.LIKELY if default else Confidence.CERTAIN
+    return RightPadding(encoding, sure, '`padding_side` is "right" here', side.origin)
