@@ -49,10 +49,11 @@ class LastPositionOfPadding(Rule):
     tokenizer = AutoTokenizer.from_pretrained("gpt2")
     tokenizer.pad_token = tokenizer.eos_token
     model = AutoModelForCausalLM.from_pretrained("gpt2")
-    encoding = tokenizer(["The sky is", "Name three primary colours: red, green and"], padding=True, return_tensors="pt")
+    prompts = ["The sky is", "Three primary colours are red, green and"]
+    encoding = tokenizer(prompts, padding=True, return_tensors="pt")
     with torch.no_grad():
         logits = model(**encoding).logits
-    following = tokenizer.batch_decode(logits[:, -1].argmax(dim=-1))
+    following = [tokenizer.decode(token) for token in logits[:, -1].argmax(dim=-1)]
     """
     good = """
     import torch
@@ -61,11 +62,12 @@ class LastPositionOfPadding(Rule):
     tokenizer = AutoTokenizer.from_pretrained("gpt2")
     tokenizer.pad_token = tokenizer.eos_token
     model = AutoModelForCausalLM.from_pretrained("gpt2")
-    encoding = tokenizer(["The sky is", "Name three primary colours: red, green and"], padding=True, return_tensors="pt")
+    prompts = ["The sky is", "Three primary colours are red, green and"]
+    encoding = tokenizer(prompts, padding=True, return_tensors="pt")
     with torch.no_grad():
         logits = model(**encoding).logits
     last = encoding["attention_mask"].sum(dim=1) - 1
-    following = tokenizer.batch_decode(logits[torch.arange(len(last)), last].argmax(dim=-1))
+    following = [tokenizer.decode(token) for token in logits[torch.arange(len(last)), last].argmax(dim=-1)]
     """
 
     def check(self, facts: Facts) -> Iterator[Finding]:

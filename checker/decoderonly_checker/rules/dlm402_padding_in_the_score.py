@@ -48,7 +48,8 @@ class PaddingInTheScore(Rule):
     tokenizer = AutoTokenizer.from_pretrained("gpt2")
     tokenizer.pad_token = tokenizer.eos_token
     model = AutoModelForCausalLM.from_pretrained("gpt2")
-    encoding = tokenizer(["Hi.", "The three primary colours are red, green and blue."], padding=True, return_tensors="pt")
+    texts = ["The sky is blue.", "Three primary colours are red, green and blue, and all others are mixed from them."]
+    encoding = tokenizer(texts, padding=True, return_tensors="pt")
     with torch.no_grad():
         loss = model(**encoding, labels=encoding["input_ids"]).loss
     perplexity = torch.exp(loss)
@@ -60,7 +61,8 @@ class PaddingInTheScore(Rule):
     tokenizer = AutoTokenizer.from_pretrained("gpt2")
     tokenizer.pad_token = tokenizer.eos_token
     model = AutoModelForCausalLM.from_pretrained("gpt2")
-    encoding = tokenizer(["Hi.", "The three primary colours are red, green and blue."], padding=True, return_tensors="pt")
+    texts = ["The sky is blue.", "Three primary colours are red, green and blue, and all others are mixed from them."]
+    encoding = tokenizer(texts, padding=True, return_tensors="pt")
     labels = encoding["input_ids"].masked_fill(encoding["attention_mask"] == 0, -100)
     with torch.no_grad():
         loss = model(**encoding, labels=labels).loss
