@@ -253,6 +253,8 @@ class Calls:
             chosen = self.knowledge.default_of(self, function, name)
             if chosen is not None:
                 return chosen
+        if known == Str((Hole(UNKNOWN),)):
+            known = Str((Hole(UNKNOWN, name, origin=site),))
         if known is not None:
             return known.at(site)
         if given is not None:

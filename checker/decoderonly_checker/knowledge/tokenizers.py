@@ -243,6 +243,12 @@ def register(registry: Registry) -> None:
         entries: dict[object, Value] = {"input_ids": new_ids(interp, encoding, "input_ids", rank, site)}
         if literal(args.get(None, "return_attention_mask")) is not False:
             entries["attention_mask"] = new_ids(interp, encoding, "attention_mask", rank, site)
+        target = args.get(None, "text_target")
+        if target is not None and not is_none(target):
+            # The labels of an encoder-decoder: tokenized apart.
+            other = replace(encoding, text=target, texts=tuple(texts_in(interp, target)))
+            entries["labels"] = new_ids(interp, other, "input_ids", rank, site)
+            interp.labels_in_dict(entries, node)
         return Ref(interp.store.new(DictRec(entries, None, encoding)), "dict", origin=site)
 
     @method(

@@ -10,7 +10,7 @@ from decoderonly_checker.flow.state import ListRec
 from decoderonly_checker.flow.values import Hole, Kind, Ref, Str, Unknown, Value, alternatives
 from decoderonly_checker.rules.base import Finding, Rule
 from decoderonly_checker.rules.evidence import checkpoint_kind, tokenizer_kind, tokenizer_story
-from decoderonly_checker.rules.labels import PROMPT, masked
+from decoderonly_checker.rules.labels import PROMPT, masked, meant_to_hide
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,8 +68,13 @@ class PromptInTheLoss(Rule):
         """Judge every copy of ids that became labels."""
         silent = {made.site.key for made in facts.labels_made if masked(facts, made, PROMPT)}
         for made in facts.labels_made:
-            # A helper that is called twice (whole text, prompt alone) is masked if one of its calls is.
-            finding = self.judge(made, facts) if made.site.key not in silent else None
+            # A helper that is called twice (whole text, prompt alone) is masked if one of its calls is. What is hidden
+            # behind another value than -100 is a mistake of its own.
+            if made.site.key in silent or any(
+                meant_to_hide(write, made, facts) for write in facts.ids_writes
+            ):
+                continue
+            finding = self.judge(made, facts)
             if finding is not None:
                 yield finding
 

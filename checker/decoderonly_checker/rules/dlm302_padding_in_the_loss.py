@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Confidence, Severity
 from decoderonly_checker.flow.values import Tri
+from decoderonly_checker.rules.apart import tokenized_apart
 from decoderonly_checker.rules.base import Finding, Rule
 from decoderonly_checker.rules.evidence import tokenizer_story
 from decoderonly_checker.rules.labels import (
@@ -76,9 +77,11 @@ class PaddingInTheLoss(Rule):
         # A helper that is called twice is masked if one of its calls is.
         silent = {made.site.key for made in facts.labels_made if masked(facts, made, PADDING)}
         for made in each_labels(facts):
+            if made.site.key in silent or tokenized_apart(made, facts) is not None:
+                continue
             # What is hidden behind another value than -100 is that mistake, and not this one.
             hidden = any(meant_to_hide(write, made, facts) for write in facts.ids_writes)
-            finding = self.judge(made) if made.site.key not in silent and not hidden else None
+            finding = self.judge(made) if not hidden else None
             if finding is not None:
                 yield finding
 
