@@ -79,6 +79,7 @@ _SAME = frozenset(
         "flip",
     }
 )
+MANY = 1000  # stands for a number of tokens that is not known
 FEW = 4  # so many tokens taken off an end are special tokens, not a part of the text
 _COPIES = frozenset({"clone", "copy", "tolist", "new_tensor"})
 
@@ -357,14 +358,15 @@ def register(registry: Registry) -> None:
         slots = [i for i, v in enumerate(values) if any(one in ids for one in alternatives(v))]
         sizes = {i: single_tokens(interp, v) for i, v in enumerate(values) if i not in slots}
         rows = len(slots) > 1
-        joined = rows or first.start is not None or first.encoding.joined or None in sizes.values()
+        joined = rows or first.start is not None or first.encoding.joined
         front, behind = first.added
         if rows:
             front, behind = front + behind, 0  # what is between the first row and the next
         before = [sizes[i] for i in range(slots[0])]
         front += sum(size or 0 for size in before)
         if rows or not first.encoding.joined:
-            behind += sum(sizes[i] or 0 for i in range(slots[0] + 1, slots[1] if rows else len(values)))
+            after = [sizes[i] for i in range(slots[0] + 1, slots[1] if rows else len(values))]
+            behind += sum(MANY if size is None else size for size in after)
         lineage = frozenset().union(*({one.id, *one.lineage} for one in ids))
         begins = next((v for v in alternatives(values[0]) if isinstance(v, Ids)), None)
         made = Ids(

@@ -121,6 +121,8 @@ def _judge(length: Length, row: Ids, facts: Facts, subject: str) -> Verdict | No
         return Verdict()
     if alone == whole:
         return None
+    if length.what == "width" and abs(sum(measured.added)) > _CORRECTION and alone.padded is not Tri.YES:
+        return Verdict()
     offset = length.offset + sum(measured.added) - row.added[0]
     if whole.joined and not alone.joined:
         own = (
@@ -173,12 +175,12 @@ def _not_tokens(length: Length, whole: Encoding, here: Chain, subject: str) -> R
 
 def _padded(length: Length, alone: Encoding, here: Chain, subject: str) -> Reason | None:
     """Judge the width of ids that were padded."""
-    if length.what != "width" or alone.padded is not Tri.YES or alone.by_hand:
+    if length.what != "width" or alone.padded is not Tri.YES:
         return None
     return Reason(
         f"the {subject}'s length is the width that it was padded to",
         "the count includes the padding: the boundary lies within the answer, or behind it",
-        Confidence.CERTAIN,
+        Confidence.LIKELY if alone.by_hand else Confidence.CERTAIN,
         here,
     )
 
