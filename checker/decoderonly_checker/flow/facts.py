@@ -162,7 +162,7 @@ class IgnoreWrite(Record):
 class LabelBoundary(Record):
     """The front of labels, up to column `count`, was set to -100 (or left so while the rest was filled in).
 
-    `labels` is what the rest holds; `how` is "slice", "mask", "order" (positions that need not be columns) or "rest".
+    `labels` is what the rest holds; `how` is "slice", "mask" or "rest".
     """
 
     labels: Ids
@@ -185,12 +185,14 @@ class Collation(Record):
     """Rows of a dataset became a batch, at the construction of a loader or trainer.
 
     `collator` is what joined them: a function or object of the project, or a `Lib` named after the library's class;
-    None where rows are stacked as they are. `row` and `batch` are one row and what it became, mostly dicts.
+    the literal None where rows are stacked as they are. `row` and `batch` are one row and what it became, mostly dicts.
+    `sure` is false where another collator may take the rows as well.
     """
 
-    collator: Value | None
+    collator: Value
     row: Value
     batch: Value
+    sure: bool
 
 
 @dataclass(eq=False)

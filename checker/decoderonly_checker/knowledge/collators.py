@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 
 import libcst as cst
 
-from decoderonly_checker.flow.facts import IgnoreWrite, LabelsMade
-from decoderonly_checker.flow.state import DictRec
+from decoderonly_checker.flow.facts import Collation, IgnoreWrite, LabelsMade
+from decoderonly_checker.flow.state import DictRec, ObjRec, restrict
 from decoderonly_checker.flow.values import (
+    NONE,
     UNKNOWN,
+    Alt,
     Args,
     Bound,
+    Choice,
     Encoding,
     External,
     Function,
@@ -34,6 +37,7 @@ from decoderonly_checker.flow.values import (
 )
 from decoderonly_checker.knowledge.ids import copied
 from decoderonly_checker.knowledge.python import lib_attrs, new_lib, new_list
+from decoderonly_checker.knowledge.registry import is_none
 from decoderonly_checker.knowledge.tokenizers import pad_token, padding_side
 
 if TYPE_CHECKING:
@@ -85,21 +89,35 @@ def batch_size(size: Value | None, default: int) -> Tri:
     return Tri.MAYBE if found is None else found
 
 
-def collate(interp: Interpreter, collator: Value | None, row: Value, rows: Tri, node: Node) -> Value:
-    """Return the batch that a collator makes of rows; without one they are stacked."""
-    if collator is None:
-        return stacked(interp, row, rows, interp.site(node))
+def collate(
+    interp: Interpreter, collator: Value | None, row: Value, rows: Tri, node: Node, *, seen: bool = True
+) -> Value:
+    """Return the batch that a collator makes of rows; without one they are stacked. Record it if `seen`."""
     made: list[Value] = []
-    for one in alternatives(collator):
-        if isinstance(one, External) and one.name.rpartition(".")[2] in _DEFAULT:
-            made.append(stacked(interp, row, rows, interp.site(node)))
-        elif isinstance(one, Lib) and one.name in _PARAMETERS:
-            made.append(by_library(interp, one, row, rows, node))
-        elif isinstance(one, _CALLABLE) or (isinstance(one, Ref) and one.kind == "object"):
-            several = new_list(interp, (row,) if rows is Tri.NO else None, row, interp.site(node))
-            made.append(interp.call_value(one, Args((several,)), node))
-    batch = join_all(made) if made else UNKNOWN
-    return perhaps_single(interp, batch) if rows is Tri.MAYBE else batch
+    for alt in collator.alts if isinstance(collator, Choice) else (Alt(collator or NONE),):
+        # What was chosen together with this collator.
+        own = restrict(row, {(owner, text): truth for owner, text, truth in alt.guards})
+        batch = by_one(interp, alt.value, own, rows, node)
+        if batch is None:
+            continue
+        batch = perhaps_single(interp, batch) if rows is Tri.MAYBE else batch
+        made.append(batch)
+        if seen:
+            sure = not isinstance(collator, Choice) or own is not row
+            interp.record("collations", Collation(*interp.where(node), alt.value, own, batch, sure))
+    return join_all(made) if made else UNKNOWN
+
+
+def by_one(interp: Interpreter, collator: Value, row: Value, rows: Tri, node: Node) -> Value | None:
+    """Return the batch that one collator makes; None where that is not known."""
+    if is_none(collator) or (isinstance(collator, External) and collator.name.rpartition(".")[2] in _DEFAULT):
+        return stacked(interp, row, rows, interp.site(node))
+    if isinstance(collator, Lib) and collator.name in _PARAMETERS:
+        return by_library(interp, collator, row, rows, node)
+    if isinstance(collator, _CALLABLE) or (isinstance(collator, Ref) and collator.kind == "object"):
+        several = new_list(interp, (row,) if rows is Tri.NO else None, row, interp.site(node))
+        return interp.call_value(collator, Args((several,)), node)
+    return None
 
 
 def perhaps_single(interp: Interpreter, batch: Value) -> Value:
@@ -204,6 +222,12 @@ def by_library(interp: Interpreter, collator: Lib, row: Value, rows: Tri, node: 
     return Ref(interp.store.new(DictRec(entries, open_, encoding)), "dict", origin=site)
 
 
+def rebuilds_labels(collator: Lib, record: object) -> bool:
+    """Whether a collator with these attributes surely makes labels anew from `input_ids`, all but padding."""
+    given = record.attrs if isinstance(record, ObjRec) else {}
+    return collator.name == LANGUAGE_MODELLING and literal(given.get("mlm")) is False
+
+
 def rebuilt_labels(interp: Interpreter, collator: Lib, ids: Value | None, node: Node) -> Value:
     """Return the labels that the language-modelling collator makes: a copy of `input_ids`, every pad id set to -100."""
     site = collator.origin or interp.site(node)
@@ -223,12 +247,18 @@ def rebuilt_labels(interp: Interpreter, collator: Lib, ids: Value | None, node: 
             ]
         )
         where = Ids(
-            labels.encoding, "comparison", labels.rank, interp.store.new_id(), token=token, origin=site
+            labels.encoding,
+            "comparison",
+            labels.rank,
+            interp.store.new_id(),
+            compared="input_ids",
+            token=token,
+            origin=site,
         )
-        interp.record("ignore_writes", IgnoreWrite(site, module, calls, labels, where, "collator"))
+        interp.record("ignore_writes", IgnoreWrite(site, module, calls, labels, where, "mask"))
         if collator.name == COMPLETION_ONLY:
             # Everything in front of the response's marker.
-            interp.record("ignore_writes", IgnoreWrite(site, module, calls, labels, None, "marker"))
+            interp.record("ignore_writes", IgnoreWrite(site, module, calls, labels, None, "mask"))
     return join_all(made) if made else UNKNOWN
 
 
@@ -257,7 +287,7 @@ def register(registry: Registry) -> None:
         single = items is not None and len(items) == 1
         return collate(interp, callee, interp.iterate(source), Tri.NO if single else Tri.YES, node)
 
-    registry.objects[Lib] = call
+    registry.called(Lib, call)
     registry.any_method.setdefault(Lib, []).append(
         lambda interp, receiver, name, args, node: (
             call(interp, receiver, name, args, node) if name in {"torch_call", "__call__"} else None

@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Any
 import libcst as cst
 
 from decoderonly_checker.flow.access import Slice
-from decoderonly_checker.flow.facts import Collation
 from decoderonly_checker.flow.state import DictRec, ObjRec
 from decoderonly_checker.flow.values import (
     NAMED,
     UNKNOWN,
     Args,
     Const,
+    Hole,
     Ids,
     Lib,
     Opaque,
     Ref,
     Site,
+    Str,
     Tri,
     Tuple,
     Unknown,
@@ -77,21 +78,25 @@ def fresh(interp: Interpreter, row: Value) -> Value:
 
 def row_of(interp: Interpreter, value: Value | None) -> Value:
     """Return one row of whatever is used as a dataset."""
-    found: list[Value] = []
-    for one in alternatives(value):
-        if is_none(one):
-            continue
+
+    def one_row(one: Value) -> Value:
         if isinstance(one, Lib) and one.name in {DATASET, SPLITS}:
-            found.append(fresh(interp, lib_attrs(interp, one).get(_ROW, UNKNOWN)))
-        elif isinstance(one, Ref | Tuple):
-            record = interp.store.get(one.id) if isinstance(one, Ref) else None
-            if isinstance(record, DictRec):
-                # Several datasets by name (`eval_dataset={"a": …}`).
-                found += [row_of(interp, entry) for entry in record.entries.values()]
-            else:
-                found.append(interp.iterate(one))
-    known = [row for row in found if not isinstance(row, Unknown)]
-    return join_all(known) if known else unknown_row(interp)
+            return fresh(interp, lib_attrs(interp, one).get(_ROW, UNKNOWN))
+        if isinstance(one, Tuple):
+            return interp.iterate(one)
+        record = interp.store.get(one.id) if isinstance(one, Ref) else None
+        if isinstance(record, DictRec):
+            # Several datasets by name (`eval_dataset={"a": …}`).
+            return join_all([row_of(interp, entry) for entry in record.entries.values()])
+        return interp.iterate(one) if isinstance(one, Ref) else UNKNOWN
+
+    if value is None:
+        return unknown_row(interp)
+    rows = each(value, one_row)
+    known = [one for one in alternatives(rows) if not isinstance(one, Unknown)]
+    if not known:
+        return unknown_row(interp)
+    return rows if len(known) == len(alternatives(rows)) else join_all(known)
 
 
 def as_columns(interp: Interpreter, row: Value, site: Site) -> Value:
@@ -122,6 +127,15 @@ def as_row(interp: Interpreter, columns: DictRec) -> DictRec:
     return DictRec(entries, None if columns.open is None else NAMED, columns.encoding)
 
 
+def by_column(row: DictRec) -> DictRec:
+    """Return a row whose literal texts are known by the names of their columns too."""
+    entries = dict(row.entries)
+    for key, value in entries.items():
+        if isinstance(key, str) and all(isinstance(literal(one), str) for one in alternatives(value)):
+            entries[key] = Str((Hole(value, key, origin=value.origin),), origin=value.origin)
+    return replace(row, entries=entries)
+
+
 def register(registry: Registry) -> None:
     """Register the handlers of this file."""
     function, method = registry.function, registry.method
@@ -147,7 +161,7 @@ def register(registry: Registry) -> None:
         record = interp.dict_record(args.get(0, "mapping") or UNKNOWN)
         row: Value = unknown_row(interp, site)
         if record is not None:
-            row = Ref(interp.store.new(as_row(interp, record)), "dict", origin=site)
+            row = Ref(interp.store.new(by_column(as_row(interp, record))), "dict", origin=site)
         return dataset(interp, row, site)
 
     @function(
@@ -162,9 +176,10 @@ def register(registry: Registry) -> None:
             given = interp.dict_record(args.get(None, "gen_kwargs") or UNKNOWN)
             entries = {str(k): v for k, v in given.entries.items()} if given is not None else {}
             source = interp.call_value(source, Args((), entries), node)
-        row = interp.iterate(source)
-        known = interp.dict_record(row) is not None
-        return dataset(interp, row if known else unknown_row(interp, site), site)
+        record = interp.dict_record(interp.iterate(source))
+        if record is None:
+            return dataset(interp, unknown_row(interp, site), site)
+        return dataset(interp, Ref(interp.store.new(by_column(record)), "dict", origin=site), site)
 
     @function("datasets.Dataset.from_pandas", "datasets.Dataset.from_polars", "datasets.Dataset.from_spark")
     def from_frame(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
@@ -401,5 +416,4 @@ def register(registry: Registry) -> None:
         else:
             rows = Tri.MAYBE if not is_none(args.get(4, "batch_sampler")) else batch_size(size, 1)
             batch = collate(interp, collator, row, rows, node)
-            interp.record("collations", Collation(*interp.where(node), collator, row, batch))
         return new_lib(interp, LOADER, {_BATCH: batch, "dataset": args.get(0, "dataset") or UNKNOWN}, site)

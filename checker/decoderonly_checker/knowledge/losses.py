@@ -180,7 +180,7 @@ def register(registry: Registry) -> None:
     def module_call(interp: Interpreter, callee: Lib, name: str, args: Args, node: Node) -> Value | None:
         return loss(interp, args, lib_attrs(interp, callee), node) if callee.name in _CLASSES else None
 
-    registry.objects[Lib] = module_call
+    registry.called(Lib, module_call)
     registry.method(Lib, "forward")(module_call)
 
     # -- what becomes of a number --------------------------------------------------------------------------------

@@ -102,6 +102,18 @@ class Registry:
 
         return add
 
+    def called(self, kind: type, handler: MethodHandler) -> None:
+        """Register what calling an object of a kind gives, before those that are registered already."""
+        before = self.objects.get(kind)
+
+        def either(
+            interp: Interpreter, callee: Any, name: str, args: Args, node: cst.CSTNode
+        ) -> Value | None:
+            made = handler(interp, callee, name, args, node)
+            return before(interp, callee, name, args, node) if made is None and before is not None else made
+
+        self.objects[kind] = either
+
     # -- questions -----------------------------------------------------------------------------------------------
 
     def call(self, interp: Interpreter, name: str, args: Args, node: cst.CSTNode) -> Value | None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import libcst as cst
 
-from decoderonly_checker.flow.facts import Collation, GenerateCall, TrainingRun
+from decoderonly_checker.flow.facts import GenerateCall, TrainingRun
 from decoderonly_checker.flow.state import ObjRec
 from decoderonly_checker.flow.values import (
     UNKNOWN,
@@ -101,7 +101,6 @@ def made(interp: Interpreter, trainer: str, args: Args, node: Node, receiver: Re
     row = row_of(interp, attrs.get("train_dataset"))
     rows = batch_size(settings.get("per_device_train_batch_size"), 8)
     batch = collate(interp, collator, row, rows, node)
-    interp.record("collations", Collation(*interp.where(node), collator, row, batch))
     model = attrs.get("model") or UNKNOWN
     run = TrainingRun(*interp.where(node), trainer, model, tokenizer, collator, row, batch, settings)
     interp.record("training_runs", run)
@@ -207,7 +206,7 @@ def register(registry: Registry) -> None:
         row = row_of(interp, args.get(0, "test_dataset"))
         rows = batch_size(settings.get("per_device_eval_batch_size"), 8)
         collator = attrs.get("data_collator")
-        batch = interp.dict_record(collate(interp, collator, row, rows, node))
+        batch = interp.dict_record(collate(interp, collator, row, rows, node, seen=False))
         ids = batch.entries.get("input_ids") if batch is not None else None
         known = first_of(ids, Ids)
         mask = batch.get("attention_mask") if batch is not None and known is not None else UNKNOWN

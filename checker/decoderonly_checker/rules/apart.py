@@ -20,8 +20,8 @@ from decoderonly_checker.flow.values import (
     literal,
     text_of,
 )
-from decoderonly_checker.rules.dlm301_prompt_in_the_loss import flattened
 from decoderonly_checker.rules.labels import family, held, neighbours, touches
+from decoderonly_checker.rules.training_texts import flattened
 from decoderonly_checker.source.ancestors import ancestors
 
 if TYPE_CHECKING:
