@@ -9,6 +9,8 @@ from decoderonly_checker.flow.facts import LabelBoundary
 from decoderonly_checker.flow.state import ListRec
 from decoderonly_checker.flow.values import Below, Ids, Length, Ref, Value, alternatives, literal
 
+_COLUMNS = frozenset({"index", "positions"})  # what `enumerate` and `torch.arange` count
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -24,6 +26,8 @@ def note_boundary(
     if not any(isinstance(one, Length) for one in alternatives(count)):
         return
     for row in rows_in(interp, labels):
+        if how == "rest":
+            row = replace(row, start=None)  # noqa: PLW2901
         interp.record("label_boundaries", LabelBoundary(*interp.where(node), row, count, how))  # type: ignore[arg-type]
 
 
@@ -31,7 +35,7 @@ def note_mask(interp: Interpreter, labels: Value, mask: Value | None, node: cst.
     """Record that -100 was written where a mask of positions holds."""
     for one in alternatives(mask):
         if isinstance(one, Below) and not one.negated:
-            note_boundary(interp, labels, one.count, "mask", node)
+            note_boundary(interp, labels, one.count, one.how, node)
 
 
 def rows_in(interp: Interpreter, value: Value) -> Iterator[Ids]:
@@ -62,7 +66,10 @@ def positions_below(left: Value, right: Value, operator: str) -> Below | None:
         if not isinstance(count, Length):
             return None
         count = replace(count, offset=count.offset + 1)
-    return Below(count, negated=name in {">", ">="})
+    columns = (
+        isinstance(position, Below) or getattr(position, "hint", getattr(position, "name", "")) in _COLUMNS
+    )
+    return Below(count, negated=name in {">", ">="}, how="mask" if columns else "order")
 
 
 __all__ = ["note_boundary", "note_mask", "positions_below", "rows_in"]

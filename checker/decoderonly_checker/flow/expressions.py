@@ -370,7 +370,7 @@ class Expressions:
         if isinstance(test, Below):
             ignored, kept = (no, yes) if test.negated else (yes, no)
             if literal(ignored) == IGNORE_INDEX:
-                note_boundary(self, kept, test.count, "mask", node)
+                note_boundary(self, kept, test.count, test.how, node)
         made = self.chosen_token(test, (yes, no), node)
         return join(yes, no, guard, other) if made is None else made
 

@@ -400,6 +400,7 @@ class Below(Value):
 
     count: Value = field(default_factory=Unknown)
     negated: bool = False
+    how: str = "mask"  # "order" where the positions are not known to be columns
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,7 @@ _SAME = frozenset(
         "flip",
     }
 )
+MANY = 1000  # stands for a number of tokens that is not known
 FEW = 4  # so many tokens taken off an end are special tokens, not a part of the text
 _COPIES = frozenset({"clone", "copy", "tolist", "new_tensor"})
 
@@ -352,31 +353,34 @@ def register(registry: Registry) -> None:
         for one in ids[1:]:
             if one.encoding is not None and one.encoding.text is not text:
                 text = concat(text_of(text), text_of(one.encoding.text))
-        several = len({one.encoding for one in ids}) > 1 or any(one.start is not None for one in ids)
-        encoding = (
-            replace(
-                first.encoding, text=text, site=first.encoding.site, joined=several or first.encoding.joined
-            )
-            if first.encoding is not None
-            else None
-        )
+        if first.encoding is None:
+            return Ids(None, field, first.rank, interp.store.new_id(), origin=site)
+        slots = [i for i, v in enumerate(values) if any(one in ids for one in alternatives(v))]
+        sizes = {i: single_tokens(interp, v) for i, v in enumerate(values) if i not in slots}
+        rows = len(slots) > 1
+        joined = rows or first.start is not None or first.encoding.joined
+        front, behind = first.added
+        if rows:
+            front, behind = front + behind, 0  # what is between the first row and the next
+        before = [sizes[i] for i in range(slots[0])]
+        front += sum(size or 0 for size in before)
+        if rows or not first.encoding.joined:
+            after = [sizes[i] for i in range(slots[0] + 1, slots[1] if rows else len(values))]
+            behind += sum(MANY if size is None else size for size in after)
         lineage = frozenset().union(*({one.id, *one.lineage} for one in ids))
         begins = next((v for v in alternatives(values[0]) if isinstance(v, Ids)), None)
-        offset = begins.offset if begins is not None else ("?", 0)
         made = Ids(
-            encoding, field, first.rank, interp.store.new_id(), offset=offset, lineage=lineage, origin=site
+            replace(first.encoding, text=text, site=first.encoding.site, joined=joined),
+            field,
+            first.rank,
+            interp.store.new_id(),
+            start=Unknown() if None in before else first.start,
+            added=(front, behind),
+            offset=begins.offset if begins is not None else ("?", 0),
+            lineage=lineage,
+            origin=site,
         )
-        made = join_lists(interp, values, made, site)
-        if several or len(ids) > 1:
-            return made
-        # One row with a few tokens put in front of it or behind it.
-        at = next(i for i, v in enumerate(values) if first in alternatives(v))
-        sizes = [single_tokens(interp, v) for i, v in enumerate(values) if i != at]
-        if None in sizes:
-            encoding = made.encoding
-            return made if encoding is None else replace(made, encoding=replace(encoding, joined=True))
-        front, behind = sum(s or 0 for s in sizes[:at]), sum(s or 0 for s in sizes[at:])
-        return replace(made, added=(first.added[0] + front, first.added[1] + behind))
+        return join_lists(interp, values, made, site)
 
     def single_tokens(interp: Interpreter, value: Value) -> int | None:
         """Return how many tokens a literal list or a tensor of it holds, None where that is not known."""

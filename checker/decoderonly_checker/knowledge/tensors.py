@@ -130,7 +130,11 @@ def register(registry: Registry) -> None:
         like = next((v for v in alternatives(args.get(0, "input", "size")) if isinstance(v, Ids)), None)
         if like is not None and name.endswith("ones_like"):
             return Ids(like.encoding, "ones", like.rank, interp.store.new_id(), origin=interp.site(node))
-        return Opaque("tensor", origin=interp.site(node))
+        return Opaque("positions" if name.endswith("arange") else "tensor", origin=interp.site(node))
+
+    @registry.method(Opaque, "unsqueeze", "expand", "expand_as", "to", "view", "repeat")
+    def reshaped(interp: Interpreter, receiver: Opaque, name: str, args: Args, node: Node) -> Value | None:
+        return receiver if receiver.name == "positions" else None
 
     @function(*_names("where"))
     def where(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
@@ -154,7 +158,7 @@ def register(registry: Registry) -> None:
             interp.ignore_write(result, args.positional[0], "mask", node)
             below = args.positional[0]
             if isinstance(below, Below) and below.negated == (literal(args.positional[2]) == IGNORE_INDEX):
-                note_boundary(interp, ids, below.count, "mask", node)
+                note_boundary(interp, ids, below.count, below.how, node)
         else:
             for value in args.positional[1:3]:
                 if not isinstance(value, Ids):

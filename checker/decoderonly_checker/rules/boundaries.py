@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from decoderonly_checker.flow.facts import Facts
     from decoderonly_checker.flow.project import Module
+    from decoderonly_checker.flow.values import Site
     from decoderonly_checker.rules.evidence import Chain
 
 Parts = tuple[str | Hole, ...]
@@ -64,6 +65,9 @@ class Verdict:
     reason: Reason | None = None
     off: int | None = None  # None where the text is not known to be a front
     may_merge: bool = False
+    joined: bool = False  # the row was put together from the ids that are counted
+    behind: int = 0  # so many single tokens stand between them and the rest
+    story: tuple[tuple[Site, str], ...] = ()
 
 
 def encoder_decoder(encoding: Encoding, module: Module) -> bool:
@@ -113,11 +117,25 @@ def _judge(length: Length, row: Ids, facts: Facts, subject: str) -> Verdict | No
     if length.what not in {"width", "real"} or not isinstance(measured, Ids) or length.loose:
         return Verdict()
     alone = measured.encoding
-    if alone is None or measured.start is not None:
+    if alone is None or measured.start is not None or row.start is not None:
         return Verdict()
     if alone == whole:
         return None
-    if whole.joined or alone.joined:
+    if length.what == "width" and abs(sum(measured.added)) > _CORRECTION and alone.padded is not Tri.YES:
+        return Verdict()
+    offset = length.offset + sum(measured.added) - row.added[0]
+    if whole.joined and not alone.joined:
+        own = (
+            alone.site.key == whole.site.key
+            and relation(alone, replace(whole, template=False), facts).what == PREFIX
+        )
+        counted = length.what == "width" and alone.padded is not Tri.YES
+        return (
+            Verdict(off=offset, joined=True, behind=row.added[1], story=tuple(here))
+            if own and counted
+            else Verdict()
+        )
+    if alone.joined:
         return Verdict()
     here = [
         (alone.made or alone.site, f"the {subject} is tokenized alone here"),
@@ -127,7 +145,6 @@ def _judge(length: Length, row: Ids, facts: Facts, subject: str) -> Verdict | No
     padded = _padded(length, alone, here, subject)
     if padded is not None:
         return Verdict(padded)
-    offset = length.offset + sum(measured.added) - row.added[0]
     return _compare(alone, whole, offset, measured.added[1] > 0, facts, here, subject)
 
 
@@ -158,12 +175,12 @@ def _not_tokens(length: Length, whole: Encoding, here: Chain, subject: str) -> R
 
 def _padded(length: Length, alone: Encoding, here: Chain, subject: str) -> Reason | None:
     """Judge the width of ids that were padded."""
-    if length.what != "width" or alone.padded is not Tri.YES or alone.by_hand:
+    if length.what != "width" or alone.padded is not Tri.YES:
         return None
     return Reason(
         f"the {subject}'s length is the width that it was padded to",
         "the count includes the padding: the boundary lies within the answer, or behind it",
-        Confidence.CERTAIN,
+        Confidence.LIKELY if alone.by_hand else Confidence.CERTAIN,
         here,
     )
 
@@ -263,7 +280,7 @@ def _special(  # noqa: PLR0917
             return Verdict(Reason(sentence, effect, Confidence.POSSIBLE, here))
         offset += int(bos) * (1 if mine else -1)
     if offset == 0 or (offset < 0 and not (mine != theirs and bos)):
-        return Verdict(off=offset, may_merge=told.may_merge)
+        return Verdict(off=offset, may_merge=told.may_merge, story=tuple(here))
     if gains and offset > 0:
         return Verdict(
             Reason(
@@ -288,7 +305,7 @@ def _special(  # noqa: PLR0917
                 here,
             )
         )
-    return Verdict(off=offset, may_merge=told.may_merge)
+    return Verdict(off=offset, may_merge=told.may_merge, story=tuple(here))
 
 
 def adds_special(encoding: Encoding) -> bool | None:
