@@ -228,6 +228,8 @@ class Expressions:
         shift = literal(right)
         if isinstance(left, Length) and isinstance(shift, int):
             return replace(left, offset=left.offset - shift, origin=self.site(node))
+        if isinstance(left, Below) and isinstance(left.count, Length) and isinstance(shift, int):
+            return replace(left, count=replace(left.count, offset=left.count.offset - shift))
         a = literal(left)
         if isinstance(a, int | float) and isinstance(shift, int | float):
             return Const(a - shift, origin=self.site(node))

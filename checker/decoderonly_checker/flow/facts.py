@@ -162,7 +162,7 @@ class IgnoreWrite(Record):
 class LabelBoundary(Record):
     """The front of labels, up to column `count`, was set to -100 (or left so while the rest was filled in).
 
-    `labels` is what the rest holds; `how` is "slice", "mask", "order" (positions that need not be columns) or "rest".
+    `labels` is what the rest holds; `how` is "slice", "index", "mask", "order" (positions that need not be columns) or "rest".
     """
 
     labels: Ids

@@ -12,6 +12,7 @@ from decoderonly_checker.flow.boundaries import note_boundary, note_mask
 from decoderonly_checker.flow.facts import IdsWrite, IgnoreWrite, LabelsMade
 from decoderonly_checker.flow.state import ListRec
 from decoderonly_checker.flow.values import (
+    Below,
     External,
     Ids,
     Lib,
@@ -131,7 +132,8 @@ class Labels:
         if self.fills_ignore(owner):
             for one in alternatives(value):
                 if isinstance(one, Ids):
-                    note_boundary(self, one, one.start, "rest", target)
+                    walked = isinstance(selector, Below) and selector.negated
+                    note_boundary(self, one, selector.count if walked else one.start, "rest", target)
         if ignores(value) or self.fills_ignore(value):
             self.ignore_write(owner, selector, kind, target)
             if kind == "mask":

@@ -400,7 +400,9 @@ class Below(Value):
 
     count: Value = field(default_factory=Unknown)
     negated: bool = False
-    how: str = "mask"  # "order" where the positions are not known to be columns
+    how: str = (
+        "mask"  # "index" where it is one position after the other, "order" where they may not be columns
+    )
 
 
 @dataclass(frozen=True)

@@ -234,9 +234,9 @@ def register(registry: Registry) -> None:
         if isinstance(first, Slice) or len(index) > 1:
             return owner
         if owner.rank == "batch":
-            if isinstance(first, Below) or (
-                isinstance(first, Unknown) and first.hint in {"None", "condition"}
-            ):
+            if isinstance(first, Below) and first.how != "index":
+                return owner
+            if isinstance(first, Unknown) and first.hint in {"None", "condition"}:
                 return owner
             return replace(owner, rank="row")
         return replace(owner, rank="token")

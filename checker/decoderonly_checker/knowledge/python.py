@@ -118,12 +118,14 @@ def register(registry: Registry) -> None:
 
     @function("builtins.range")
     def range_(interp: Interpreter, name: str, args: Args, node: Node) -> Value | None:
-        """The positions before a count."""
-        count = args.positional[0] if len(args.positional) == 1 else None
-        if not any(isinstance(one, Length) for one in alternatives(count)):
-            return None
+        """The positions before a count, or from one on."""
         site = interp.site(node)
-        return new_list(interp, None, Below(cast("Value", count), origin=site), site)
+        if not args.positional or not any(
+            isinstance(one, Length) for one in alternatives(args.positional[0])
+        ):
+            return None
+        within = Below(args.positional[0], len(args.positional) > 1, "index", origin=site)
+        return new_list(interp, None, within, site)
 
     @function("builtins.zip", "itertools.zip_longest")
     def zip_(interp: Interpreter, name: str, args: Args, node: Node) -> Value:

@@ -14,6 +14,7 @@ from decoderonly_checker.flow.scores import VOCABULARY, Logits, Score, logits_in
 from decoderonly_checker.flow.values import (
     UNKNOWN,
     Args,
+    Below,
     Const,
     Length,
     Model,
@@ -333,7 +334,7 @@ def is_ellipsis(value: Any) -> bool:
 def _picks_one(value: Value) -> bool:
     """Whether an index picks one row, and is no mask."""
     return all(
-        isinstance(one, Const | Length)
+        isinstance(one, Const | Length | Below)
         or (isinstance(one, Unknown) and _COUNTER.search(one.hint) is not None)
         or (isinstance(one, Opaque) and one.name == "builtins.range")
         for one in alternatives(value)

@@ -76,14 +76,14 @@ def encoder_decoder(encoding: Encoding, module: Module) -> bool:
     return kind is Kind.ENCODER_DECODER or (kind is None and module.says_encoder_decoder)
 
 
-def judge_count(count: Value, row: Ids, facts: Facts, *, subject: str = "prompt") -> Verdict:
+def judge_count(count: Value, row: Ids, facts: Facts, *, shift: int = 0) -> Verdict:
     """Judge a number of columns that is said to be that of a row's front.
 
     Args:
         count: The number, in all its alternatives.
         row: The ids that are split there.
         facts: All records.
-        subject: What the front is called.
+        shift: How many columns before the end of the front the split belongs: 1 for scores, which are of the next token.
     """
     found: list[Verdict] = []
     others = False
@@ -91,7 +91,7 @@ def judge_count(count: Value, row: Ids, facts: Facts, *, subject: str = "prompt"
         if not isinstance(one, Length):
             others = True
             continue
-        verdict = _judge(one, row, facts, subject)
+        verdict = _judge(replace(one, offset=one.offset + shift), row, facts, shift)
         if verdict is not None:
             found.append(verdict)
     reasons = [verdict.reason for verdict in found if verdict.reason is not None]
@@ -105,14 +105,14 @@ def judge_count(count: Value, row: Ids, facts: Facts, *, subject: str = "prompt"
     return Verdict(worst)
 
 
-def _judge(length: Length, row: Ids, facts: Facts, subject: str) -> Verdict | None:
+def _judge(length: Length, row: Ids, facts: Facts, shift: int) -> Verdict | None:
     """Judge one count; None for one that is the row's own."""
     whole = row.encoding
     if whole is None:
         return Verdict()
     here: Chain = [] if length.origin is None else [(length.origin, "counted here")]
     if length.what in {"chars", "words"}:
-        return Verdict(_not_tokens(length, whole, here, subject))
+        return Verdict(_not_tokens(length, whole, here))
     measured = length.of
     if length.what not in {"width", "real"} or not isinstance(measured, Ids) or length.loose:
         return Verdict()
@@ -138,17 +138,17 @@ def _judge(length: Length, row: Ids, facts: Facts, subject: str) -> Verdict | No
     if alone.joined:
         return Verdict()
     here = [
-        (alone.made or alone.site, f"the {subject} is tokenized alone here"),
+        (alone.made or alone.site, "the prompt is tokenized alone here"),
         *here,
         (whole.made or whole.site, "the whole is tokenized here"),
     ]
-    padded = _padded(length, alone, here, subject)
+    padded = _padded(length, alone, here)
     if padded is not None:
         return Verdict(padded)
-    return _compare(alone, whole, offset, measured.added[1] > 0, facts, here, subject)
+    return _compare(alone, whole, offset, measured.added[1] > 0, facts, here, shift)
 
 
-def _not_tokens(length: Length, whole: Encoding, here: Chain, subject: str) -> Reason | None:
+def _not_tokens(length: Length, whole: Encoding, here: Chain) -> Reason | None:
     """Judge a number of characters or words."""
     if length.what == "words":
         sure = Confidence.LIKELY
@@ -164,7 +164,7 @@ def _not_tokens(length: Length, whole: Encoding, here: Chain, subject: str) -> R
         sure = Confidence.LIKELY
     unit = "words" if length.what == "words" else "characters"
     return Reason(
-        f"the {subject}'s length is counted in {unit}, and the row is split there in tokens",
+        f"the prompt's length is counted in {unit}, and the row is split there in tokens",
         "a token is mostly several characters: the boundary lies far behind the prompt's end"
         if unit == "characters"
         else "a word is mostly several tokens: the boundary lies before the prompt's end",
@@ -173,12 +173,12 @@ def _not_tokens(length: Length, whole: Encoding, here: Chain, subject: str) -> R
     )
 
 
-def _padded(length: Length, alone: Encoding, here: Chain, subject: str) -> Reason | None:
+def _padded(length: Length, alone: Encoding, here: Chain) -> Reason | None:
     """Judge the width of ids that were padded."""
     if length.what != "width" or alone.padded is not Tri.YES:
         return None
     return Reason(
-        f"the {subject}'s length is the width that it was padded to",
+        "the prompt's length is the width that it was padded to",
         "the count includes the padding: the boundary lies within the answer, or behind it",
         Confidence.LIKELY if alone.by_hand else Confidence.CERTAIN,
         here,
@@ -186,7 +186,7 @@ def _padded(length: Length, alone: Encoding, here: Chain, subject: str) -> Reaso
 
 
 def _compare(  # noqa: PLR0917
-    alone: Encoding, whole: Encoding, offset: int, appended: bool, facts: Facts, here: Chain, subject: str
+    alone: Encoding, whole: Encoding, offset: int, appended: bool, facts: Facts, here: Chain, shift: int
 ) -> Verdict:
     """Compare the text that was tokenized alone with that of the whole."""
     told = relation(alone, whole, facts)
@@ -194,7 +194,7 @@ def _compare(  # noqa: PLR0917
     if told.what == "later":
         return Verdict(
             Reason(
-                f"the {subject}'s length is that of a part of it: the whole begins with something else",
+                "the prompt's length is that of a part of it: the whole begins with something else",
                 "the boundary lies before the end of the prompt, by what stands in front of that part",
                 weakest(sure, told.sure),
                 here,
@@ -203,7 +203,7 @@ def _compare(  # noqa: PLR0917
     if told.what == "other":
         return Verdict(
             Reason(
-                f"the {subject} that is tokenized alone is not what the whole begins with",
+                "the prompt that is tokenized alone is not what the whole begins with",
                 "the boundary lies elsewhere than the prompt's end",
                 weakest(sure, told.sure),
                 here,
@@ -213,23 +213,23 @@ def _compare(  # noqa: PLR0917
         known = ignores_header(alone) is False
         return Verdict(
             Reason(
-                f"the {subject} is rendered without the header of the answer, which the whole has",
+                "the prompt is rendered without the header of the answer, which the whole has",
                 "the header's tokens count as part of the answer",
                 sure if known else Confidence.LIKELY,
                 here,
             )
-            if offset == 0
+            if 0 <= offset <= shift
             else None
         )
     if told.what == EXTRA_HEADER:
         return Verdict(
             Reason(
-                f"the {subject} is rendered with the header of the answer, which the whole lacks",
+                "the prompt is rendered with the header of the answer, which the whole lacks",
                 "the boundary lies as many tokens too far as the header has: the first ones of the answer are lost",
                 Confidence.LIKELY,
                 here,
             )
-            if offset == 0
+            if 0 <= offset <= shift
             else None
         )
     if told.what not in {PREFIX, "eos"}:
@@ -238,7 +238,7 @@ def _compare(  # noqa: PLR0917
         maybe = any(absent(one) for one in alternatives(whole.media))
         return Verdict(
             Reason(
-                f"the {subject}'s length lacks the image tokens that the whole is expanded to",
+                "the prompt's length lacks the image tokens that the whole is expanded to",
                 "the boundary lies before the end of the prompt, by the number of image tokens",
                 Confidence.POSSIBLE if maybe else Confidence.LIKELY,
                 here,
@@ -252,7 +252,6 @@ def _compare(  # noqa: PLR0917
         told,
         facts,
         here,
-        subject,
     )
 
 
@@ -264,7 +263,6 @@ def _special(  # noqa: PLR0917
     told: Relation,
     facts: Facts,
     here: Chain,
-    subject: str,
 ) -> Verdict:
     """Judge the special tokens that either call adds."""
     mine, theirs = adds_special(alone), adds_special(whole)
@@ -275,7 +273,7 @@ def _special(  # noqa: PLR0917
     bos = sets(alone.tokenizer, "add_bos_token", "adds_bos", facts)
     if mine != theirs:
         if bos is None:
-            sentence = f"the {subject} and the whole are tokenized with different `add_special_tokens`"
+            sentence = "the prompt and the whole are tokenized with different `add_special_tokens`"
             effect = "where the tokenizer adds a BOS token, the boundary is off by one"
             return Verdict(Reason(sentence, effect, Confidence.POSSIBLE, here))
         offset += int(bos) * (1 if mine else -1)
@@ -284,7 +282,7 @@ def _special(  # noqa: PLR0917
     if gains and offset > 0:
         return Verdict(
             Reason(
-                f"the {subject} that is tokenized alone gains an EOS token, which the whole has only at its end",
+                "the prompt that is tokenized alone gains an EOS token, which the whole has only at its end",
                 "its length is one too many: the first token of the answer counts as prompt",
                 weakest(told.sure, Confidence.CERTAIN),
                 here,
@@ -299,7 +297,7 @@ def _special(  # noqa: PLR0917
         )
         return Verdict(
             Reason(
-                f"the {subject} that is tokenized alone {extra} the BOS token, unlike the whole",
+                f"the prompt that is tokenized alone {extra} the BOS token, unlike the whole",
                 f"its length is off by one: the {side}",
                 Confidence.LIKELY if overridable(alone.tokenizer) else Confidence.CERTAIN,
                 here,
