@@ -132,8 +132,10 @@ class Labels:
         if self.fills_ignore(owner):
             for one in alternatives(value):
                 if isinstance(one, Ids):
-                    walked = isinstance(selector, Below) and selector.negated
-                    note_boundary(self, one, selector.count if walked else one.start, "rest", target)
+                    from_here = one.start
+                    if isinstance(selector, Below) and selector.negated:
+                        from_here = selector.count
+                    note_boundary(self, one, from_here, "rest", target)
         if ignores(value) or self.fills_ignore(value):
             self.ignore_write(owner, selector, kind, target)
             if kind == "mask":

@@ -400,9 +400,7 @@ class Below(Value):
 
     count: Value = field(default_factory=Unknown)
     negated: bool = False
-    how: str = (
-        "mask"  # "index" where it is one position after the other, "order" where they may not be columns
-    )
+    how: str = "mask"  # "index": one position after the other; "order": they may not be columns
 
 
 @dataclass(frozen=True)
