@@ -43,6 +43,7 @@ from decoderonly_checker.flow.values import (
 if TYPE_CHECKING:
     from decoderonly_checker.flow.interpreter import Interpreter
 
+MAX_PAIRS = 16
 # Class methods of transformers that give an object of the class.
 MAKERS = frozenset({"from_pretrained", "from_config", "_from_config"})
 # What torch gives to every module of a project, and what returns that module.
@@ -107,7 +108,8 @@ class Access:
             return External(f"{bases[0]}.{name}", origin=site) if bases else Unknown(hint=name, origin=site)
         if isinstance(owner, Model | Tokenizer | Pipeline | Lib):
             record = self.store.get(owner.id)
-            if isinstance(record, ObjRec) and name in record.attrs:
+            # A pipeline is given names and holds what they stand for.
+            if isinstance(record, ObjRec) and name in record.attrs and not isinstance(owner, Pipeline):
                 return record.attrs[name]
         found = self.knowledge.attribute(self, owner, name, site)
         if found is not None:
@@ -258,11 +260,7 @@ class Access:
                     return Unknown(hint=getattr(first, "hint", ""), origin=site)
                 if isinstance(shared, ListRec):
                     return join_all([*record.entries.values(), cast("Value", record.open)])
-                return (
-                    join_all(list(record.entries.values()))
-                    if record.entries and record.open is None
-                    else UNKNOWN
-                )
+                return self.any_entry(record)
             if isinstance(record, ListRec):
                 part = self.list_item(record, first, node)
                 if is_front(first) and isinstance(part, Ref):
@@ -279,12 +277,23 @@ class Access:
             if isinstance(position, int) and -len(owner.items) <= position < len(owner.items):
                 return owner.items[position]
             return join_all(list(owner.items))
+        if isinstance(owner, ImportRef) and isinstance(first, Const) and isinstance(first.value, str):
+            return self.get_attribute(owner, first.value, node)  # `globals()["name"]`
         made = self.knowledge.item(self, owner, index, site, node)
         if made is not None:
             return made
+        if isinstance(owner, External) and owner.name in {"typing.Union", "typing.Optional"}:
+            return join_all([one for one in index if isinstance(one, Value)])
         key = literal(first) if isinstance(first, Value) else None
         hint = key if isinstance(key, str) else getattr(owner, "hint", "")
         return Unknown(hint=hint, front=is_front(first), origin=site)
+
+    def any_entry(self: Interpreter, record: DictRec) -> Value:
+        """Return what a key that is not known may give: any entry, if all are known."""
+        if isinstance(record.open, Unknown):
+            return UNKNOWN
+        rest = [] if record.open is None else [record.open]
+        return join_all([*record.entries.values(), *rest])
 
     def list_item(self: Interpreter, record: ListRec, first: Value | Slice, node: cst.CSTNode) -> Value:
         if isinstance(first, Slice):
@@ -314,6 +323,8 @@ class Access:
         for one in alternatives(owner):
             if isinstance(one, Ref):
                 self.set_entry(one, first, value, target)
+            elif isinstance(one, ImportRef) and isinstance(first, Const):
+                self.set_attribute(one, str(first.value), value, target)
             elif isinstance(one, Logits) and self.recording:
                 one.call.overwritten = True
         self.set_path(owner, target, value)
@@ -370,6 +381,24 @@ class Access:
                     return None
         return None
 
+    def dict_of_pairs(self: Interpreter, value: Value) -> DictRec | None:
+        """Return the entries of `dict(pairs)`; None where the pairs are not known."""
+        pairs = self.elements(value, None)
+        rows = [row.items for row in pairs or () if isinstance(row, Tuple) and len(row.items) == 2]
+        if pairs is None or len(rows) < len(pairs) or not all(isinstance(key, Const) for key, _ in rows):
+            return None
+        return DictRec({cast("Const", key).value: entry for key, entry in rows})
+
+    def united(self: Interpreter, left: Value, right: Value) -> DictRec | None:
+        """Return `left | right` of two dicts, as far as either is known; None where neither is."""
+        first, second = self.dict_record(left), self.dict_record(right)
+        if first is None or second is None:
+            known = first or second
+            return None if known is None else replace(known, open=right if second is None else left)
+        open_ = first.open if second.open is None else second.open
+        encoding = second.encoding or first.encoding
+        return replace(first, entries={**first.entries, **second.entries}, open=open_, encoding=encoding)
+
     def joined_dicts(self: Interpreter, value: Choice) -> DictRec | None:
         """Return the join of several dicts; None where an alternative is something else."""
         from decoderonly_checker.flow.state import join_records
@@ -403,6 +432,10 @@ class Access:
             record = self.dict_record(value.receiver)
             if record is not None and record.open is None:
                 items = self.entries_of(record, value.name)
+        elif isinstance(value, Zip) and value.sources:
+            columns = [self.elements(source, None) for source in value.sources]
+            if all(column is not None and len(column) <= MAX_PAIRS for column in columns):
+                items = tuple(map(Tuple, zip(*cast("list[tuple[Value, ...]]", columns), strict=False)))
         if items is None or (size is not None and len(items) != size):
             return None
         return items

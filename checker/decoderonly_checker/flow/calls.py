@@ -10,6 +10,7 @@ from decoderonly_checker.flow.access import MAKERS
 from decoderonly_checker.flow.project import dotted_name
 from decoderonly_checker.flow.state import DictRec, ListRec, ObjRec
 from decoderonly_checker.flow.values import (
+    Opaque,
     UNKNOWN,
     Args,
     Bound,
@@ -314,29 +315,35 @@ class Calls:
             return None
         if not isinstance(node, cst.Name | cst.Attribute):
             return None
-        value = self.settle(self.eval(node))
-        for one in alternatives(value):
+        known: list[Value] = []
+        for alt in alternatives(self.settle(self.eval(node))):
+            one = self.settle(alt)
+            said: Value | None = None
             if isinstance(one, ClassObj):
-                return self.instance_of(one) if len(self.active) < 4 else None
-            if isinstance(one, External):
-                if one.name == "builtins.str":
-                    return Str((Hole(UNKNOWN),))
-                return self.knowledge.annotated(self, one.name, self.site(node))
-        return None
+                said = self.instance_of(one) if len(self.active) < 4 else None
+            elif isinstance(one, External) and one.name == "builtins.str":
+                said = Str((Hole(UNKNOWN),))
+            elif isinstance(one, External):
+                said = self.knowledge.annotated(self, one.name, self.site(node))
+            if said is not None:
+                known.append(said)
+        return join_all(known) if known else None
 
     def or_annotated(self: Interpreter, value: Value, function: Function, node: cst.CSTNode) -> Value:
         """Return `value`, or what the function's return annotation says where its body does not tell."""
         from decoderonly_checker.flow.interpreter import Frame
 
         returns = getattr(function.node, "returns", None)
-        if returns is None or not isinstance(value, Unknown):
+        outside = type(value) is Opaque
+        if returns is None or not (outside or isinstance(value, Unknown)):
             return value
         self.frames.append(Frame(function.module, function.cell, function.scopes or (function.module.scope,)))
         try:
             known = self.from_annotation(returns.annotation)
         finally:
             self.frames.pop()
-        return value if known is None else known.at(self.site(node))
+        says_less = known is None or (outside and isinstance(known, Str))
+        return value if says_less else cast("Value", known).at(self.site(node))
 
     def either(self: Interpreter, options: Sequence[cst.BaseExpression]) -> Value | None:
         """Return what a union of annotations says: any of those that say something."""

@@ -90,7 +90,7 @@ class Contexts:
         from decoderonly_checker.flow.statements import Exit
 
         function = manager.function
-        if len(self.active) >= MAX_DEPTH or function.key in self.active:
+        if len(self.active) >= MAX_DEPTH or function.identity in self.active:
             return inside(UNKNOWN)
         callers = self.frames
         exits: list[Exit] = []

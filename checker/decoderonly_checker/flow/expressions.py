@@ -13,6 +13,7 @@ from decoderonly_checker.flow.labels import IGNORE_INDEX
 from decoderonly_checker.flow.state import DictRec, ListRec
 from decoderonly_checker.flow.templates import percent
 from decoderonly_checker.flow.values import (
+    ClassObj,
     UNKNOWN,
     Below,
     Const,
@@ -79,6 +80,8 @@ _BUILTINS = frozenset(
         "round",
         "input",
         "vars",
+        "globals",
+        "__import__",
         "id",
         "hash",
     ]
@@ -222,7 +225,18 @@ class Expressions:
             return self.repeat(left, right, node)
         if operator in (cst.BitOr, cst.BitAnd) and isinstance(left, Ids) and isinstance(right, Ids):
             return join(left, right)  # two masks in one
+        if operator is cst.BitOr:
+            return self.either_of(left, right, node)
         return Unknown(origin=self.site(node))
+
+    def either_of(self: Interpreter, left: Value, right: Value, node: cst.BaseExpression) -> Value:
+        """Return `left | right`: the union of dicts, or one of two types."""
+        if all(isinstance(v, External | ClassObj) for side in (left, right) for v in alternatives(side)):
+            return join(left, right)
+        record = self.united(left, right)
+        if record is None:
+            return Unknown(origin=self.site(node))
+        return Ref(self.store.new(record), "dict", origin=self.site(node))
 
     def minus(self: Interpreter, left: Value, right: Value, node: cst.BaseExpression) -> Value:
         shift = literal(right)

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 
     from decoderonly_checker.flow.project import Module, Project
 
+_ALWAYS = frozenset({"<lambda>", "__getattr__"})
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
 MAX_DEPTH = 10
 MAX_CONTEXTS = 24
@@ -113,15 +114,15 @@ class Interpreter(Statements, Patterns, Contexts, Paths, Expressions, Conditions
         self.facts = Facts()
         self.frames: list[Frame] = []
         self.calls: list[Site] = []
-        self.active: list[int] = []
+        self.active: list[Hashable] = []
         self.recording = True
         self.nesting = 0
         self.budget = MODULE_BUDGET
         self.exhausted: list[Module] = []
         self.failures: dict[Module, str] = {}
         self.reached: set[int] = set()
-        self.contexts: dict[int, int] = {}
-        self.results: dict[int, Value] = {}
+        self.contexts: dict[Hashable, int] = {}
+        self.results: dict[Hashable, Value] = {}
         self.assumed: dict[str, set[tuple[Any, str]]] = {}
         self.asked: dict[tuple[Any, str], str] = {}  # each condition as it is written where it was first met
         self.instances: dict[int, list[Ref]] = {}
@@ -129,6 +130,8 @@ class Interpreter(Statements, Patterns, Contexts, Paths, Expressions, Conditions
         self.subclasses: dict[int, list[ClassObj]] = {}
         self.bodies: dict[int, dict[str, Function]] = {}
         self.fields: dict[int, dict[str, tuple[cst.BaseExpression, Value | None]]] = {}
+        self.wrappers: set[int] = set()  # functions that a decorator put in the place of others
+        self.decorating = 0
         self.setters: set[str] = set()  # properties of the project that can be assigned to
         self.literals: dict[int, Const] = {}
         self.seen: dict[Hashable, Value] = {}
@@ -265,33 +268,37 @@ class Interpreter(Statements, Patterns, Contexts, Paths, Expressions, Conditions
         self, function: Function, args: Args, node: cst.CSTNode, receiver: Value | None = None
     ) -> Value:
         """Run a function of the project with the arguments of one call."""
-        if (
-            self.relevance is not None
-            and not self.relevance.matters(function.name)
-            and not (
-                function.name in {"<lambda>", "__getattr__"} or any(self.tells(value) for value in args.all())
-            )
-        ):
+        if not self.worthwhile(function, args):
             return self.or_annotated(Unknown(hint=function.name, origin=self.site(node)), function, node)
         key = self.call_key(function, args, receiver)
         if key in self.seen:
             return self.seen[key]
-        spent = self.contexts.get(function.key, 0)
-        turns = self.active.count(function.key)
+        spent = self.contexts.get(function.identity, 0)
+        turns = self.active.count(function.identity)
         again = turns > 1 or (turns == 1 and not any(isinstance(v, Ids | Generated) for v in args.all()))
         if len(self.active) >= MAX_DEPTH or again or spent >= MAX_CONTEXTS:
             for value in args.all():
                 self.use(value, "passed", node)
-            return self.results.get(function.key, Unknown(origin=self.site(node)))
-        self.contexts[function.key] = spent + 1
+            return self.results.get(function.identity, Unknown(origin=self.site(node)))
+        self.contexts[function.identity] = spent + 1
         self.calls.append(self.site(node))
         try:
             result = self.or_annotated(self.run_function(function, args, receiver), function, node)
         finally:
             self.calls.pop()
-        self.results[function.key] = result
+        self.results[function.identity] = result
         self.seen[key] = result
         return result
+
+    def worthwhile(self, function: Function, args: Args) -> bool:
+        """Whether following a call can lead to a finding."""
+        if self.relevance is None or self.decorating or self.relevance.matters(function.name):
+            return True
+        return (
+            function.name in _ALWAYS
+            or function.key in self.wrappers
+            or any(self.tells(value) for value in args.all())
+        )
 
     def tells(self, value: Value) -> bool:
         """Whether a value carries facts that a function without telling words could still act on."""
@@ -322,7 +329,7 @@ class Interpreter(Statements, Patterns, Contexts, Paths, Expressions, Conditions
             return value
 
         return (
-            function.key,
+            function.identity,
             None if receiver is None else state(receiver),
             tuple(map(state, args.positional)),
             tuple((k, state(v)) for k, v in args.keywords.items()),
@@ -344,7 +351,7 @@ class Interpreter(Statements, Patterns, Contexts, Paths, Expressions, Conditions
         frame.resume = resume
         if self.recording:
             self.reached.add(function.key)
-        self.active.append(function.key)
+        self.active.append(function.identity)
         caller_frames = len(self.frames)
         bindings = self.bind_parameters(function, args, receiver, frame)
         self.frames.append(frame)
@@ -411,6 +418,7 @@ class Interpreter(Statements, Patterns, Contexts, Paths, Expressions, Conditions
         self.relevance = Relevance(modules, self.project.resolve)
         for module in modules:
             self.run_module(module)
+        self.try_loaders(modules)
         called = frozenset().union(*(module.names for module in self.project.modules))
         for skipped in (called, frozenset[str]()):
             for module in modules:
@@ -420,6 +428,20 @@ class Interpreter(Statements, Patterns, Contexts, Paths, Expressions, Conditions
                     fresh = function.owner is None and function.key not in self.reached
                     if fresh and function.name not in skipped and self.relevance.matters(function.name):
                         self.run_entry(function, None)
+
+    def try_loaders(self, modules: Sequence[Module]) -> None:
+        """Run, on trial, the functions that set globals and that nothing has called yet: others read what they set."""
+        recording, self.recording = self.recording, False
+        contexts = dict(self.contexts)
+        reaches = cast("Relevance", self.relevance)
+        try:
+            for function in [f for module in modules for f in module.functions]:
+                if reaches.sets_globals(function.name) and reaches.matters(function.name):
+                    if function.key not in self.reached:
+                        self.run_entry(function, None)
+        finally:
+            self.recording = recording
+            self.contexts = contexts
 
     def run_entry(self, function: Function, receiver: Value | None) -> None:
         """Run one function whose callers are not known. What it writes to the heap is joined, not imposed."""

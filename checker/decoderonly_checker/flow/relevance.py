@@ -20,6 +20,7 @@ _WORDS = re.compile(
     r"|-100|peft|[Ss]treamer|logits|hidden_state|CausalLM|collat|[Pp]rompt|[Ii]nstruction|truncat|\becho\b|completions"
 )
 _SETS = re.compile(r"\bself\.\w+(?:\s*,\s*self\.\w+)*\s*(?::[^=\n]+)?=[^=]")
+_GLOBAL = re.compile(r"(?m)^\s+global \w")
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
 _ROW_METHODS = frozenset({"map", "with_transform", "set_transform", "from_generator"})
 _ROW_ARGUMENTS = frozenset({"formatting_func", "collate_fn", "data_collator"})
@@ -75,6 +76,7 @@ class Relevance:
     ) -> None:
         self._relevant: set[str] = set()
         self._setters: set[str] = set()
+        self._global_setters: set[str] = set()
         bodies: list[tuple[str, frozenset[str]]] = []
         pending = list(modules)
         seen: set[Module] = set(pending)
@@ -98,6 +100,10 @@ class Relevance:
     def sets_attributes(self, name: str) -> bool:
         """Whether a method of this name may assign to attributes of its object."""
         return name in self._setters
+
+    def sets_globals(self, name: str) -> bool:
+        """Whether a function of this name may assign to globals of its module."""
+        return name in self._global_setters
 
     def _tree(self, text: str) -> ast.Module | None:
         try:
@@ -146,6 +152,8 @@ class Relevance:
                 self._relevant.add(node.name)
             if isinstance(node, ast.ClassDef):
                 continue
+            if _GLOBAL.search(body):
+                self._global_setters.add(node.name)
             if _SETS.search(body):
                 self._setters.add(node.name)
             found.append((node.name, frozenset(_IDENTIFIER.findall(body)) - {node.name}))

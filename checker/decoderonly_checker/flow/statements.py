@@ -13,6 +13,8 @@ from decoderonly_checker.flow.patterns import Patterns
 from decoderonly_checker.flow.project import dotted_name
 from decoderonly_checker.flow.state import Delta, ListRec
 from decoderonly_checker.flow.values import (
+    Bound,
+    Args,
     ClassObj,
     Const,
     External,
@@ -117,6 +119,9 @@ class Statements:
         old = self.eval(node.target)
         value = self.eval(node.value)
         operator = type(node.operator)
+        if operator is cst.BitOrAssign and isinstance(old, Ref) and (both := self.united(old, value)):
+            self.store.set(old.id, both)  # whoever holds the dict sees it
+            return
         made = self.knowledge.operate(
             self, old, value, operator.__name__.removesuffix("Assign"), self.site(node.value)
         )
@@ -394,9 +399,26 @@ class Statements:
     def function_definition(self: Interpreter, node: cst.FunctionDef) -> None:
         function = self.make_function(node, None)
         self.frame.module.functions.append(function)
-        for decorator in node.decorators:
-            self.eval(decorator.decorator)
-        self.bind(node.name.value, function)
+        self.bind(node.name.value, self.decorated(function, node))
+
+    def decorated(self: Interpreter, value: Function | ClassObj, node: cst.FunctionDef | cst.ClassDef) -> Value:
+        """Run the decorators of the project and return what the name is bound to; others leave the value as it is."""
+        result: Value = value
+        for decorator in reversed(node.decorators):
+            self.decorating += 1
+            try:
+                how = self.settle(self.eval(decorator.decorator))
+                own = isinstance(how, Function | Bound) and not self.is_context(
+                    how.function if isinstance(how, Bound) else how
+                )
+                made = self.call_value(how, Args((result,)), decorator) if own else None
+            finally:
+                self.decorating -= 1
+            if isinstance(made, Function) and isinstance(value, Function):
+                if made.key != value.key:
+                    self.wrappers.add(made.key)
+                result = made
+        return result
 
     def make_function(
         self: Interpreter,
@@ -426,6 +448,8 @@ class Statements:
         frame.module.classes.append(cls)
         self.bind(node.name.value, cls)
         self.run_class_body(cls)
+        if node.decorators:
+            self.decorated(cls, node)
 
     def run_class_body(self: Interpreter, cls: ClassObj) -> None:
         """Run a class's body: methods are bound, not run."""

@@ -142,6 +142,11 @@ class Function(Value):
     key: int = 0
 
     @property
+    def identity(self) -> tuple[int, tuple[int, ...]]:
+        """What tells one closure from another made by the same definition."""
+        return self.key, self.scopes
+
+    @property
     def name(self) -> str:
         """The function's name; `<lambda>` for a lambda."""
         name = getattr(self.node, "name", None)
@@ -469,8 +474,6 @@ class Args:
 
 UNKNOWN = Unknown()
 NONE = Const(None)
-# The entry of a dict (a dataset's row) of which the key is all that is known.
-NAMED = Unknown(hint="#key")
 # The entry of a dict (a dataset's row) of which the key is all that is known.
 NAMED = Unknown(hint="#key")
 

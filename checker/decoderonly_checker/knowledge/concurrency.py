@@ -66,6 +66,23 @@ def register(registry: Registry) -> None:
         )
         return Opaque("threading.Thread()", origin=interp.site(node))
 
+    @function(
+        "multiprocessing.Pool",
+        "multiprocessing.pool.Pool",
+        "multiprocessing.pool.ThreadPool",
+        "torch.multiprocessing.Pool",
+        "concurrent.futures.ThreadPoolExecutor",
+        "concurrent.futures.ProcessPoolExecutor",
+    )
+    def pool(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
+        """Make a pool; its workers begin with what the initializer sets."""
+        executor = "Executor" in name
+        begin = args.get(2 if executor else 1, "initializer")
+        given = args.get(3 if executor else 2, "initargs")
+        if isinstance(begin, _CALLABLE):
+            interp.call_value(begin, Args(interp.elements(given or Tuple(), None) or ()), node)
+        return Opaque(name, origin=interp.site(node))
+
     @function("threading.Timer")
     def timer(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
         target, given = args.get(1, "function"), args.get(2, "args")
@@ -180,4 +197,4 @@ def register(registry: Registry) -> None:
         """`joblib.Parallel(n)(delayed(f)(x) for x in rows)`: the list of results."""
         return args.positional[0] if callee.name == "joblib.Parallel" and args.positional else None
 
-    registry.objects[Opaque] = parallel
+    registry.called(Opaque, parallel)

@@ -11,6 +11,8 @@ from decoderonly_checker.flow.access import Slice
 from decoderonly_checker.flow.facts import PipelineCall, PipelineHandedOn, Stream
 from decoderonly_checker.flow.state import DictRec, ListRec, ObjRec
 from decoderonly_checker.flow.values import (
+    Tokenizer,
+    Model,
     UNKNOWN,
     Args,
     Const,
@@ -83,16 +85,32 @@ def register(registry: Registry) -> None:
         attrs = dict(args.keywords)
         if args.open is not None:
             attrs["#open"] = args.open
+        attrs.update(zip(("model", "config", "tokenizer"), args.positional[1:4], strict=False))
         return Pipeline(interp.store.new(ObjRec(None, attrs)), task, origin=site)
 
     def attribute(interp: Interpreter, owner: Pipeline, name: str, site: Site) -> Value | None:
         attrs = attrs_of(interp, owner)
-        if name == "model":
-            kind = Kind.DECODER if literal(owner.task) == TASK else Kind.UNKNOWN
-            return new_model(interp, kind, "pipeline", attrs.get("model", UNKNOWN), site)
-        if name in {"tokenizer", "processor"}:
-            return new_tokenizer(interp, "AutoTokenizer", attrs.get("model", UNKNOWN), site)
-        return None
+        if name not in {"model", "tokenizer", "processor"}:
+            return None
+        kind_ = Model if name == "model" else Tokenizer
+        held = attrs.get(name)
+        if held is not None and any(isinstance(v, kind_) for v in alternatives(held)):
+            return held
+        made = attrs.get(f"#{name}")
+        if made is None:
+            source = attrs.get("model", UNKNOWN)
+            if name == "model":
+                kind = Kind.DECODER if literal(owner.task) == TASK else Kind.UNKNOWN
+                made = new_model(interp, kind, "pipeline", source, site)
+            else:
+                given = held if isinstance(literal(held), str) else None
+                checkpoint = next((v.checkpoint for v in alternatives(source) if isinstance(v, Model)), source)
+                made = new_tokenizer(interp, "AutoTokenizer", given or checkpoint, site)
+            record = interp.store.get(owner.id)
+            if isinstance(record, ObjRec):
+                # What is set on it later is set on the pipeline's own.
+                interp.store.set(owner.id, record.with_attr(f"#{name}", made))
+        return made
 
     registry.attributes.setdefault(Pipeline, []).append(attribute)
 

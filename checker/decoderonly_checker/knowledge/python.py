@@ -9,6 +9,7 @@ import libcst as cst
 
 from decoderonly_checker.flow.state import DictRec, ListRec, ObjRec
 from decoderonly_checker.flow.values import (
+    External,
     MAX_ALTERNATIVES,
     NAMED,
     UNKNOWN,
@@ -181,7 +182,8 @@ def register(registry: Registry) -> None:
 
     @function("builtins.dict", "collections.OrderedDict")
     def dict_(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
-        record = interp.dict_record(args.positional[0]) if args.positional else DictRec()
+        source = args.positional[0] if args.positional else None
+        record = DictRec() if source is None else interp.dict_record(source) or interp.dict_of_pairs(source)
         entries = dict(record.entries) if record is not None else {}
         entries.update(args.keywords)
         open_ = (
@@ -195,6 +197,27 @@ def register(registry: Registry) -> None:
         if "labels" in entries:
             interp.labels_in_dict(entries, node)
         return ref
+
+    @function("collections.ChainMap")
+    def chained(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
+        """The first dict that has a key gives its entry."""
+        record: DictRec | None = DictRec()
+        for one in reversed(args.positional):
+            made = Ref(interp.store.new(record), "dict") if record is not None else UNKNOWN
+            record = interp.united(made, one)
+        known = record if record is not None and args.star is None else DictRec({}, UNKNOWN)
+        return Ref(interp.store.new(known), "dict", origin=interp.site(node))
+
+    @function("importlib.import_module", "builtins.__import__")
+    def import_module(interp: Interpreter, name: str, args: Args, node: Node) -> Value | None:
+        dotted = literal(args.get(0, "name"))
+        if not isinstance(dotted, str) or not dotted:
+            return None
+        plain = dotted.lstrip(".")
+        found = interp.project.resolve(interp.frame.module, plain, len(dotted) - len(plain))
+        if found is not None:
+            return ImportRef(found, None, str(found.path), origin=interp.site(node))
+        return External(plain, origin=interp.site(node)) if plain == dotted else None
 
     @function("collections.defaultdict")
     def defaultdict_(interp: Interpreter, name: str, args: Args, node: Node) -> Value | None:
@@ -346,7 +369,17 @@ def register(registry: Registry) -> None:
 
     registry.any_method.setdefault(Opaque, []).append(enter_context)
 
-    @function("functools.wraps", "contextlib.contextmanager", "contextlib.nullcontext", "contextlib.closing")
+    @function("functools.wraps", "functools.update_wrapper", "functools.lru_cache", "functools.cache")
+    def kept(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
+        """What a wrapper is called, and what is remembered, changes nothing."""
+        return Opaque(name, origin=interp.site(node))
+
+    @function("builtins.globals")
+    def globals_(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
+        module = interp.frame.module
+        return ImportRef(module, None, str(module.path), origin=interp.site(node))
+
+    @function("contextlib.contextmanager", "contextlib.nullcontext", "contextlib.closing")
     def neutral(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
         return args.positional[0] if args.positional else UNKNOWN
 
@@ -384,10 +417,15 @@ def register(registry: Registry) -> None:
         if not isinstance(record, DictRec) or not args.positional:
             return None
         key = literal(args.positional[0])
-        value = record.get(key) if isinstance(args.positional[0], Const) else UNKNOWN
-        if value == NAMED:
-            value = Unknown(hint=str(key), origin=interp.site(node))
         default = args.get(1, "default")
+        if isinstance(args.positional[0], Const):
+            value = record.get(key)
+            if value == NAMED:
+                value = Unknown(hint=str(key), origin=interp.site(node))
+        else:
+            value = interp.any_entry(record)
+            if default is not None and not isinstance(value, Unknown):
+                value = join(value, default)
         if name == "pop" and key in record.entries:
             entries = {k: v for k, v in record.entries.items() if k != key}
             interp.store.set(receiver.id, replace(record, entries=entries))

@@ -297,7 +297,7 @@ def register(registry: Registry) -> None:
         states = logits_in(args.get(0, "input"))
         return states if callee.name.rpartition(".")[2] in _LAYERS else None
 
-    registry.objects[Opaque] = layer
+    registry.called(Opaque, layer)
 
     @registry.method(Model, "lm_head", "embed_out")
     def head(interp: Interpreter, receiver: Model, name: str, args: Args, node: Node) -> Value | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import libcst as cst
@@ -43,7 +44,20 @@ _WRAPS_FIRST = (
     "accelerate.dispatch_model",
     "accelerate.load_checkpoint_and_dispatch",
     "trl.create_reference_model",
-    "transformers.deepspeed.HfDeepSpeedConfig",
+    "optimum.bettertransformer.BetterTransformer.transform",
+    "optimum.bettertransformer.BetterTransformer.reverse",
+    "torch.nn.parallel.DataParallel",
+    "torch.nn.parallel.data_parallel.DataParallel",
+    "torch.nn.parallel.distributed.DistributedDataParallel",
+    "torch.distributed.fsdp.FullyShardedDataParallel",
+    "torch.distributed.fsdp.fully_sharded_data_parallel.FullyShardedDataParallel",
+    "torch.distributed.fsdp.fully_shard",
+    "fairscale.nn.FullyShardedDataParallel",
+)
+
+# Wherever these classes lie: TRL has moved those with value heads more than once.
+_WRAPPER_CLASS = re.compile(
+    r"\.(?:AutoPeftModelFor(?:CausalLM|Seq2SeqLM)|AutoModelFor(?:CausalLM|Seq2SeqLM)WithValueHead)\.from_pretrained$"
 )
 
 
@@ -53,7 +67,7 @@ def register(registry: Registry) -> None:
 
     @function(*_WRAPS_FIRST)
     def wraps(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
-        inner = args.get(0, "model")
+        inner = args.get(0, "model", "module")
         if name.endswith("for_inference"):
             return inner or UNKNOWN
         known = [v for v in alternatives(inner) if not isinstance(v, Unknown)]
@@ -61,13 +75,6 @@ def register(registry: Registry) -> None:
             return new_model(interp, Kind.DECODER, "PeftModelForCausalLM", UNKNOWN, interp.site(node))
         return inner or UNKNOWN
 
-    @function(
-        "peft.AutoPeftModelForCausalLM.from_pretrained",
-        "trl.AutoModelForCausalLMWithValueHead.from_pretrained",
-        "trl.models.AutoModelForCausalLMWithValueHead.from_pretrained",
-        "peft.AutoPeftModelForSeq2SeqLM.from_pretrained",
-        "trl.AutoModelForSeq2SeqLMWithValueHead.from_pretrained",
-    )
     def wrapper_class(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
         source = args.get(0, "pretrained_model_name_or_path") or Unknown()
         inner = next((v for v in alternatives(source) if isinstance(v, Model)), None)
@@ -92,6 +99,18 @@ def register(registry: Registry) -> None:
             ),
             origin=site,
         )
+
+    @function("gptqmodel.GPTQModel.load", "gptqmodel.GPTQModel.from_pretrained", "gptqmodel.GPTQModel.from_quantized")
+    def gptqmodel(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
+        checkpoint = args.get(0, "model_id_or_path") or Unknown()
+        return new_model(interp, Kind.DECODER, "GPTQModel", checkpoint, interp.site(node))
+
+    @function("deepspeed.initialize")
+    def engine(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
+        """DeepSpeed's engine hands what it does not have itself to the model within."""
+        model = args.get(1, "model") or UNKNOWN
+        rest = (args.get(2, "optimizer") or UNKNOWN, UNKNOWN, UNKNOWN)
+        return Tuple((model, *rest), origin=interp.site(node))
 
     @function("accelerate.Accelerator")
     def accelerator(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
@@ -127,6 +146,8 @@ def register(registry: Registry) -> None:
         def wrapper_package(
             interp: Interpreter, name: str, args: Args, node: Node, package: str = package
         ) -> Value | None:
+            if _WRAPPER_CLASS.search(name):
+                return wrapper_class(interp, name, args, node)
             last = name.rpartition(".")[2]
             if last[:1].isupper():
                 registry.handed_over(interp, args, name, node)

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Confidence, Severity
-from decoderonly_checker.flow.values import Const, Generated, Ids, Tri, Unknown, Value, alternatives
+from decoderonly_checker.flow.values import Const, Generated, Ids, Tri, Unknown, Value, alternatives, Str
 from decoderonly_checker.rules.base import Finding, Rule
 from decoderonly_checker.rules.evidence import decoder_only, encodings, model_story, tokenizer_story, weakest
 
@@ -80,6 +80,8 @@ class MissingAttentionMask(Rule):
         )
         if not absent or (isinstance(call.ids, Unknown) and call.ids.hint == "bos"):
             return None
+        if any(isinstance(v, Str) for v in alternatives(call.ids)):
+            return None  # a wrapper that takes text tokenizes it itself, with its mask
         if (
             call.args.get(None, "inputs_embeds") is not None
             or call.args.get(None, "encoder_hidden_states") is not None
