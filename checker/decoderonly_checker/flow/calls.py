@@ -10,7 +10,6 @@ from decoderonly_checker.flow.access import MAKERS
 from decoderonly_checker.flow.project import dotted_name
 from decoderonly_checker.flow.state import DictRec, ListRec, ObjRec
 from decoderonly_checker.flow.values import (
-    Opaque,
     UNKNOWN,
     Args,
     Bound,
@@ -22,6 +21,7 @@ from decoderonly_checker.flow.values import (
     Function,
     Hole,
     Method,
+    Opaque,
     Partial,
     Ref,
     Site,

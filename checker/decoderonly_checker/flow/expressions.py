@@ -13,9 +13,9 @@ from decoderonly_checker.flow.labels import IGNORE_INDEX
 from decoderonly_checker.flow.state import DictRec, ListRec
 from decoderonly_checker.flow.templates import percent
 from decoderonly_checker.flow.values import (
-    ClassObj,
     UNKNOWN,
     Below,
+    ClassObj,
     Const,
     External,
     Hole,

@@ -436,9 +436,9 @@ class Interpreter(Statements, Patterns, Contexts, Paths, Expressions, Conditions
         reaches = cast("Relevance", self.relevance)
         try:
             for function in [f for module in modules for f in module.functions]:
-                if reaches.sets_globals(function.name) and reaches.matters(function.name):
-                    if function.key not in self.reached:
-                        self.run_entry(function, None)
+                name = function.name
+                if reaches.sets_globals(name) and reaches.matters(name) and function.key not in self.reached:
+                    self.run_entry(function, None)
         finally:
             self.recording = recording
             self.contexts = contexts

@@ -13,8 +13,8 @@ from decoderonly_checker.flow.patterns import Patterns
 from decoderonly_checker.flow.project import dotted_name
 from decoderonly_checker.flow.state import Delta, ListRec
 from decoderonly_checker.flow.values import (
-    Bound,
     Args,
+    Bound,
     ClassObj,
     Const,
     External,
@@ -401,7 +401,9 @@ class Statements:
         self.frame.module.functions.append(function)
         self.bind(node.name.value, self.decorated(function, node))
 
-    def decorated(self: Interpreter, value: Function | ClassObj, node: cst.FunctionDef | cst.ClassDef) -> Value:
+    def decorated(
+        self: Interpreter, value: Function | ClassObj, node: cst.FunctionDef | cst.ClassDef
+    ) -> Value:
         """Run the decorators of the project and return what the name is bound to; others leave the value as it is."""
         result: Value = value
         for decorator in reversed(node.decorators):

@@ -11,8 +11,6 @@ from decoderonly_checker.flow.access import Slice
 from decoderonly_checker.flow.facts import PipelineCall, PipelineHandedOn, Stream
 from decoderonly_checker.flow.state import DictRec, ListRec, ObjRec
 from decoderonly_checker.flow.values import (
-    Tokenizer,
-    Model,
     UNKNOWN,
     Args,
     Const,
@@ -20,11 +18,13 @@ from decoderonly_checker.flow.values import (
     Hole,
     Kind,
     Lib,
+    Model,
     Pipeline,
     PipelineOutput,
     Ref,
     Site,
     Str,
+    Tokenizer,
     Unknown,
     Value,
     alternatives,
@@ -104,7 +104,9 @@ def register(registry: Registry) -> None:
                 made = new_model(interp, kind, "pipeline", source, site)
             else:
                 given = held if isinstance(literal(held), str) else None
-                checkpoint = next((v.checkpoint for v in alternatives(source) if isinstance(v, Model)), source)
+                checkpoint = next(
+                    (v.checkpoint for v in alternatives(source) if isinstance(v, Model)), source
+                )
                 made = new_tokenizer(interp, "AutoTokenizer", given or checkpoint, site)
             record = interp.store.get(owner.id)
             if isinstance(record, ObjRec):

@@ -9,7 +9,6 @@ import libcst as cst
 
 from decoderonly_checker.flow.state import DictRec, ListRec, ObjRec
 from decoderonly_checker.flow.values import (
-    External,
     MAX_ALTERNATIVES,
     NAMED,
     UNKNOWN,
@@ -18,6 +17,7 @@ from decoderonly_checker.flow.values import (
     Bound,
     ClassObj,
     Const,
+    External,
     Generated,
     Hole,
     Ids,

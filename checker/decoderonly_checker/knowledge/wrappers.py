@@ -100,7 +100,11 @@ def register(registry: Registry) -> None:
             origin=site,
         )
 
-    @function("gptqmodel.GPTQModel.load", "gptqmodel.GPTQModel.from_pretrained", "gptqmodel.GPTQModel.from_quantized")
+    @function(
+        "gptqmodel.GPTQModel.load",
+        "gptqmodel.GPTQModel.from_pretrained",
+        "gptqmodel.GPTQModel.from_quantized",
+    )
     def gptqmodel(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
         checkpoint = args.get(0, "model_id_or_path") or Unknown()
         return new_model(interp, Kind.DECODER, "GPTQModel", checkpoint, interp.site(node))

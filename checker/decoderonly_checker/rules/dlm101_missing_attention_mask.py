@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Confidence, Severity
-from decoderonly_checker.flow.values import Const, Generated, Ids, Tri, Unknown, Value, alternatives, Str
+from decoderonly_checker.flow.values import Const, Generated, Ids, Str, Tri, Unknown, Value, alternatives
 from decoderonly_checker.rules.base import Finding, Rule
 from decoderonly_checker.rules.evidence import decoder_only, encodings, model_story, tokenizer_story, weakest
 
