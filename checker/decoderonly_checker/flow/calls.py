@@ -315,7 +315,7 @@ class Calls:
             return None
         if not isinstance(node, cst.Name | cst.Attribute):
             return None
-        known: list[Value] = []
+        found: list[Value] = []
         for alt in alternatives(self.settle(self.eval(node))):
             one = self.settle(alt)
             said: Value | None = None
@@ -326,8 +326,8 @@ class Calls:
             elif isinstance(one, External):
                 said = self.knowledge.annotated(self, one.name, self.site(node))
             if said is not None:
-                known.append(said)
-        return join_all(known) if known else None
+                found.append(said)
+        return join_all(found) if found else None
 
     def or_annotated(self: Interpreter, value: Value, function: Function, node: cst.CSTNode) -> Value:
         """Return `value`, or what the function's return annotation says where its body does not tell."""
