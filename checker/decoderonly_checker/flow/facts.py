@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from decoderonly_checker.flow.values import Tri
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -201,7 +203,8 @@ class TrainingRun(Record):
 
     `collator` is the one that it uses, also where that is the library's default; None where that depends on the
     library's version. `row` is one row of the training data as the trainer was given it; `text` is what a trainer that
-    tokenizes by itself learns from. `settings` holds its `args` and its own keywords; `#open` where there may be more.
+    tokenizes by itself learns from, `appends_eos` whether it ends that with EOS. `settings` holds its `args` and its own
+    keywords; `#open` where there may be more.
     """
 
     trainer: str
@@ -212,6 +215,7 @@ class TrainingRun(Record):
     batch: Value
     settings: Mapping[str, Value] = field(default_factory=dict)
     text: Value | None = None
+    appends_eos: Tri = Tri.NO
 
 
 @dataclass(eq=False)

@@ -32,6 +32,7 @@ def loaded() -> Registry:
         text,
         tokenizers,
         trainers,
+        trl,
         wrappers,
     )
     from decoderonly_checker.knowledge.registry import Registry
@@ -52,6 +53,7 @@ def loaded() -> Registry:
         collators,
         datasets,
         trainers,
+        trl,
         openai,
         losses,
         scores,

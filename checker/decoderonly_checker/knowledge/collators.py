@@ -38,7 +38,7 @@ from decoderonly_checker.flow.values import (
 from decoderonly_checker.knowledge.ids import copied
 from decoderonly_checker.knowledge.python import lib_attrs, new_lib, new_list
 from decoderonly_checker.knowledge.registry import is_none
-from decoderonly_checker.knowledge.tokenizers import pad_token, padding_side
+from decoderonly_checker.knowledge.tokenizers import padding_side
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -242,7 +242,7 @@ def rebuilt_labels(interp: Interpreter, collator: Lib, ids: Value | None, node: 
         tokenizer = lib_attrs(interp, collator).get("tokenizer", UNKNOWN)
         token = join_all(
             [
-                pad_token(interp, t, "pad_token_id", site) if isinstance(t, Tokenizer) else UNKNOWN
+                interp.get_attribute(t, "pad_token_id", node) if isinstance(t, Tokenizer) else UNKNOWN
                 for t in alternatives(tokenizer)
             ]
         )

@@ -65,7 +65,11 @@ class PromptInTheLoss(Rule):
             for c in facts.collations
             if c.collator.origin is not None and masked_at(c, facts)
         }
+        trainers = {run.site.key for run in facts.training_runs}
         for made in facts.labels_made:
+            encoding = made.labels.encoding
+            if encoding is not None and (encoding.made or encoding.site).key in trainers:
+                continue  # a text column that the trainer itself tokenizes is learned whole by choice
             # A helper that is called twice (whole text, prompt alone) is masked if one of its calls is. What is hidden
             # behind another value than -100 is a mistake of its own.
             if made.site.key in silent or any(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Confidence, Severity
+from decoderonly_checker.flow.state import ObjRec
 from decoderonly_checker.flow.values import Lib
 from decoderonly_checker.knowledge.collators import LANGUAGE_MODELLING, rebuilds_labels
 from decoderonly_checker.rules.base import Finding, Rule
@@ -85,14 +86,14 @@ class CollatorOverwritesLabels(Rule):
                 continue
             written = masked_at(made, facts)
             if written is not None and made.collator.origin is not None:
-                finding = self.report(made, made.collator.origin, written)
+                finding = self.report(made, made.collator.origin, written, _tokenizer(made.collator, facts))
                 if finding is not None:
                     yield finding
 
     @staticmethod
-    def report(made: Collation, place: Site, written: Site) -> Finding | None:
+    def report(made: Collation, place: Site, written: Site, tokenizer: Value | None) -> Finding | None:
         """Describe one collator."""
-        sure = training_kind(None, made.module)
+        sure = training_kind(tokenizer, made.module)
         if sure is None:
             return None
         return Finding(
@@ -114,3 +115,9 @@ def _rebuilds(collator: Value, facts: Facts) -> bool:
     """Whether a collator surely makes the labels anew and masks no prompt itself."""
     record = facts.objects.get(collator.id) if isinstance(collator, Lib) else None
     return isinstance(collator, Lib) and rebuilds_labels(collator, record)
+
+
+def _tokenizer(collator: Value, facts: Facts) -> Value | None:
+    """Return the tokenizer that a collator was given."""
+    record = facts.objects.get(collator.id) if isinstance(collator, Lib) else None
+    return record.attrs.get("tokenizer") if isinstance(record, ObjRec) else None

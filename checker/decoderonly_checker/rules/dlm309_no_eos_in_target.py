@@ -106,6 +106,11 @@ class NoEosInTarget(Rule):
         encoding = made.labels.encoding
         if encoding is None or encoding.template or made.labels.added[1] or scores_only(made):
             return None
+        by_trainer = [
+            run for run in facts.training_runs if run.site.key == (encoding.made or encoding.site).key
+        ]
+        if any(run.appends_eos is not Tri.NO for run in by_trainer):
+            return None
         # Where the prompt's labels are a list of -100, the ids beside the labels hold both.
         rows = [encoding, *encodings(made.inputs)]
         found = [joined(row.text, facts) for row in rows if not row.template]
