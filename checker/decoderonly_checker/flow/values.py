@@ -334,10 +334,11 @@ class Ids(Value):
     """Token ids or a mask of an encoding. `rank` is "batch" (rows, length), "row" (length) or "token".
 
     `id` numbers the buffer, so that a write of -100 into it is seen by everyone who holds it; `lineage` numbers the
-    buffers that it was copied or joined from. `part` is set where columns were picked, so that padding may have been left
-    out. `start` is the column from which a slice took the rows (`offset` the same as source code and a number added to it),
-    `added` how many single tokens were put in front of them and behind them by hand. `token` is what a comparison of ids
-    ("comparison", "mask-by-comparison") compares them with, `compared` their field.
+    buffers that it was copied or joined from. `part` says where columns were left out that are only known when the
+    program runs, padding perhaps: at the "start", the "end", or in "some" places. `start` is the column from which a
+    slice took the rows (`offset` the same as source code and a number added to it), `added` how many single tokens were
+    put in front of them and behind them by hand. `token` is what a comparison of ids ("comparison",
+    "mask-by-comparison") compares them with, `compared` their field.
     """
 
     encoding: Encoding | None = None
@@ -345,7 +346,7 @@ class Ids(Value):
     rank: str = "batch"
     id: int = 0
     copied: bool = False
-    part: bool = False
+    part: str = ""
     start: Value | None = None
     added: tuple[int, int] = (0, 0)
     offset: tuple[str, int] = ("", 0)

@@ -223,8 +223,9 @@ def register(registry: Registry) -> None:
         key = literal(first) if isinstance(first, Value) else None
         if isinstance(key, str):
             return replace(owner, field=key, origin=site)
-        if _picks_columns(owner, index):
-            owner = replace(owner, part=True)
+        part = _left_out(owner, index)
+        if part:
+            owner = replace(owner, part=part if owner.part in {"", part} else "some")
         if len(index) == 2 and not isinstance(first, Slice) and owner.rank == "batch":
             if not isinstance(index[1], Slice):
                 return replace(owner, rank="token")
@@ -398,14 +399,18 @@ def register(registry: Registry) -> None:
     registry.iterators[Opaque] = lambda interp, v: Opaque(v.name, origin=v.origin)
 
 
-def _picks_columns(owner: Ids, index: list[Any]) -> bool:
-    """Whether a subscript keeps columns that are only known when the program runs: up to a length, or under a mask."""
+def _left_out(owner: Ids, index: list[Any]) -> str:
+    """Return where a subscript leaves out columns: up to a bound that is only known when the program runs, or by a mask."""
     last = index[-1] if index else None
     if isinstance(last, Slice):
-        bounds = (last.lower, last.upper)
-        columns = len(index) == 2 or owner.rank == "row"
-        return columns and any(b is not None and not isinstance(b, Const) for b in bounds)
-    return owner.rank == "row" and isinstance(last, Value) and not isinstance(last, Const)
+        if len(index) != 2 and owner.rank != "row":
+            return ""
+        start, end = (
+            bound is not None and not isinstance(bound, Const) for bound in (last.lower, last.upper)
+        )
+        return "some" if start and end else "start" if start else "end" if end else ""
+    masked = owner.rank == "row" and isinstance(last, Value) and not isinstance(last, Const)
+    return "some" if masked else ""
 
 
 def batched(interp: Interpreter, text: Value | None) -> Tri:

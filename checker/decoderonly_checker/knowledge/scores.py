@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from decoderonly_checker.knowledge.registry import Registry
 
 Node = cst.CSTNode
-_PARTS = {"logits": "logits", "last_hidden_state": "hidden", "hidden_states": "layers"}
+# `values` are those of TRL's value head, one a position.
+_PARTS = {"logits": "logits", "last_hidden_state": "hidden", "hidden_states": "layers", "values": "token"}
 _SAME = frozenset(
     {
         "to",
@@ -126,6 +127,8 @@ def register(registry: Registry) -> None:
         labelled = not is_none(owner.call.args.get(None, "labels"))
         bare = owner.call.model.class_name.endswith("Model")
         names = (*(("loss",) if labelled else ()), "last_hidden_state" if bare else "logits")
+        if owner.call.model.class_name.endswith("WithValueHead"):
+            names = ("logits", "loss", "values")
         if isinstance(key, int) and 0 <= key < len(names):
             return output_part(interp, owner, names[key], site)
         return Opaque("model output", origin=site)
@@ -216,6 +219,8 @@ def register(registry: Registry) -> None:
             return replace(receiver, rank="flat")
         if name in _TURNING:
             return replace(receiver, rank="turned")
+        if name == "take_along_dim":
+            return gathered(receiver, literal(args.get(1, "dim")), args.get(0, "indices"), site)
         if name == "gather":
             return gathered(receiver, literal(args.get(0, "dim")), args.get(1, "index"), site)
         if name in {"mean", "sum", "nanmean", "nansum"}:
@@ -264,7 +269,17 @@ def register(registry: Registry) -> None:
 
     for name in (*_FUNCTIONS, *_MASKING, *_OPERATORS, *_TURNING):
         through(name)
-    for name in ("softmax", "log_softmax", "gather", "mean", "sum", "squeeze", "unsqueeze", "flatten"):
+    for name in (
+        "softmax",
+        "log_softmax",
+        "gather",
+        "take_along_dim",
+        "mean",
+        "sum",
+        "squeeze",
+        "unsqueeze",
+        "flatten",
+    ):
         through(name)
 
     def where(interp: Interpreter, name: str, args: Args, node: Node) -> Value | None:

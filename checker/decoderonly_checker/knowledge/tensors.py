@@ -20,6 +20,7 @@ from decoderonly_checker.flow.values import (
     Length,
     Opaque,
     Ref,
+    Shape,
     Site,
     Tri,
     Unknown,
@@ -128,7 +129,10 @@ def register(registry: Registry) -> None:
     )
     def made(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
         like = next((v for v in alternatives(args.get(0, "input", "size")) if isinstance(v, Ids)), None)
-        if like is not None and name.endswith("ones_like"):
+        shape = next((v for v in alternatives(args.get(0, "size")) if isinstance(v, Shape)), None)
+        if like is None and shape is not None and isinstance(shape.of, Ids) and name.endswith("ones"):
+            like = shape.of  # `torch.ones(ids.shape)`
+        if like is not None and name.endswith(("ones_like", "ones")):
             return Ids(like.encoding, "ones", like.rank, interp.store.new_id(), origin=interp.site(node))
         return Opaque("positions" if name.endswith("arange") else "tensor", origin=interp.site(node))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Confidence, Severity
-from decoderonly_checker.flow.values import Tri
 from decoderonly_checker.rules.apart import tokenized_apart
 from decoderonly_checker.rules.base import Finding, Rule
 from decoderonly_checker.rules.evidence import tokenizer_story
@@ -19,12 +18,13 @@ from decoderonly_checker.rules.labels import (
     place,
     trains,
 )
+from decoderonly_checker.rules.padding import surely_padded
+from decoderonly_checker.rules.scores import scoring_calls
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from decoderonly_checker.flow.facts import Facts, LabelsMade
-    from decoderonly_checker.flow.values import Encoding
 
 
 class PaddingInTheLoss(Rule):
@@ -76,6 +76,7 @@ class PaddingInTheLoss(Rule):
         """Judge every set of labels made of padded ids."""
         # A helper that is called twice is masked if one of its calls is.
         silent = {made.site.key for made in facts.labels_made if masked(facts, made, PADDING)}
+        silent |= scoring_calls(facts)  # DLM402
         for made in each_labels(facts):
             if made.site.key in silent or tokenized_apart(made, facts) is not None:
                 continue
@@ -103,8 +104,3 @@ class PaddingInTheLoss(Rule):
             "the padding is supervised",
             (*tokenizer_story(encoding), (encoding.site, "padded here")),
         )
-
-
-def surely_padded(encoding: Encoding) -> bool:
-    """Whether rows were padded: to a fixed length, or several of them to the longest."""
-    return encoding.padded is Tri.YES and (encoding.fixed or encoding.batched is Tri.YES)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from decoderonly_checker.diagnostics import Confidence, Severity
-from decoderonly_checker.flow.values import Ids, Kind, Length, Tri, alternatives, literal
+from decoderonly_checker.flow.values import Ids, Kind, Length, alternatives, literal
 from decoderonly_checker.rules.base import Finding, Rule
 from decoderonly_checker.rules.evidence import checkpoint_kind, model_confidence, tokenizer_kind, weakest
-from decoderonly_checker.rules.padding import right_padding
+from decoderonly_checker.rules.padding import right_padding, surely_padded
 from decoderonly_checker.source.ancestors import ancestors
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class LastPositionOfPadding(Rule):
 
     ## What it does not report
 
-    - Left padding; one row; padding that is not asked for.
+    - Left padding; one row that is not padded to a fixed length; padding that is not asked for.
     - An index from the mask (`logits[torch.arange(n), attention_mask.sum(1) - 1]`); ids cut to the length of their row before.
     - Reading under a condition on the padding side or the mask (`if left_padding:`).
     - Encoders, encoder-decoder models, scores of classes (`logits[:, -1]` of a classifier is its last class).
@@ -81,7 +81,7 @@ class LastPositionOfPadding(Rule):
                     continue
                 if asks_first(read):
                     break
-                batch = Confidence.CERTAIN if encoding.batched is Tri.YES else Confidence.POSSIBLE
+                batch = Confidence.CERTAIN if surely_padded(encoding) else Confidence.POSSIBLE
                 what = _NAMES.get(read.scores.kind, "logits")
                 chain = right.story(read.scores.call.model, "rows get padded on the right here")
                 chain.append((read.scores.call.site, "the model is called with them here"))
@@ -109,11 +109,11 @@ def last_position(read: PositionRead) -> bool:
 
 
 def whole_batches(read: PositionRead) -> Iterator[Encoding]:
-    """Yield the encodings that the model was called with, columns and all."""
+    """Yield the encodings that the model was called with to the end of their rows."""
     call = read.scores.call
     for value in (call.ids, call.args.get(None, "inputs_embeds")):
         for one in alternatives(value):
-            if isinstance(one, Ids) and one.encoding is not None and not one.part:
+            if isinstance(one, Ids) and one.encoding is not None and one.part in {"", "start"}:
                 yield one.encoding
 
 

@@ -8,6 +8,9 @@ from decoderonly_checker.diagnostics import Confidence, Severity
 from decoderonly_checker.flow.values import Ids, Tri, alternatives
 from decoderonly_checker.rules.base import Finding, Rule
 from decoderonly_checker.rules.evidence import model_confidence, model_story, tokenizer_story, weakest
+from decoderonly_checker.rules.labels import PADDING, covers, neighbours, touches
+from decoderonly_checker.rules.padding import surely_padded
+from decoderonly_checker.rules.scores import scores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +39,8 @@ class PaddingInTheScore(Rule):
 
     - Labels that are -100 where the padding is; `ignore_index=tokenizer.pad_token_id`.
     - Scores that are multiplied by the mask, selected by it, or cut to the length of their row.
-    - One row, also where a long text is scored window by window; padding that is not asked for.
+    - One row that is not padded to a fixed length, also where a long text is scored window by window.
+    - Padding that is not asked for.
     - A loss that is trained on (DLM302 looks at its labels).
     """
 
@@ -71,13 +75,9 @@ class PaddingInTheScore(Rule):
 
     def check(self, facts: Facts) -> Iterator[Finding]:
         """Judge every number that was made of all positions of a forward."""
-        trained = {id(one.call) for one in facts.reductions if any(u.kind == "backward" for u in one.uses)}
-        for one in facts.reductions:
-            score = scored(one)
-            if score is None or id(one.call) in trained or one.call.overwritten:
-                continue
+        for one, score in scores(facts):
             encoding = padded_labels(one, facts)
-            if encoding is None or not any(padded(e) for e in fed(one)):
+            if encoding is None or encoding not in fed(one):
                 continue
             sure = model_confidence(one.call.model, encoding, one.module)
             if sure is None:
@@ -86,7 +86,7 @@ class PaddingInTheScore(Rule):
             chain.append((encoding.site, "rows get padded here"))
             if one.call.site.key != one.site.key:
                 chain.append((one.call.site, "the model is called with them here"))
-            batch = Confidence.CERTAIN if encoding.batched is Tri.YES else Confidence.POSSIBLE
+            batch = Confidence.CERTAIN if surely_padded(encoding) else Confidence.POSSIBLE
             yield Finding(
                 one.site,
                 _SAID[one.how],
@@ -99,18 +99,6 @@ class PaddingInTheScore(Rule):
             )
 
 
-def scored(one: Reduction) -> Confidence | None:
-    """Return how sure it is that a number is a score and not what a model is trained on."""
-    uses = {use.kind for use in one.uses}
-    if not one.call.gradients:
-        return Confidence.CERTAIN if uses else Confidence.LIKELY
-    if "returned" in uses:
-        return None  # whoever calls this may train on it
-    if "exponentiated" in uses and one.how in {"loss", "cross-entropy"}:
-        return Confidence.CERTAIN
-    return Confidence.LIKELY if "number" in uses else None
-
-
 def fed(one: Reduction) -> Iterator[Encoding]:
     """Yield the encodings that the model was called with, columns and all."""
     for value in (one.call.ids, one.call.args.get(None, "inputs_embeds")):
@@ -119,13 +107,9 @@ def fed(one: Reduction) -> Iterator[Encoding]:
                 yield ids.encoding
 
 
-def padded(encoding: Encoding) -> bool:
-    """Whether several rows are surely padded, as far as there are several."""
-    return encoding.batched is not Tri.NO and encoding.padded is Tri.YES
-
-
 def padded_labels(one: Reduction, facts: Facts) -> Encoding | None:
     """Return the encoding whose ids, padding and all, are what the scores are taken at; None where that is not shown."""
+    found: list[Encoding] = []
     for labels in alternatives(one.labels):
         if (
             not isinstance(labels, Ids)
@@ -134,12 +118,20 @@ def padded_labels(one: Reduction, facts: Facts) -> Encoding | None:
             or labels.part
         ):
             return None
-        masked = any(
-            # A write into labels that are not known which, in the same module: silence is the honest answer.
-            write.module is one.module if write.target is None else write.target.id == labels.id
-            for write in facts.ignore_writes
-        )
-        if masked:
+        if hidden(labels, one, facts):
             return None
-    found = [labels.encoding for labels in alternatives(one.labels) if isinstance(labels, Ids)]
-    return next((e for e in found if e is not None and padded(e)), None)
+        found.append(labels.encoding)
+    return next((e for e in found if e.padded is Tri.YES and (e.fixed or e.batched is not Tri.NO)), None)
+
+
+def hidden(labels: Ids, one: Reduction, facts: Facts) -> bool:
+    """Whether the padding of labels may have been set to something that a loss leaves out."""
+    if any(write.target is not None and touches(write.target, labels) for write in facts.ids_writes):
+        return True
+    near = neighbours(one.module)
+    return any(
+        # A write into labels that are not known which, near by: silence is the honest answer.
+        PADDING in covers(write)
+        and (write.module in near if write.target is None else touches(write.target, labels))
+        for write in facts.ignore_writes
+    )

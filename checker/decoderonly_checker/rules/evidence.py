@@ -64,6 +64,8 @@ def model_confidence(model: Model, encoding: Encoding | None, module: Module) ->
     if model.kind in (Kind.ENCODER_DECODER, Kind.OTHER):
         return None
     if model.kind is Kind.DECODER:
+        if checkpoint_kind(model.checkpoint) is Kind.ENCODER_DECODER:
+            return None  # remote code behind `AutoModelForCausalLM` (Florence-2), or the decoder of a pair
         return Confidence.LIKELY if model.named else Confidence.CERTAIN
     known = checkpoint_kind(model.checkpoint) or (
         tokenizer_kind(encoding.tokenizer) if encoding is not None else None

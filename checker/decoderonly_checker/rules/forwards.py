@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.flow.values import Const, Ids, Tokenizer, Tri, alternatives
-from decoderonly_checker.rules.evidence import encodings, model_confidence
+from decoderonly_checker.rules.evidence import model_confidence
 from decoderonly_checker.rules.prompts import absent
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from decoderonly_checker.flow.facts import Facts, ForwardCall
     from decoderonly_checker.flow.values import Encoding
 
-_USED = frozenset({"logits", "loss"})
+_USED = frozenset({"logits", "loss", "hidden_states", "last_hidden_state"})
 
 
 @dataclass(frozen=True)
@@ -29,21 +29,29 @@ class LeftPadded:
 
 
 def left_padded(facts: Facts) -> Iterator[LeftPadded]:
-    """Yield the calls of decoder-only models with a left-padded batch whose logits or loss are used."""
+    """Yield the calls of decoder-only models with a left-padded batch whose scores or states are used."""
     for call in facts.forward_calls:
         if call.args.open is not None or len(call.args.positional) > 1:
             continue  # positions and mask may be among what is not known
         if not (call.reads & _USED) and absent(call.args.get(None, "labels")):
             continue
-        for encoding in encodings(call.ids):
+        for encoding in from_the_start(call):
             sides = alternatives(encoding.padding_side)
             left = bool(sides) and all(isinstance(side, Const) and side.value == "left" for side in sides)
-            padded = encoding.batched is Tri.YES and encoding.padded is Tri.YES and not encoding.by_hand
+            padded = encoding.batched is Tri.YES and encoding.padded is Tri.YES
             known = any(isinstance(one, Tokenizer) for one in alternatives(encoding.tokenizer))
             sure = model_confidence(call.model, encoding, call.module)
             if left and padded and known and sure is not None:
                 yield LeftPadded(call, encoding, sure)
                 break
+
+
+def from_the_start(call: ForwardCall) -> Iterator[Encoding]:
+    """Yield the encodings that a model is called with, from the first column of their rows on."""
+    for value in (call.ids, call.args.get(None, "inputs_embeds")):
+        for one in alternatives(value):
+            if isinstance(one, Ids) and one.encoding is not None and one.part in {"", "end"}:
+                yield one.encoding
 
 
 def masked(call: ForwardCall) -> bool:

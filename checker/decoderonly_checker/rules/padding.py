@@ -37,12 +37,21 @@ class RightPadding:
         return chain
 
 
+def surely_padded(encoding: Encoding) -> bool:
+    """Whether rows were padded: to a fixed length, or several of them to the longest."""
+    return encoding.padded is Tri.YES and (encoding.fixed or encoding.batched is Tri.YES)
+
+
 def right_padding(encoding: Encoding) -> RightPadding | None:
     """Judge an encoding; None where it is not padded, padded elsewhere, by hand, or nobody knows where.
 
     That several rows are padded is taken for granted where it may be so: `encoding.batched` is the caller's to ask.
     """
-    if encoding.batched is Tri.NO or encoding.padded is not Tri.YES or encoding.by_hand:
+    if (
+        encoding.padded is not Tri.YES
+        or encoding.by_hand
+        or (encoding.batched is Tri.NO and not encoding.fixed)
+    ):
         return None
     made = [t for t in alternatives(encoding.tokenizer) if isinstance(t, Tokenizer)]
     if not made:
