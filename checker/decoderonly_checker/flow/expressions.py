@@ -91,7 +91,8 @@ MAX_LITERAL = 64
 _TEXTLIKE = re.compile(
     r"(?!.*(?:ids|mask|label|len|num|count|index|loss|size|token_id))"
     r".*(?:prompt|question|answer|text|instruct|input|output|response|context|query|completion|title|content|message|story"
-    r"|summary|document|article|target|source|eos_token|bos_token|sep_token|chosen|reject|user|system|template|dialog)",
+    r"|summary|document|article|target|source|eos_token|bos_token|sep_token|chosen|reject|user|system|template|dialog"
+    r"|continuation|prefix|suffix|ending|sentence|passage|caption|premise|hypothesis|few_?shot|demonstration)",
     re.IGNORECASE,
 )
 

@@ -154,9 +154,9 @@ def register(registry: Registry) -> None:
 
     # One count a row: an element of them is such a count again. The largest is the width that rows are padded to.
     registry.items.setdefault(Length, []).append(
-        lambda interp, owner, index, site, node: owner if owner.what == "real" else None
+        lambda interp, owner, index, site, node: owner if owner.what in {"real", "width"} else None
     )
-    registry.iterators[Length] = lambda interp, value: value if value.what == "real" else None
+    registry.iterators[Length] = lambda interp, value: value if value.what in {"real", "width"} else None
 
     def length_method(
         interp: Interpreter, receiver: Length, name: str, args: Args, node: Node

@@ -22,6 +22,7 @@ from decoderonly_checker.flow.values import (
     Generated,
     Hole,
     Ids,
+    Length,
     Model,
     Opaque,
     Ref,
@@ -243,6 +244,8 @@ def register(registry: Registry) -> None:
         entries: dict[object, Value] = {"input_ids": new_ids(interp, encoding, "input_ids", rank, site)}
         if literal(args.get(None, "return_attention_mask")) is not False:
             entries["attention_mask"] = new_ids(interp, encoding, "attention_mask", rank, site)
+        if literal(args.get(None, "return_length")) is True:
+            entries["length"] = Length(entries["input_ids"], "width", origin=site)
         target = args.get(None, "text_target")
         if target is not None and not is_none(target):
             # The labels of an encoder-decoder: tokenized apart.

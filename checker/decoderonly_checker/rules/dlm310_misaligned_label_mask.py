@@ -43,7 +43,8 @@ class MisalignedLabelMask(Rule):
     bad = """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained("gpt2", padding_side="left", pad_token="<|pad|>")
+    tokenizer = AutoTokenizer.from_pretrained("gpt2", padding_side="left")
+    tokenizer.pad_token = tokenizer.eos_token
     model = AutoModelForCausalLM.from_pretrained("gpt2")
 
     def collate(examples):
@@ -59,7 +60,8 @@ class MisalignedLabelMask(Rule):
     good = """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained("gpt2", padding_side="left", pad_token="<|pad|>")
+    tokenizer = AutoTokenizer.from_pretrained("gpt2", padding_side="left")
+    tokenizer.pad_token = tokenizer.eos_token
     model = AutoModelForCausalLM.from_pretrained("gpt2")
 
     def collate(examples):
