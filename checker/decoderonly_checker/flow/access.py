@@ -305,6 +305,8 @@ class Access:
             items = None
             if exact and all(b is None or isinstance(b, int) for b in (low, high)):
                 items = cast("tuple[Value, ...]", record.items)[low:high]
+            elif self.takes_one(node):
+                items = (record.element,)
             return Ref(self.store.new(ListRec(items, record.element)), "list", origin=self.site(node))
         position = literal(first)
         if (
@@ -314,6 +316,19 @@ class Access:
         ):
             return record.items[position]
         return record.element
+
+    def takes_one(self: Interpreter, node: cst.CSTNode) -> bool:
+        """Whether a slice surely takes one item at most: `rows[i : i + size]` where `size` is 1."""
+        bounds = node.slice[0].slice if isinstance(node, cst.Subscript) else None
+        if not isinstance(bounds, cst.Slice) or bounds.lower is None:
+            return False
+        upper = bounds.upper
+        if not isinstance(upper, cst.BinaryOperation) or not isinstance(upper.operator, cst.Add):
+            return False
+        for begin, size in ((upper.left, upper.right), (upper.right, upper.left)):
+            if begin.deep_equals(bounds.lower):
+                return all(literal(one) == 1 for one in alternatives(self.eval(size)))
+        return False
 
     def set_item(self: Interpreter, target: cst.Subscript, value: Value) -> None:
         """Assign to `owner[index]`."""

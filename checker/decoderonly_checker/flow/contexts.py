@@ -29,12 +29,18 @@ MAX_RUNS = 2  # how often the body of one `with` is run, where its context manag
 
 # Context managers and decorators under which torch records no gradients.
 _NO_GRADIENTS = frozenset({"no_grad", "inference_mode"})
+_EXPECT_FAILURE = frozenset({"raises", "assertRaises", "assertRaisesRegex"})
 
 
 def no_gradients(node: cst.BaseExpression) -> bool:
     """Whether an expression is `torch.no_grad()`, `torch.inference_mode()` or one of them uncalled."""
     called = node.func if isinstance(node, cst.Call) else node
     return dotted_name(called).rpartition(".")[2] in _NO_GRADIENTS
+
+
+def expects_failure(node: cst.BaseExpression) -> bool:
+    """Whether an expression is `pytest.raises(…)`, `self.assertRaises(…)` or the like."""
+    return isinstance(node, cst.Call) and dotted_name(node.func).rpartition(".")[2] in _EXPECT_FAILURE
 
 
 class Contexts:
@@ -54,6 +60,13 @@ class Contexts:
                 self.assign(target, value)
             return self.run_with(items[1:], body)
 
+        if expects_failure(items[0].item):
+            # What the body does is expected to fail: it is right that it is wrong.
+            recording, self.recording = self.recording, False
+            try:
+                return self.run_with(items[1:], body)
+            finally:
+                self.recording = recording
         gradless = no_gradients(items[0].item)
         manager = self.eval(items[0].item)
         self.without_gradients += gradless

@@ -51,6 +51,7 @@ class GenerateCall(Record):
     encoding: Encoding | None
     settings: Mapping[str, Value] = field(default_factory=dict)  # lengths in force, also from configs
     prompt_expected: bool = False
+    discarded: bool = False  # a warm-up: nobody reads what comes out
 
 
 @dataclass(eq=False)

@@ -116,6 +116,9 @@ class Interpreter(Statements, Patterns, Contexts, Paths, Expressions, Conditions
         self.calls: list[Site] = []
         self.active: list[Hashable] = []
         self.recording = True
+        self.discarded: cst.CSTNode | None = (
+            None  # the expression whose value the statement that runs throws away
+        )
         self.nesting = 0
         self.budget = MODULE_BUDGET
         self.exhausted: list[Module] = []

@@ -83,7 +83,11 @@ class Statements:
     # -- small statements ----------------------------------------------------------------------------------------
 
     def expression_statement(self: Interpreter, node: cst.Expr) -> None:
-        value = self.eval(node.value)
+        outer, self.discarded = self.discarded, node.value
+        try:
+            value = self.eval(node.value)
+        finally:
+            self.discarded = outer
         # The last expression of a notebook's cell is shown.
         if (
             self.frame.cell is not None
@@ -93,7 +97,13 @@ class Statements:
             self.use(value, "printed", node.value)
 
     def assign_statement(self: Interpreter, node: cst.Assign) -> None:
-        value = self.eval(node.value)
+        target = node.targets[0].target
+        outer = self.discarded
+        self.discarded = node.value if isinstance(target, cst.Name) and target.value == "_" else None
+        try:
+            value = self.eval(node.value)
+        finally:
+            self.discarded = outer
         for target in node.targets:
             self.assign(target.target, value)
 

@@ -32,7 +32,11 @@ from decoderonly_checker.flow.values import (
     literal,
 )
 from decoderonly_checker.knowledge.checkpoints import lookup
-from decoderonly_checker.knowledge.model_classes import kind_of_backbone, kind_of_class
+from decoderonly_checker.knowledge.model_classes import (
+    kind_of_backbone,
+    kind_of_class,
+    kind_of_model_type,
+)
 from decoderonly_checker.knowledge.python import lib_attrs, new_lib
 from decoderonly_checker.knowledge.registry import first_of, is_none
 from decoderonly_checker.knowledge.tokenizers import (
@@ -109,6 +113,9 @@ def kind_of(class_name: str, checkpoint: Value) -> Kind | None:
         for name in checkpoint_names(checkpoint):
             entry = lookup(name)
             kinds.add(entry.kind if entry is not None else None)
+            if class_name == "AutoModel" and entry is not None and kind_of_model_type(entry.model_type or ""):
+                # For these the library's `AutoModel` has no head to generate with: whatever does is code of their own.
+                return Kind.UNKNOWN
         if len(kinds) == 1 and (only := kinds.pop()) is not None:
             return Kind(only)
         return Kind.UNKNOWN
@@ -298,6 +305,7 @@ def register(registry: Registry) -> None:
             return Unknown(hint="generated", origin=site)
         lengths = lengths_in_force(interp, model, args)
         event = GenerateCall(*interp.where(node), model, ids, mask, args, open_, encoding, lengths)
+        event.discarded = interp.discarded is node and args.get(None, "streamer") is None and open_ is None
         interp.record("generate_calls", event)
         for value in args.all():
             for lib in alternatives(value):

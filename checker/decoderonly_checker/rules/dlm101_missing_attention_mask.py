@@ -96,6 +96,8 @@ class MissingAttentionMask(Rule):
             sure = Confidence.LIKELY
         if call.open is not None and not settings_only(call.open):
             sure = Confidence.POSSIBLE  # the mask may be among what is not known
+        if call.discarded:
+            sure = Confidence.POSSIBLE  # a warm-up
         several = any(e.batched is Tri.YES for e in known)
         padded = several and any(e.padded is not Tri.NO for e in known)
         chain = [*model_story(call.model)]

@@ -67,10 +67,14 @@ class RightTruncatedPrompt(Rule):
 
     def check(self, facts: Facts) -> Iterator[Finding]:
         """Judge every encoding that reaches a `generate`."""
-        for prompt in prompts(facts):
+        reached = list(prompts(facts))
+        # Where one of the tokenizers cuts at the left, the author knows, and which one serves is an option.
+        knowing = {prompt.encoding.site for prompt in reached if _cuts_left(prompt.encoding)}
+        for prompt in reached:
             sure = self.judge(prompt.encoding)
             if sure is not None:
-                yield self.report(prompt, weakest(sure, prompt.sure))
+                optional = Confidence.POSSIBLE if prompt.encoding.site in knowing else Confidence.CERTAIN
+                yield self.report(prompt, weakest(sure, prompt.sure, optional))
 
     def judge(self, encoding: Encoding) -> Confidence | None:
         """Return how sure it is that an encoding loses the end of its text; None where it does not."""
@@ -87,6 +91,8 @@ class RightTruncatedPrompt(Rule):
                 return None
             if not isinstance(one, Const) or one.default:
                 sure = Confidence.LIKELY if isinstance(one, Const) else Confidence.POSSIBLE
+        if any(isinstance(one, Const) and one.value is None for one in alternatives(encoding.max_length)):
+            sure = Confidence.POSSIBLE  # by default nothing is cut
         if encoding.truncation_side is None:
             # The library's default is right; whoever hands the tokenizer in may have set another.
             if any(tokenizer.outside or tokenizer.named for tokenizer in made):
@@ -122,6 +128,10 @@ def _sliced(encoding: Encoding) -> Site | None:
     """Return where ids were sliced by hand."""
     cut = encoding.truncation
     return cut.origin if isinstance(cut, Const) and cut.value == SLICED else None
+
+
+def _cuts_left(encoding: Encoding) -> bool:
+    return any(isinstance(s, Const) and s.value == "left" for s in alternatives(encoding.truncation_side))
 
 
 def _own_limit(value: Value | None) -> bool:

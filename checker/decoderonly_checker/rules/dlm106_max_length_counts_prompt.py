@@ -90,6 +90,8 @@ class MaxLengthCountsPrompt(Rule):
         sure = decoder_only(call)
         if sure is None or (isinstance(call.ids, Unknown) and call.ids.hint == "bos"):
             return None
+        if call.discarded:
+            return Confidence.POSSIBLE  # a warm-up
         if call.ids is None and call.encoding is None:
             if call.open is None or call.args.get(None, "inputs_embeds") is not None:
                 return None
@@ -150,7 +152,9 @@ class MaxLengthCountsPrompt(Rule):
     ) -> Finding:
         """Describe one call."""
         number = literal(limit)
-        length = f"`max_length={number}`" if isinstance(number, int) else "`max_length`"
+        # A number that another file gives to a settings object need not be the one that is in force here.
+        here = limit.origin is None or limit.origin.source is call.site.source
+        length = f"`max_length={number}`" if isinstance(number, int) and here else "`max_length`"
         story = list(chain)
         if limit.origin is not None and limit.origin.key != call.site.key:
             story.append((limit.origin, "the limit comes from here"))
