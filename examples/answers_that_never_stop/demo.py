@@ -88,8 +88,8 @@ def main() -> int:
         name: sum(text.strip() == pair["answer"] for (text, _), pair in zip(rows, pairs, strict=True))
         for name, rows in answers.items()
     }
-    more = {name: sum("Question:" in text or "Answer:" in text for text, _ in rows) for name, rows in answers.items()}
-    for title, counts in (("answers that stop", stopped), ("right answers", right), ("go on with another question or answer", more)):
+    on = {name: sum("Answer:" in text for text, _ in rows) for name, rows in answers.items()}
+    for title, counts in (("right answers", right), ("answers that stop", stopped), ("answers that begin another one", on)):
         print(f"| {title} | {' | '.join(str(count) for count in counts.values())} |")
     print(f"| seconds to fine-tune | {' | '.join(f'{spent:.0f}' for spent in seconds.values())} |")
     shown = not stopped["faulty"] and stopped["corrected"] == len(pairs) and right["corrected"] > 0.9 * len(pairs)

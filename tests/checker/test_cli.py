@@ -381,11 +381,20 @@ def test_rule_explains_one_rule(run):
 
 def test_rule_as_json(run):
     one = json.loads(run("rule", "DLM102", "--output-format", "json").stdout)
-    assert list(one) == ["code", "name", "severity", "summary", "documentation", "bad", "good", "measured"]
+    assert list(one) == [
+        "code", "name", "severity", "static", "summary", "documentation", "bad", "good", "measured",
+    ]  # fmt: skip
     assert list(one["measured"]) == ["model", "bad", "good"]
     every = json.loads(run("rule", "--all", "--output-format", "json").stdout)
     assert [rule["code"] for rule in every] == list(rules.codes())
     assert one in every
+
+
+def test_rule_tells_what_only_a_run_shows(run):
+    assert "Seen at run time only" in run("rule", "DLM311").stdout
+    assert "Seen at run time only" not in run("rule", "DLM101").stdout
+    every = json.loads(run("rule", "--all", "--output-format", "json").stdout)
+    assert [rule["code"] for rule in every if not rule["static"]] == ["DLM311"]
 
 
 def test_rule_lists_all(run):

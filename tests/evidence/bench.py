@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import io
 import json
+import os
 import re
 import tempfile
 from dataclasses import dataclass, field
@@ -136,6 +137,17 @@ class Programs:
 
 
 @contextlib.contextmanager
+def _inside(folder: Path) -> Iterator[None]:
+    """Work in a folder: a trainer makes its output folder where it is."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+@contextlib.contextmanager
 def bench(keep: Path | None = None) -> Iterator[Callable[[str], dict[str, str]]]:
     """Give a function that measures one rule.
 
@@ -148,12 +160,13 @@ def bench(keep: Path | None = None) -> Iterator[Callable[[str], dict[str, str]]]
 
     if not constants.HF_HUB_OFFLINE:
         raise RuntimeError("set HF_HUB_OFFLINE=1 before transformers is imported: nothing may be fetched")
+    kept = keep and keep.absolute()
     verbosity, cache_folder = logging.get_verbosity(), constants.HF_HUB_CACHE
     bars = logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]):
-        checkpoints = Checkpoints(keep or Path(folder))
+    with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]), _inside(Path(folder)):
+        checkpoints = Checkpoints(kept or Path(folder))
         constants.HF_HUB_CACHE = str(checkpoints.cache)
 
         def measure(code: str) -> dict[str, str]:

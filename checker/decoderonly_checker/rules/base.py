@@ -82,3 +82,11 @@ class Rule(ABC):
     @abstractmethod
     def check(self, facts: Facts) -> Iterable[Finding]:
         """Yield what this rule finds in the facts of a run."""
+
+
+class RuntimeRule(Rule):
+    """A rule that only running code can judge. The checker knows its code and its page, and finds nothing."""
+
+    def check(self, facts: Facts) -> Iterable[Finding]:  # noqa: ARG002 - the same for all rules
+        """Find nothing: source code does not show it."""
+        return ()

@@ -10,6 +10,7 @@ import click
 
 from decoderonly_checker.config import SettingsError, nearest_rule
 from decoderonly_checker.rules import codes, load, load_all
+from decoderonly_checker.rules.base import RuntimeRule
 
 if TYPE_CHECKING:
     from decoderonly_checker.rules.base import Rule
@@ -63,6 +64,7 @@ def _as_object(rule: Rule) -> dict[str, Any]:
         "code": rule.code,
         "name": rule.name,
         "severity": str(rule.severity),
+        "static": not isinstance(rule, RuntimeRule),
         "summary": _first_line(rule),
         "documentation": rule.documentation,
         "bad": rule.bad,
@@ -79,6 +81,11 @@ def _as_text(rule: Rule) -> str:
             "",
             f"Severity: {rule.severity}",
             "",
+            *(
+                ["Seen at run time only: the checker does not report it.", ""]
+                if isinstance(rule, RuntimeRule)
+                else []
+            ),
             rule.documentation.rstrip(),
             "",
             "## Example",
