@@ -61,8 +61,7 @@ def write_base_model(folder: Path, epochs: int) -> None:
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=train_tokenizer(texts), bos_token=EOS, eos_token=EOS, model_max_length=2 * BLOCK
     )
-    # decoderonly: ignore[DLM301] pre-training: pages are learned whole
-    stream = [token for ids in tokenizer(texts)["input_ids"] for token in [*ids, tokenizer.eos_token_id]]
+    stream = sum(tokenizer([page + tokenizer.eos_token for page in texts])["input_ids"], [])
     blocks = [stream[start : start + BLOCK] for start in range(0, len(stream) - BLOCK, BLOCK)]
     torch.manual_seed(0)
     model = GPT2LMHeadModel(

@@ -94,6 +94,27 @@ def padding_in_the_loss(programs: Programs) -> tuple[str, str]:
     )
 
 
+@evidence("DLM304", gpt2=LIKE_GPT2)
+def labels_without_prompt(programs: Programs) -> tuple[str, str]:
+    pair = {"question": "Which city is the capital of France?", "answer": " Paris, with two million people."}
+    same, counts = [], []
+    for program in (programs.bad, programs.good):
+        row, tokenizer = program.call("preprocess", pair), program["tokenizer"]
+        counted = [i for i, label in enumerate(row["labels"]) if label not in (-100, tokenizer.pad_token_id)]
+        same.append(sum(row["labels"][i] == row["input_ids"][i] for i in counted))
+        counts.append(len(counted))
+        if program["tokenizer"].decode(row["input_ids"]).startswith(pair["question"] + pair["answer"]):
+            assert _codes(tokenizer, [row], [row["labels"].count(-100)]) == [None]
+    assert same[0] == 0
+    assert same[1] == counts[1]
+    ids, labels = (programs.bad.call("preprocess", pair)[name] for name in ("input_ids", "labels"))
+    reads, writes = tokenizer.decode(ids[:2]), tokenizer.decode([labels[2]])
+    return (
+        f"the answer is nowhere in `input_ids`: after reading {shown(reads)} the model is trained to write {shown(writes)}",
+        f"all {counts[1]} labels stand where their token stands in `input_ids`, behind the question",
+    )
+
+
 @evidence("DLM305", gpt2=LIKE_GPT2)
 def doubly_shifted_labels(programs: Programs) -> tuple[str, str]:
     bad, _ = _loss_call(programs.bad, TEXTS[1])
@@ -146,6 +167,32 @@ def wrong_ignore_index(programs: Programs) -> tuple[str, str]:
             f"the loss is {bad:.2f}"
         ),
         f"the loss is {good:.2f}, that of the answer alone",
+    )
+
+
+@evidence("DLM310", gpt2=LIKE_GPT2)
+def misaligned_label_mask(programs: Programs) -> tuple[str, str]:
+    pairs = [
+        {"question": "What is the capital of France?", "answer": "Paris."},
+        {
+            "question": "What are the three primary colours?",
+            "answer": "The three primary colours are red, yellow and blue.",
+        },
+    ]
+    learned = []
+    for program, code in ((programs.bad, "DLM310"), (programs.good, None)):
+        batch, tokenizer = program.call("collate", pairs), program["tokenizer"]
+        rows = [{name: values[row].tolist() for name, values in batch.items()} for row in range(len(pairs))]
+        widths = [len(tokenizer(f"Question: {pair['question']}\nAnswer:")["input_ids"]) for pair in pairs]
+        assert _codes(tokenizer, rows, widths) == [code, None]
+        learned.append(_learned(tokenizer, rows[0]))
+    padding = rows[0]["attention_mask"].count(0)
+    assert padding
+    assert learned[1] == f" Paris.{tokenizer.eos_token}"
+    assert learned[0].endswith(f"Answer:{learned[1]}")
+    return (
+        f"with {padding} padding tokens on the left, the model learns to write {shown(learned[0], 80)}",
+        f"it learns to write {shown(learned[1])}",
     )
 
 
