@@ -132,7 +132,10 @@ def check_selectors(selectors: Iterable[str], known: Mapping[str, str], where: s
 def nearest_rule(word: str, known: Mapping[str, str]) -> str:
     """`; did you mean …?` for a rule that does not exist, or a list of what does."""
     names = {name: code for code, name in known.items()}
-    close = difflib.get_close_matches(word.upper(), list(known), n=3, cutoff=0.65)
+    close = difflib.get_close_matches(word.upper(), list(known), n=len(known), cutoff=0.65)
+    # Codes are typed from the left: one that begins alike is nearer than one with the same figures elsewhere.
+    close.sort(key=lambda code: not code.startswith(word.upper()[:4]))
+    del close[3:]
     close += difflib.get_close_matches(word.lower(), list(names), n=2, cutoff=0.6)
     if close:
         return f"; did you mean {_either([f'{c} ({known[c]})' if c in known else c for c in close])}?"
