@@ -267,6 +267,10 @@ class Access:
                     cut = self.store.get(part.id)
                     self.store.set(part.id, ListRec(cut.items, cut.element, owner.id))
                 return part
+            if isinstance(record, ObjRec) and record.cls is not None and isinstance(first, Value):
+                getter = self.class_attribute(record.cls, "__getitem__")
+                if isinstance(getter, Function):
+                    return self.follow(getter, Args((first,)), node, owner)
         if isinstance(owner, Tuple):
             if isinstance(first, Slice):
                 low, high = literal(first.lower), literal(first.upper)

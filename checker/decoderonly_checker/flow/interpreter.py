@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 
     from decoderonly_checker.flow.project import Module, Project
 
+_GIVES_ROWS = frozenset({"__getitem__", "__iter__", "__next__"})
 _ALWAYS = frozenset({"<lambda>", "__getattr__"})
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
 MAX_DEPTH = 10
@@ -297,8 +298,12 @@ class Interpreter(Statements, Patterns, Contexts, Paths, Expressions, Conditions
         """Whether following a call can lead to a finding."""
         if self.relevance is None or self.decorating or self.relevance.matters(function.name):
             return True
+        # What the rows of an object that matters hold, the text of the method that hands them out need not say.
+        owner = function.owner
+        rows = owner is not None and function.name in _GIVES_ROWS and self.relevance.matters(owner.name)
         return (
-            function.name in _ALWAYS
+            rows
+            or function.name in _ALWAYS
             or function.key in self.wrappers
             or any(self.tells(value) for value in args.all())
         )

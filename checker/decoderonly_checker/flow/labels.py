@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 
 IGNORE_INDEX = -100
 LABELS = frozenset({"input_ids", "masked labels"})  # the fields of ids that the loss may be taken over
-_IGNORES = re.compile(r"ignore", re.IGNORECASE)
-_PAD = re.compile(r"(?:^|_|\.)pad(?:ding)?(?:_|\.|$)", re.IGNORECASE)
+_IGNORES = re.compile(r"ignore|label_?pad", re.IGNORECASE)
+# A pad token that was set to another token reads as that one.
+_PAD = re.compile(r"(?:^|_)(?:pad(?:ding)?|eos|unk)(?:_|$)", re.IGNORECASE)
 
 
 def name_of(value: Value | None) -> str:
@@ -62,7 +63,7 @@ def is_other(value: Value | None) -> bool:
     """Whether a value is surely a number or a token that the loss does not ignore."""
     known = alternatives(value)
     return bool(known) and all(
-        (isinstance(literal(one), int) and literal(one) != IGNORE_INDEX) or is_pad(one) for one in known
+        not ignores(one) and (isinstance(literal(one), int | float) or is_pad(one)) for one in known
     )
 
 
@@ -129,6 +130,9 @@ class Labels:
     ) -> None:
         """Note what an assignment to `owner[index]` does to labels."""
         kind, selector = selected(index)
+        filling = self.store.get(value.id) if isinstance(value, Ref) else None
+        if isinstance(filling, ListRec) and filling.times is not None and is_other(filling.element):
+            value = filling.element  # `labels[:n] = [0] * n`
         if self.fills_ignore(owner):
             for one in alternatives(value):
                 if isinstance(one, Ids):

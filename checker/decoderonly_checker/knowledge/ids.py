@@ -81,6 +81,9 @@ _SAME = frozenset(
 )
 MANY = 1000  # stands for a number of tokens that is not known
 FEW = 4  # so many tokens taken off an end are special tokens, not a part of the text
+_IN_PLACE = frozenset(
+    {"scatter_", "masked_scatter_", "index_put_", "index_copy_", "put_", "copy_", "fill", "mul_"}
+)
 _COPIES = frozenset({"clone", "copy", "tolist", "new_tensor"})
 
 
@@ -196,6 +199,9 @@ def register(registry: Registry) -> None:
                 return Length(receiver, "real", origin=site)
             if name in {"masked_fill", "masked_fill_", "index_fill_", "fill_"}:
                 return fill(interp, receiver, name, args, node)
+            if name in _IN_PLACE:
+                interp.ignore_write(receiver, None, "unknown", node)
+                return receiver
             if name in {"keys", "items", "values"}:
                 return None
             if name == "pop":
@@ -204,7 +210,7 @@ def register(registry: Registry) -> None:
 
     def fill(interp: Interpreter, receiver: Ids, name: str, args: Args, node: Node) -> Value:
         target = receiver if name.endswith("_") else copied(interp, receiver, interp.site(node))
-        value = args.get(0 if name == "fill_" else 1, "value")
+        value = args.get({"fill_": 0, "index_fill_": 2}.get(name, 1), "value")
         if name == "fill_":
             interp.ignore_write(target, UNKNOWN, "mask", node)
         elif ignores(value):

@@ -17,6 +17,7 @@ from decoderonly_checker.flow.values import (
     Const,
     Encoding,
     Ids,
+    Method,
     Opaque,
     Ref,
     Site,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from decoderonly_checker.knowledge.registry import Registry
 
 Node = cst.CSTNode
+_FILLS = ("masked_fill", "masked_fill_")
 _REST = re.compile(r"pad|remain|rest|diff|missing|fill", re.IGNORECASE)
 
 
@@ -119,7 +121,11 @@ def register(registry: Registry) -> None:
         offset = (base, count - shift) if isinstance(shift, int) else (f"{base}|roll", count)
         return replace(interp.derived(one, interp.site(node)), offset=offset)
 
-    @registry.method((Unknown, Opaque), "masked_fill", "masked_fill_")
+    registry.attributes.setdefault(Unknown, []).append(
+        lambda interp, owner, name, site: Method(owner, name, origin=site) if name in _FILLS else None
+    )
+
+    @registry.method((Unknown, Opaque), *_FILLS)
     def masked_fill(interp: Interpreter, receiver: Value, name: str, args: Args, node: Node) -> Value | None:
         """Fill labels of which nothing is known."""
         if not ignores(args.get(1, "value")):

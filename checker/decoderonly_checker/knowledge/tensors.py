@@ -9,12 +9,13 @@ import libcst as cst
 
 from decoderonly_checker.flow.boundaries import note_boundary
 from decoderonly_checker.flow.facts import IdsWrite, TokenComparison
-from decoderonly_checker.flow.labels import IGNORE_INDEX, ignores
+from decoderonly_checker.flow.labels import IGNORE_INDEX, ignores, is_other
 from decoderonly_checker.flow.state import ListRec
 from decoderonly_checker.flow.values import (
     UNKNOWN,
     Args,
     Below,
+    Const,
     Generated,
     Ids,
     Length,
@@ -69,6 +70,8 @@ def register(registry: Registry) -> None:
         site = interp.site(node)
         if source is None:
             return Opaque("tensor", origin=site)
+        if isinstance(literal(source), int | float):
+            return source
         for one in alternatives(source):
             if isinstance(one, Generated | Ids):
                 made: Value = one if isinstance(one, Generated) else copied(interp, one, site)
@@ -85,13 +88,15 @@ def register(registry: Registry) -> None:
                             encoding = item.encoding
                             if encoding is not None and not single and item.rank == "row":
                                 encoding = replace(encoding, batched=Tri.YES)
-                            return replace(
-                                item,
+                            rows = replace(
+                                interp.derived(item, site),
                                 encoding=encoding,
                                 rank="batch" if item.rank == "row" else "row",
-                                id=interp.store.new_id(),
-                                origin=site,
+                                copied=item.copied,
                             )
+                            if interp.holds_ignored(one):
+                                interp.ignore_write(rows, None, "list", node)
+                            return rows
                     if interp.fills_ignore(one):
                         return new_lib(interp, "filled", {}, site)
                     if lone_token(interp, record):
@@ -165,10 +170,17 @@ def register(registry: Registry) -> None:
                 note_boundary(interp, ids, below.count, below.how, node)
         else:
             for value in args.positional[1:3]:
-                if not isinstance(value, Ids):
+                if is_other(value):
                     event = IdsWrite(*interp.where(node), result, args.positional[0], "mask", value)
                     interp.record("ids_writes", event)
+                elif not any(interp.buffers(value)):
+                    interp.ignore_write(result, value, "unknown", node)
         return result
+
+    @function("numpy.putmask", "numpy.place", "numpy.copyto", "numpy.put")
+    def put(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
+        interp.ignore_write(args.get(0) or UNKNOWN, None, "unknown", node)
+        return Const(None)
 
     @function("torch.sum", "numpy.sum", "builtins.sum")
     def total(interp: Interpreter, name: str, args: Args, node: Node) -> Value | None:

@@ -199,6 +199,9 @@ def register(registry: Registry) -> None:
         text = args.get(None, *_TEXT_PARAMETERS)
         if text is None:
             text = args.get(0)
+        target = args.get(None, "text_target")
+        if text is None:
+            text, target = target, None
         many = Tri.YES if name == "batch_encode_plus" else batched(interp, text)
         if name in {"encode", "encode_plus", "tokenize"}:
             many = Tri.NO
@@ -246,7 +249,6 @@ def register(registry: Registry) -> None:
             entries["attention_mask"] = new_ids(interp, encoding, "attention_mask", rank, site)
         if literal(args.get(None, "return_length")) is True:
             entries["length"] = Length(entries["input_ids"], "width", origin=site)
-        target = args.get(None, "text_target")
         if target is not None and not is_none(target):
             # The labels of an encoder-decoder: tokenized apart.
             other = replace(encoding, text=target, texts=tuple(texts_in(interp, target)))

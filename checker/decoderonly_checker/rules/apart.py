@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+import libcst as cst
+
 from decoderonly_checker.flow.state import ListRec
 from decoderonly_checker.flow.values import (
     ClassObj,
@@ -25,8 +27,6 @@ from decoderonly_checker.rules.training_texts import flattened
 from decoderonly_checker.source.ancestors import ancestors
 
 if TYPE_CHECKING:
-    import libcst as cst
-
     from decoderonly_checker.flow.facts import Facts, LabelsMade
     from decoderonly_checker.flow.values import Encoding
 
@@ -65,7 +65,7 @@ def sources(encoding: Encoding, facts: Facts) -> frozenset[str] | None:
     """Return the names of what a text was made of; None where that is not known."""
     found: set[str] = set()
     for text in _texts(encoding.text, facts):
-        names = _names(text)
+        names = _names(text) or _argument(encoding)
         if not names:
             return None
         found |= names
@@ -103,6 +103,15 @@ def _names(text: Value) -> set[str]:
             return set()
         names |= hints or {part.name}
     return {name for name in names if not name.endswith(("_token", "_token_id"))}
+
+
+def _argument(encoding: Encoding) -> set[str]:
+    """Return the identifiers in what the tokenizer was given, where a literal text says nothing."""
+    node = (encoding.made or encoding.site).node
+    given = node.args[0].value if isinstance(node, cst.Call) and node.args else None
+    if not isinstance(encoding.text, Const | Ref) or given is None:
+        return set()
+    return set(re.findall(r"[A-Za-z_]\w+", cst.Module([]).code_for_node(given)))
 
 
 def _one_tokenizer(a: Encoding, b: Encoding) -> bool:

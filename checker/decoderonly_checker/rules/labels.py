@@ -178,6 +178,9 @@ def place(made: LabelsMade) -> Site:
     """Return the statement that makes the labels: the copy, or where plain ids become labels."""
     origin = made.labels.origin
     labels = made.labels
+    beside = [one for one in alternatives(made.inputs) if isinstance(one, Ids)]
+    if any(one.id == labels.id and one.offset == labels.offset for one in beside):
+        return made.site  # what the inputs were made by did not make them labels
     own = labels.copied or labels.field == "masked labels" or labels.offset != ("", 0)
     return origin if own and origin is not None else made.site
 
