@@ -62,11 +62,8 @@ class Contexts:
 
         if expects_failure(items[0].item):
             # What the body does is expected to fail: it is right that it is wrong.
-            recording, self.recording = self.recording, False
-            try:
+            with self.unrecorded():
                 return self.run_with(items[1:], body)
-            finally:
-                self.recording = recording
         gradless = no_gradients(items[0].item)
         manager = self.eval(items[0].item)
         self.without_gradients += gradless

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import traceback
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -53,7 +54,7 @@ from decoderonly_checker.flow.values import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
     from decoderonly_checker.flow.project import Module, Project
 
@@ -199,6 +200,24 @@ class Interpreter(Statements, Patterns, Contexts, Paths, Expressions, Conditions
         last = traceback.extract_tb(problem.__traceback__)[-1]
         text = f"internal error: {type(problem).__name__}: {problem} ({Path(last.filename).name}:{last.lineno}); please report it"
         self.failures.setdefault(module, text)
+
+    @contextmanager
+    def unrecorded(self) -> Iterator[None]:
+        """Run something without keeping what is seen there."""
+        recording, self.recording = self.recording, False
+        try:
+            yield
+        finally:
+            self.recording = recording
+
+    @contextmanager
+    def discarding(self, node: cst.BaseExpression | None) -> Iterator[None]:
+        """Run a statement that throws the value of `node` away."""
+        outer, self.discarded = self.discarded, node
+        try:
+            yield
+        finally:
+            self.discarded = outer
 
     # -- variables -----------------------------------------------------------------------------------------------
 

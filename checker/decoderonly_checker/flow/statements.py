@@ -83,11 +83,8 @@ class Statements:
     # -- small statements ----------------------------------------------------------------------------------------
 
     def expression_statement(self: Interpreter, node: cst.Expr) -> None:
-        outer, self.discarded = self.discarded, node.value
-        try:
+        with self.discarding(node.value):
             value = self.eval(node.value)
-        finally:
-            self.discarded = outer
         # The last expression of a notebook's cell is shown.
         if (
             self.frame.cell is not None
@@ -97,13 +94,9 @@ class Statements:
             self.use(value, "printed", node.value)
 
     def assign_statement(self: Interpreter, node: cst.Assign) -> None:
-        target = node.targets[0].target
-        outer = self.discarded
-        self.discarded = node.value if isinstance(target, cst.Name) and target.value == "_" else None
-        try:
+        first = node.targets[0].target
+        with self.discarding(node.value if isinstance(first, cst.Name) and first.value == "_" else None):
             value = self.eval(node.value)
-        finally:
-            self.discarded = outer
         for target in node.targets:
             self.assign(target.target, value)
 
