@@ -168,9 +168,11 @@ class Expressions:
     def list_(self: Interpreter, node: cst.List | cst.Set) -> Value:
         items: list[Value] | None = []
         holds: list[Value] = []
+        begins: Value | None = None
         for element in node.elements[:MAX_LITERAL]:
             value = self.eval(element.value)
             if isinstance(element, cst.StarredElement):
+                begins = value if element is node.elements[0] else begins
                 inner = self.elements(value, None)
                 holds.append(self.iterate(value))
                 items = None if inner is None or items is None else [*items, *inner]
@@ -180,7 +182,7 @@ class Expressions:
                     items.append(value)
         if len(node.elements) > MAX_LITERAL:
             items = None
-        record = ListRec(None if items is None else tuple(items), join_all(holds))
+        record = ListRec(None if items is None else tuple(items), join_all(holds), begins=begins)
         return Ref(self.store.new(record), "list", origin=self.site(node))
 
     def dict_(self: Interpreter, node: cst.Dict) -> Value:
@@ -296,15 +298,14 @@ class Expressions:
                         items = None
                         if first.items is not None and second.items is not None:
                             items = (*first.items, *second.items)
-                        return Ref(
-                            self.store.new(ListRec(items, join(a.element, b.element))), "list", origin=site
-                        )
+                        begins = left if items is None else None
+                        made = ListRec(items, join(a.element, b.element), begins=begins)
+                        return Ref(self.store.new(made), "list", origin=site)
                 if isinstance(two, Ids):
                     return self.knowledge.join_ids(self, [left, right], site)
                 if isinstance(a, ListRec):
-                    return Ref(
-                        self.store.new(ListRec(None, join(a.element, self.iterate(two)))), "list", origin=site
-                    )
+                    made = ListRec(None, join(a.element, self.iterate(two)), begins=left)
+                    return Ref(self.store.new(made), "list", origin=site)
         if isinstance(left, Ids) or isinstance(right, Ids):
             return self.knowledge.join_ids(self, [left, right], site)
         if (
@@ -434,7 +435,11 @@ class Expressions:
         return each(
             result,
             lambda one: (
-                self.derived(one, self.site(node)) if isinstance(one, Ids) and one.rank == "token" else one
+                replace(
+                    self.derived(one, self.site(node)), part="some" if node.for_in.ifs else one.part
+                )
+                if isinstance(one, Ids) and one.rank == "token"
+                else one
             ),
         )
 

@@ -53,13 +53,14 @@ class DictRec:
 class ListRec:
     """A list: its items where all are known, and the join of what it may hold.
 
-    `front_of` is the list that `x[:-1]` is of, `times` is n of `[x] * n`.
+    `front_of` is the list that `x[:-1]` is of, `times` is n of `[x] * n`, `begins` is x of `x + [y]`.
     """
 
     items: tuple[Value, ...] | None = None
     element: Value = UNKNOWN
     front_of: int = 0
     times: Value | None = None
+    begins: Value | None = None
 
 
 @dataclass(frozen=True)

@@ -121,6 +121,8 @@ def _judge(length: Length, row: Ids, facts: Facts, shift: int) -> Verdict | None
         return Verdict()
     if alone == whole:
         return None
+    if measured.part and length.what == "width":
+        return Verdict()  # some of them were picked
     if length.what == "width" and abs(sum(measured.added)) > _CORRECTION and alone.padded is not Tri.YES:
         return Verdict()
     offset = length.offset + sum(measured.added) - row.added[0]

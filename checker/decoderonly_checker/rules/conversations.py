@@ -75,7 +75,13 @@ def same_turns(prompt: Rendered, whole: Rendered, facts: Facts) -> bool:
     one, two = _turns(prompt), _turns(whole)
     if one is not None and two is not None:
         return len(one) == len(two) and all(same(a, b, facts) for a, b in zip(one, two, strict=True))
-    return one is two and prompt.value == whole.value and _known(prompt.value)
+    # A list may have grown between the calls.
+    return (
+        one is two
+        and prompt.value == whole.value
+        and not isinstance(prompt.value, Ref)
+        and _known(prompt.value)
+    )
 
 
 def next_role(prompt: Rendered, whole: Rendered, facts: Facts) -> str | None:
@@ -96,8 +102,11 @@ def _is_front(one: Value, two: Value, facts: Facts) -> bool:
     """Whether `one` is all but the end of the list `two`: `messages[:-1]`, or `two` is `one + answer`."""
     if isinstance(one, Unknown) and isinstance(two, Unknown):
         return one.front and not two.front and bool(one.hint) and one.hint == two.hint
-    if isinstance(one, Ref) and isinstance(two, Ref):
-        record = facts.objects.get(one.id)
+    if isinstance(two, Ref):
+        longer = facts.objects.get(two.id)
+        if isinstance(longer, ListRec) and longer.begins is not None and longer.begins == one and _known(one):
+            return True
+        record = facts.objects.get(one.id) if isinstance(one, Ref) else None
         return isinstance(record, ListRec) and record.front_of == two.id
     if not isinstance(two, Str):
         return False
