@@ -435,9 +435,7 @@ class Expressions:
         return each(
             result,
             lambda one: (
-                replace(
-                    self.derived(one, self.site(node)), part="some" if node.for_in.ifs else one.part
-                )
+                replace(self.derived(one, self.site(node)), part="some" if node.for_in.ifs else one.part)
                 if isinstance(one, Ids) and one.rank == "token"
                 else one
             ),
