@@ -52,3 +52,30 @@ def padding_in_the_score(programs: Programs) -> tuple[str, str]:
         f"{padding} padding tokens make the perplexity of two sentences {float(bad['perplexity']):.1f}",
         f"it is {float(good['perplexity']):.1f}, as for the sentences one at a time",
     )
+
+
+@evidence("DLM403", gpt2=LIKE_GPT2)
+def score_boundary_from_a_second_tokenization(programs: Programs) -> tuple[str, str]:
+    question, answers = "The capital of France is", ("Paris", "London", "Rome", "Berlin")
+    best, scored = [], []
+    for program in (programs.bad, programs.good):
+        scores = {answer: program.call("log_likelihood", question, answer) for answer in answers}
+        best.append(max(scores, key=scores.__getitem__))
+        scored.append(scores["Paris"])
+    model, tokenizer = program["model"], program["tokenizer"]
+    (token,) = tokenizer(" Paris")["input_ids"]
+    with torch.no_grad():
+        ids = torch.tensor([[*tokenizer(question)["input_ids"], token]])
+        word, end = (
+            model(ids).logits[0, -2:].log_softmax(dim=-1)[(0, 1), (token, tokenizer.eos_token_id)].tolist()
+        )
+    assert math.isclose(scored[0], end, abs_tol=1e-3)
+    assert math.isclose(scored[1], word + end, abs_tol=1e-3)
+    assert best[0] != "Paris" == best[1]
+    return (
+        (
+            f"the score of {shown(question + ' Paris')} is that of the EOS alone, and {shown(best[0])} wins among "
+            f"{len(answers)} capitals"
+        ),
+        f"word and EOS are scored, and {shown(best[1])} wins",
+    )
