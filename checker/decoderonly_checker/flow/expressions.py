@@ -447,13 +447,16 @@ class Expressions:
 
         iterable = self.eval(clause.iter)
         items = self.elements(iterable, None)
-        exact = items is not None and not clause.ifs and clause.inner_for_in is None and len(items) <= 16
+        exact = items is not None and clause.inner_for_in is None and len(items) <= 16
         frame = self.frame
         scope = self.store.new_id()
         self.frames.append(Frame(frame.module, frame.cell, (scope, *frame.scopes), frame.function))
         self.frame.loop_depth = frame.loop_depth + 1
         self.frame.yields = frame.yields
         try:
+            if exact and clause.ifs:
+                items = self.kept(clause, cast("tuple[Value, ...]", items))
+                exact = items is not None
             for item in cast("tuple[Value, ...]", items) if exact else (self.iterate(iterable),):
                 self.assign(clause.target, item)
                 for condition in clause.ifs:
@@ -465,6 +468,20 @@ class Expressions:
         finally:
             self.frames.pop()
         return exact
+
+    def kept(self: Interpreter, clause: cst.CompFor, items: tuple[Value, ...]) -> tuple[Value, ...] | None:
+        """Return the items that a comprehension's conditions let through; None where one is not decided."""
+        found: list[Value] = []
+        for item in items:
+            self.assign(clause.target, item)
+            for condition in clause.ifs:
+                self.eval(condition.test)
+            truths = [self.truth(condition.test) for condition in clause.ifs]
+            if None in truths:
+                return None
+            if all(truths):
+                found.append(item)
+        return tuple(found)
 
     def dict_comprehension(self: Interpreter, node: cst.DictComp) -> Value:
         entries: dict[Any, Value] = {}
@@ -480,9 +497,9 @@ class Expressions:
                 rest.append(value)
                 keys.append(key)
 
-        self.comp_for(node.for_in, run)
+        exact = self.comp_for(node.for_in, run)
         open_ = join_all(rest) if rest else (source.open if source is not None else None)
-        if source is not None and node.for_in.ifs:
+        if source is not None and node.for_in.ifs and not exact:
             open_ = join_all([*rest, Unknown()])
         encoding = source.encoding if source is not None else None
         record = DictRec(entries, open_, encoding, join_all(keys) if keys else None)

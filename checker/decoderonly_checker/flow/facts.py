@@ -40,7 +40,8 @@ class GenerateCall(Record):
 
     `ids` and `mask` are what is passed as `input_ids` and `attention_mask`, None where nothing is. `open` is set where a
     `**` holds entries that are not known. `encoding` is set where a whole encoding was unpacked. `prompt_expected` is set
-    where the code shows later that it expects the prompt in the output, as only a decoder-only model returns it.
+    where the code shows later that it expects the prompt in the output, as only a decoder-only model returns it. `by_trainer`
+    is set where a trainer generates, from batches of the collator that it trains on.
     """
 
     model: Model
@@ -52,6 +53,7 @@ class GenerateCall(Record):
     settings: Mapping[str, Value] = field(default_factory=dict)  # lengths in force, also from configs
     prompt_expected: bool = False
     discarded: bool = False  # a warm-up: nobody reads what comes out
+    by_trainer: bool = False
 
 
 @dataclass(eq=False)

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 Node = cst.CSTNode
 _FILLS = ("masked_fill", "masked_fill_")
+# What turns rows around, so that padding ends on their other side: it is not followed.
+_FLIPS = re.compile(r"\bflip|\breversed\b|\[\s*::\s*-1|\.reverse\(")
 _REST = re.compile(r"pad|remain|rest|diff|missing|fill", re.IGNORECASE)
 
 
@@ -63,15 +65,14 @@ def join_lists(interp: Interpreter, values: list[Value], made: Ids, site: Site) 
     return replace(made, encoding=encoding)
 
 
-def padded(encoding: Encoding, side: str | None) -> Encoding:
-    """Return an encoding that was padded by hand."""
-    # Which side the padding ends on depends on flips that are not followed.
+def padded(encoding: Encoding, side: str | None, site: Site | None = None) -> Encoding:
+    """Return an encoding that was padded by hand: on `side`, None where that is not known."""
     return replace(
         encoding,
         batched=Tri.YES,
         padded=Tri.YES,
         by_hand=True,
-        padding_side=Const(side) if side is not None else None,
+        padding_side=Const(side, origin=site) if side is not None else None,
     )
 
 
@@ -84,11 +85,13 @@ def register(registry: Registry) -> None:
         inner = interp.iterate(source) if source is not None else UNKNOWN
         fill = args.get(2, "padding_value") or Const(0.0)
         side = literal(args.get(3, "padding_side"))
+        if side is None and _FLIPS.search(interp.frame.module.text) is None:
+            side = "right"
         for one in alternatives(inner):
             if isinstance(one, Ids):
                 encoding = one.encoding
                 if encoding is not None:
-                    encoding = padded(encoding, side if isinstance(side, str) else None)
+                    encoding = padded(encoding, side if isinstance(side, str) else None, interp.site(node))
                 made = interp.derived(one, interp.site(node))
                 made = replace(made, encoding=encoding, rank="batch")
                 if not is_other(fill):

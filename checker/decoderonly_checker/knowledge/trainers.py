@@ -182,7 +182,9 @@ def register(registry: Registry) -> None:
         settings = settings_of(interp, attrs.get("args"))
         generates = settings.get("predict_with_generate")
         silent = literal(generates) is False and not (isinstance(generates, Const) and generates.default)
-        if silent or (generates is None and "#open" not in settings and settings):
+        options = alternatives(attrs.get("args"))
+        left_out = generates is None and "#open" not in settings
+        if silent or (left_out and options and all(isinstance(one, Lib) for one in options)):
             return None
         predictions = generated(interp, attrs, settings, args, node)
         rest = (Unknown(hint="label_ids", origin=site), Unknown(hint="metrics", origin=site))
@@ -223,7 +225,9 @@ def register(registry: Registry) -> None:
             )
             # Ids that come from elsewhere leave nothing that a rule on the input could judge.
             open_ = None if known is not None else UNKNOWN
-            call = GenerateCall(*interp.where(node), model, known, mask, given, open_, encoding)
+            call = GenerateCall(
+                *interp.where(node), model, known, mask, given, open_, encoding, by_trainer=True
+            )
             if known is not None and model.kind is not Kind.ENCODER_DECODER:
                 interp.record("generate_calls", call)
             found.append(Generated(call, id(call), origin=site))

@@ -67,7 +67,8 @@ class RightTruncatedPrompt(Rule):
 
     def check(self, facts: Facts) -> Iterator[Finding]:
         """Judge every encoding that reaches a `generate`."""
-        reached = list(prompts(facts))
+        # What one collator truncates for training and prediction is training data first.
+        reached = [prompt for prompt in prompts(facts) if not prompt.call.by_trainer]
         # Where one of the tokenizers cuts at the left, the author knows, and which one serves is an option.
         knowing = {prompt.encoding.site for prompt in reached if _cuts_left(prompt.encoding)}
         for prompt in reached:

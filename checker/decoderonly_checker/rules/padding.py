@@ -49,7 +49,7 @@ def right_padding(encoding: Encoding) -> RightPadding | None:
     """
     if (
         encoding.padded is not Tri.YES
-        or encoding.by_hand
+        or (encoding.by_hand and encoding.padding_side is None)
         or (encoding.batched is Tri.NO and not encoding.fixed)
     ):
         return None
@@ -71,5 +71,6 @@ def right_padding(encoding: Encoding) -> RightPadding | None:
     if default and side.origin == made[0].origin:
         said = "this checkpoint's tokenizer pads right, and `padding_side` is never set"
         return RightPadding(encoding, Confidence.CERTAIN, said, None)
-    sure = Confidence.LIKELY if default else Confidence.CERTAIN
-    return RightPadding(encoding, sure, '`padding_side` is "right" here', side.origin)
+    sure = Confidence.LIKELY if default or encoding.by_hand else Confidence.CERTAIN
+    said = "rows are padded on the right here" if encoding.by_hand else '`padding_side` is "right" here'
+    return RightPadding(encoding, sure, said, side.origin)
