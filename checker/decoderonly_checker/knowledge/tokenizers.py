@@ -154,9 +154,11 @@ def _is_limit(upper: Value | None) -> bool:
     return isinstance(upper, Unknown) and _LIMIT.search(upper.hint) is not None
 
 
-def media_in(args: Args) -> Value | None:
+def media_in(receiver: Tokenizer, args: Args) -> Value | None:
     """Return what a processor is given beside the text: it puts tokens of its own into the row for it."""
     given = [args.get(None, name) for name in _MEDIA]
+    if receiver.class_name.endswith("Processor"):
+        given += args.positional[1:2]
     return next((value for value in given if not is_none(value)), args.open and Unknown(hint="**"))
 
 
@@ -236,7 +238,7 @@ def register(registry: Registry) -> None:
             args.get(None, "truncation_side") or setting(interp, receiver, "truncation_side"),
             special,
             texts=tuple(texts_in(interp, text)) if text is not None else (),
-            media=media_in(args),
+            media=media_in(receiver, args),
             fixed=literal(pad) == "max_length",
         )
         interp.record("tokenizer_calls", TokenizerCall(*interp.where(node), receiver, encoding, args))

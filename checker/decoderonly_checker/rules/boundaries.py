@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import libcst as cst
+
 from decoderonly_checker.diagnostics import Confidence
 from decoderonly_checker.flow.prefixes import Fit, Front, fit, flat
 from decoderonly_checker.flow.state import ObjRec
@@ -237,7 +239,7 @@ def _compare(  # noqa: PLR0917
     if told.what not in {PREFIX, "eos"}:
         return Verdict()
     if _has_media(whole) and absent(alone.media) and abs(offset) <= _CORRECTION:
-        maybe = any(absent(one) for one in alternatives(whole.media))
+        maybe = any(absent(one) or _optional(one) for one in alternatives(whole.media))
         return Verdict(
             Reason(
                 "the prompt's length lacks the image tokens that the whole is expanded to",
@@ -336,6 +338,13 @@ def sets(tokenizer: Value, option: str, fact: str, facts: Facts) -> bool | None:
 def _has_media(encoding: Encoding) -> bool:
     """Whether a call is given images beside its text."""
     return not absent(encoding.media) and getattr(encoding.media, "hint", "") != "**"
+
+
+def _optional(value: Value) -> bool:
+    """Whether a value is a parameter that may be left out."""
+    node = value.origin.node if value.origin is not None else None
+    default = node.default if isinstance(node, cst.Param) else None
+    return isinstance(default, cst.Name) and default.value == "None"
 
 
 @dataclass(frozen=True)
