@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 Parts = tuple[str | Hole, ...]
 _EOS_NAME = re.compile(r"^(?:eos|eot|end_of_(?:text|turn)|im_end|sep)(?:_?tok(?:en)?)?$", re.IGNORECASE)
 _EOS = re.compile(r"\s*(?:</s>|<\|(?:endoftext|im_end|eot_id|end_of_text|end)\|>|<eos>|<end_of_turn>)\s*")
+_BOS = re.compile(r"^\s*(?:<s>|<bos>|<\|begin_of_text\|>|<[|｜]begin▁of▁sentence[|｜]>)")  # noqa: RUF001
 _CORRECTION = 4  # a larger number that is added stands for more than special tokens
 
 
@@ -236,7 +237,7 @@ def _compare(  # noqa: PLR0917
             if 0 <= offset <= shift
             else None
         )
-    if told.what not in {PREFIX, "eos"}:
+    if told.what not in {PREFIX, "eos", "bos"}:
         return Verdict()
     if _has_media(whole) and absent(alone.media) and abs(offset) <= _CORRECTION:
         maybe = any(absent(one) or _optional(one) for one in alternatives(whole.media))
@@ -275,13 +276,17 @@ def _special(  # noqa: PLR0917
     if mine and sets(alone.tokenizer, "add_eos_token", "adds_eos", facts):
         offset, gains = offset + 1, True
     bos = sets(alone.tokenizer, "add_bos_token", "adds_bos", facts)
+    more = -1 if told.what == "bos" else 0  # BOS tokens of the prompt alone that the whole lacks
     if mine != theirs:
+        if bos is None and more:
+            return Verdict()
         if bos is None:
             sentence = "the prompt and the whole are tokenized with different `add_special_tokens`"
             effect = "where the tokenizer adds a BOS token, the boundary is off by one"
             return Verdict(Reason(sentence, effect, Confidence.POSSIBLE, here))
-        offset += int(bos) * (1 if mine else -1)
-    if offset == 0 or (offset < 0 and not (mine != theirs and bos)):
+        more += int(bos) * (1 if mine else -1)
+    offset += more
+    if offset == 0 or (offset < 0 and not more):
         return Verdict(off=offset, may_merge=told.may_merge, story=tuple(here))
     if gains and offset > 0:
         return Verdict(
@@ -292,11 +297,11 @@ def _special(  # noqa: PLR0917
                 here,
             )
         )
-    if mine != theirs and bos:
-        extra = "gains" if mine else "lacks"
+    if more:
+        extra = "gains" if more > 0 else "lacks"
         side = (
             "first token of the answer counts as prompt"
-            if mine
+            if more > 0
             else "last token of the prompt counts as answer"
         )
         return Verdict(
@@ -351,7 +356,7 @@ def _optional(value: Value) -> bool:
 class Relation:
     """How a text stands to a longer one, in all their alternatives."""
 
-    what: str  # "prefix", "eos", "later", "other", "lacks", "extra", ""
+    what: str  # "prefix", "eos", "later", "other", "lacks", "extra", "bos", ""
     sure: Confidence = Confidence.CERTAIN
     may_merge: bool = False
 
@@ -380,7 +385,7 @@ def relation(alone: Encoding, whole: Encoding, facts: Facts) -> Relation:
 
 
 # From what explains a text best to what says most surely that it is another.
-_RANK = ["other", "later", LACKS_HEADER, EXTRA_HEADER, "eos", "", "prefix, may merge", PREFIX]
+_RANK = ["other", "later", LACKS_HEADER, EXTRA_HEADER, "eos", "bos", "", "prefix, may merge", PREFIX]
 
 
 def _rows(encoding: Encoding) -> list[Parts]:
@@ -396,9 +401,20 @@ def _one(alone: Parts, whole: Parts, facts: Facts) -> str:
     first, other = alone[0], whole[0]
     if isinstance(first, Rendered) and isinstance(other, Rendered):
         if any(_telling(part) for part in alone[1:]):
-            return _plain(fit(alone, whole))
+            return _texts(alone, whole)
         return rendered_fit(first, other, any(_telling(part) for part in whole[1:]), facts) or ""
-    return _plain(fit(alone, whole))
+    return _texts(alone, whole)
+
+
+def _texts(alone: Parts, whole: Parts) -> str:
+    """Compare two texts, and where the whole begins with a BOS token of its own, what follows that."""
+    found = _plain(fit(alone, whole))
+    if found.startswith(PREFIX) or not _is_bos(whole[0]) or _is_bos(alone[0]):
+        return found
+    rest = whole[1:]
+    if isinstance(whole[0], str):
+        rest = (_BOS.sub("", whole[0], count=1), *rest)
+    return "bos" if _plain(fit(alone, rest)).startswith(PREFIX) else found
 
 
 def _plain(found: Fit) -> str:
@@ -416,6 +432,12 @@ def _plain(found: Fit) -> str:
 
 def _telling(part: str | Hole) -> bool:
     return not isinstance(part, str) or bool(part.strip())
+
+
+def _is_bos(part: str | Hole) -> bool:
+    if isinstance(part, str):
+        return _BOS.match(part) is not None
+    return any(getattr(one, "hint", "") == "bos_token" for one in alternatives(part.value))
 
 
 def _is_eos(part: str | Hole) -> bool:
