@@ -374,6 +374,8 @@ def register(registry: Registry) -> None:
         if rows or not first.encoding.joined:
             after = [sizes[i] for i in range(slots[0] + 1, slots[1] if rows else len(values))]
             behind += sum(MANY if size is None else size for size in after)
+        if rows and separates(values[slots[1]]):
+            behind += FEW
         lineage = frozenset().union(*({one.id, *one.lineage} for one in ids))
         begins = next((v for v in alternatives(values[0]) if isinstance(v, Ids)), None)
         made = Ids(
@@ -388,6 +390,13 @@ def register(registry: Registry) -> None:
             origin=site,
         )
         return join_lists(interp, values, made, site)
+
+    def separates(value: Value) -> bool:
+        """Whether ids are those of a literal: what stands between the prompt and the answer."""
+        return any(
+            isinstance(one, Ids) and one.encoding is not None and isinstance(literal(one.encoding.text), str)
+            for one in alternatives(value)
+        )
 
     def single_tokens(interp: Interpreter, value: Value) -> int | None:
         """Return how many tokens a literal list or a tensor of it holds, None where that is not known."""
