@@ -8,7 +8,7 @@ from decoderonly_checker.diagnostics import Confidence, Severity
 from decoderonly_checker.rules.base import Finding, Rule
 from decoderonly_checker.rules.collations import masked_at
 from decoderonly_checker.rules.evidence import tokenizer_story
-from decoderonly_checker.rules.labels import PROMPT, masked, meant_to_hide
+from decoderonly_checker.rules.labels import PROMPT, masked, meant_to_hide, place
 from decoderonly_checker.rules.training_texts import joined, training_kind
 
 if TYPE_CHECKING:
@@ -65,11 +65,18 @@ class PromptInTheLoss(Rule):
             for c in facts.collations
             if c.collator.origin is not None and masked_at(c, facts)
         }
+        remade = {
+            made.labels.encoding.site.key
+            for made in facts.labels_made
+            if made.where == "collator" and made.labels.encoding is not None
+        }
         trainers = {run.site.key for run in facts.training_runs}
         for made in facts.labels_made:
             encoding = made.labels.encoding
             if encoding is not None and (encoding.made or encoding.site).key in trainers:
                 continue  # a text column that the trainer itself tokenizes is learned whole by choice
+            if encoding is not None and made.where != "collator" and encoding.site.key in remade:
+                continue  # a collator makes them anew: that is where they are learned from
             # A helper that is called twice (whole text, prompt alone) is masked if one of its calls is. What is hidden
             # behind another value than -100 is a mistake of its own.
             if made.site.key in silent or any(
@@ -92,7 +99,7 @@ class PromptInTheLoss(Rule):
         if sure is None:
             return None
         return Finding(
-            made.labels.origin if made.labels.copied and made.labels.origin is not None else made.site,
+            place(made),
             "labels are a copy of prompt and response, and no prompt position is -100",
             "the loss is taken over the prompt too: the model is trained to ask the question",
             "set the labels of the prompt's positions to -100",
