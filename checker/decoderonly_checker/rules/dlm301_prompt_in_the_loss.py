@@ -66,7 +66,7 @@ class PromptInTheLoss(Rule):
             if c.collator.origin is not None and masked_at(c, facts)
         }
         remade = {
-            made.labels.encoding.site.key
+            (made.labels.encoding.made or made.labels.encoding.site).key
             for made in facts.labels_made
             if made.where == "collator" and made.labels.encoding is not None
         }
@@ -75,7 +75,11 @@ class PromptInTheLoss(Rule):
             encoding = made.labels.encoding
             if encoding is not None and (encoding.made or encoding.site).key in trainers:
                 continue  # a text column that the trainer itself tokenizes is learned whole by choice
-            if encoding is not None and made.where != "collator" and encoding.site.key in remade:
+            if (
+                encoding is not None
+                and made.where != "collator"
+                and (encoding.made or encoding.site).key in remade
+            ):
                 continue  # a collator makes them anew: that is where they are learned from
             # A helper that is called twice (whole text, prompt alone) is masked if one of its calls is. What is hidden
             # behind another value than -100 is a mistake of its own.
