@@ -9,8 +9,8 @@ import json
 import os
 import re
 import tempfile
-from dataclasses import dataclass, field
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,8 @@ from decoderonly_checker import rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+
+    from decoderonly_checker.rules.base import Rule
 
     Measure = Callable[["Programs"], tuple[str, str]]
 
@@ -108,32 +110,31 @@ class Program:
             return self.names[name](*arguments)
 
 
-@dataclass
+def run_source(source: str, name: str) -> Program:
+    """Run a program from its first line to its last."""
+    import torch
+
+    names: dict[str, Any] = {"__name__": name}
+    printed = io.StringIO()
+    torch.manual_seed(0)
+    with contextlib.redirect_stdout(printed):
+        exec(compile(source, f"<{name}>", "exec"), names)  # noqa: S102 - our own examples, which is the point
+    return Program(names, printed.getvalue())
+
+
 class Programs:
-    """The two programs of a rule; each use of `bad` or `good` runs it anew."""
+    """The two programs of a rule, each run when first asked for."""
 
-    code: str
-    sources: Mapping[str, str] = field(repr=False)
+    def __init__(self, rule: Rule) -> None:
+        self._rule = rule
 
-    def run(self, which: str) -> Program:
-        """Run `bad` or `good` from its first line to its last."""
-        import torch
-
-        names: dict[str, Any] = {"__name__": f"{self.code.lower()}_{which}"}
-        printed = io.StringIO()
-        program = compile(self.sources[which], f"<{self.code} {which}>", "exec")
-        torch.manual_seed(0)
-        with contextlib.redirect_stdout(printed):
-            exec(program, names)  # noqa: S102 - our own examples, which is the point
-        return Program(names, printed.getvalue())
-
-    @property
+    @cached_property
     def bad(self) -> Program:
-        return self.run("bad")
+        return run_source(self._rule.bad, f"{self._rule.code} bad")
 
-    @property
+    @cached_property
     def good(self) -> Program:
-        return self.run("good")
+        return run_source(self._rule.good, f"{self._rule.code} good")
 
 
 @contextlib.contextmanager
@@ -148,12 +149,8 @@ def _inside(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def bench(keep: Path | None = None) -> Iterator[Callable[[str], dict[str, str]]]:
-    """Give a function that measures one rule.
-
-    Args:
-        keep: Folder for the checkpoints, used again where it has them; else they live as long as the bench.
-    """
+def _checkpoints(keep: Path | None = None) -> Iterator[Checkpoints]:
+    """Let transformers find checkpoints in a cache of ours, quietly, in a working directory of ours."""
     import torch
     from huggingface_hub import constants
     from transformers.utils import logging
@@ -168,21 +165,39 @@ def bench(keep: Path | None = None) -> Iterator[Callable[[str], dict[str, str]]]
     with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]), _inside(Path(folder)):
         checkpoints = Checkpoints(kept or Path(folder))
         constants.HF_HUB_CACHE = str(checkpoints.cache)
-
-        def measure(code: str) -> dict[str, str]:
-            how = all_evidence()[code]
-            checkpoints.serve(how.checkpoints)
-            rule = rules.load(code)
-            bad, good = how.measure(Programs(code, {"bad": rule.bad, "good": rule.good}))
-            return {"model": how.model, "bad": bad, "good": good}
-
         try:
-            yield measure
+            yield checkpoints
         finally:
             constants.HF_HUB_CACHE = cache_folder
             logging.set_verbosity(verbosity)
             if bars:
                 logging.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def bench(keep: Path | None = None) -> Iterator[Callable[[str], dict[str, str]]]:
+    """Give a function that measures one rule.
+
+    Args:
+        keep: Folder for the checkpoints, used again where it has them; else they live as long as the bench.
+    """
+    with _checkpoints(keep) as checkpoints:
+
+        def measure(code: str) -> dict[str, str]:
+            how = all_evidence()[code]
+            checkpoints.serve(how.checkpoints)
+            bad, good = how.measure(Programs(rules.load(code)))
+            return {"model": how.model, "bad": bad, "good": good}
+
+        yield measure
+
+
+@contextlib.contextmanager
+def running(names: Mapping[str, Checkpoint]) -> Iterator[Callable[[str], Program]]:
+    """Give a function that runs a program in which these names lead to checkpoints."""
+    with _checkpoints() as checkpoints:
+        checkpoints.serve(names)
+        yield lambda source: run_source(source, "program")
 
 
 def stored() -> dict[str, dict[str, str]]:

@@ -26,7 +26,8 @@ class CollatorOverwritesLabels(Rule):
     ## Why is this bad?
 
     That collator makes the labels anew: a copy of `input_ids` in which only pad tokens are -100. The prompt that was masked
-    before is in the loss again, and nothing tells so.
+    before is in the loss again, and nothing tells so where the rows of a batch have one length: padded to a maximum, or one row
+    a batch. Rows of unequal lengths it cannot put together, and raises.
 
     ## What it does not report
 
