@@ -280,6 +280,8 @@ class Access:
             position = literal(first)
             if isinstance(position, int) and -len(owner.items) <= position < len(owner.items):
                 return owner.items[position]
+            if isinstance(position, str):
+                return Unknown(hint=position, origin=site)  # no tuple, where this is reached
             return join_all(list(owner.items))
         if isinstance(owner, ImportRef) and isinstance(first, Const) and isinstance(first.value, str):
             return self.get_attribute(owner, first.value, node)  # `globals()["name"]`

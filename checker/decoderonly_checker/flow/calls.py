@@ -20,6 +20,7 @@ from decoderonly_checker.flow.values import (
     External,
     Function,
     Hole,
+    Lib,
     Method,
     Opaque,
     Partial,
@@ -30,6 +31,7 @@ from decoderonly_checker.flow.values import (
     Unknown,
     Value,
     alternatives,
+    join,
     join_all,
     under,
 )
@@ -43,6 +45,22 @@ _WRAPPING_ANNOTATIONS = frozenset({"Optional", "Union", "Annotated", "Final", "C
 _SEQUENCE_ANNOTATIONS = frozenset(
     {"List", "list", "Sequence", "Iterable", "tuple", "Tuple", "Iterator", "Collection"}
 )
+
+
+def is_thunk(function: Function) -> bool:
+    """Whether a function is a lambda or a nested function that can be called without arguments."""
+    params = function.node.params
+    needed = [p for p in (*params.posonly_params, *params.params, *params.kwonly_params) if p.default is None]
+    return (
+        not needed
+        and function.owner is None
+        and (is_nested(function) or isinstance(function.node, cst.Lambda))
+    )
+
+
+def is_nested(function: Function) -> bool:
+    """Whether a function is defined within another one."""
+    return len(function.scopes) > 1
 
 
 class Calls:
@@ -129,8 +147,8 @@ class Calls:
             made = self.knowledge.call(self, callee.name, args, node)
             if made is not None:
                 return made
-            self.hand_over(args, callee.name, node)
-            return self.knowledge.opaque(callee.name, site)
+            given = self.hand_over(args, callee.name, node)
+            return self.knowledge.opaque(callee.name, site) if given is None else given
         if isinstance(callee, Method):
             return self.call_method(callee, args, node)
         if isinstance(callee, Ref):
@@ -148,8 +166,8 @@ class Calls:
         made = self.knowledge.call_object(self, callee, args, node)
         if made is not None:
             return made
-        self.hand_over(args, getattr(callee, "hint", ""), node)
-        return Unknown(hint=getattr(callee, "hint", ""), origin=site)
+        given = self.hand_over(args, getattr(callee, "hint", ""), node)
+        return Unknown(hint=getattr(callee, "hint", ""), origin=site) if given is None else given
 
     def call_method(self: Interpreter, callee: Method, args: Args, node: cst.CSTNode) -> Value:
         if isinstance(callee.receiver, ClassObj) and callee.name in MAKERS:
@@ -161,15 +179,39 @@ class Calls:
         made = self.knowledge.call_method(self, callee.receiver, callee.name, args, node)
         if made is not None:
             return made
-        self.hand_over(args, callee.name, node)
-        return Unknown(origin=self.site(node))
+        library = callee.receiver.name if isinstance(callee.receiver, Opaque | Lib) else ""
+        given = self.hand_over(args, callee.name, node, library)
+        return Unknown(origin=self.site(node)) if given is None else given
 
-    def hand_over(self: Interpreter, args: Args, to: str, node: cst.CSTNode) -> None:
-        """Note that values leave the analysed code."""
+    def hand_over(
+        self: Interpreter, args: Args, to: str, node: cst.CSTNode, library: str = ""
+    ) -> Value | None:
+        """Note that values leave the analysed code; return what the call gives if it gives what a callback does."""
         kind = "printed" if self.knowledge.only_shows(to) else "passed"
         for value in args.all():
             self.use(value, kind, node)
         self.knowledge.handed_over(self, args, to, node)
+        return self.run_callbacks(args, node, final=self.knowledge.answers_a_person(to, library))
+
+    def run_callbacks(self: Interpreter, args: Args, node: cst.CSTNode, *, final: bool) -> Value | None:
+        """Run the functions without parameters that are handed to code that is not known (a cache, a timer, a retry).
+
+        What they return need not be the last that becomes of it: such a call mostly gives it back, alone or as the first of
+        a tuple. Where it is `final`, it is shown or sent, and the functions are run as those that nobody calls.
+        """
+        results: list[Value] = []
+        for function in (one for value in args.all() for one in alternatives(value)):
+            if not isinstance(function, Function):
+                continue
+            (self.answering if final else self.lent).add(function.key)
+            if not final and is_thunk(function):
+                results.append(self.follow(function, Args(), node))
+        told = [result for result in results if self.tells(result)]
+        if not told:
+            return None
+        result = join_all(told)
+        self.use(result, "handed", node)
+        return join(result, Tuple((result, UNKNOWN)))
 
     def merged(self: Interpreter, first: Args, second: Args) -> Args:
         """Return the arguments of a partial call followed by those of the call itself."""

@@ -58,7 +58,10 @@ class GenerateCall(Record):
 
 @dataclass(eq=False)
 class Use:
-    """Something was done with a text: "printed", "returned", "stored", "passed" or "compared"."""
+    """Something was done with a text: "printed", "returned", "stored", "passed", "compared", "searched" or "kept".
+
+    "handed": a function that something unknown was given returned it; whoever gave it may get it back.
+    """
 
     kind: str
     site: Site

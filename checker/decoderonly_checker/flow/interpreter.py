@@ -39,12 +39,10 @@ from decoderonly_checker.flow.values import (
     ImportRef,
     Lib,
     Model,
-    Opaque,
     Pipeline,
     PipelineOutput,
     Ref,
     Site,
-    Str,
     Tokenizer,
     Unknown,
     Value,
@@ -52,14 +50,13 @@ from decoderonly_checker.flow.values import (
     decoded_in,
     join_all,
 )
+from decoderonly_checker.flow.worth import Worth
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
     from decoderonly_checker.flow.project import Module, Project
 
-_GIVES_ROWS = frozenset({"__getitem__", "__iter__", "__next__"})
-_ALWAYS = frozenset({"<lambda>", "__getattr__"})
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
 MAX_DEPTH = 10
 MAX_CONTEXTS = 24
@@ -104,7 +101,9 @@ class Frame:
     resume: Callable[[Value], None] | None = None  # what runs in the place of a `yield`
 
 
-class Interpreter(Statements, Patterns, Contexts, Paths, Expressions, Conditions, Access, Calls, Labels):
+class Interpreter(
+    Statements, Patterns, Contexts, Paths, Expressions, Conditions, Access, Calls, Labels, Worth
+):
     """Runs a project and fills `facts`."""
 
     def __init__(self, store: Store, project: Project) -> None:
@@ -144,6 +143,9 @@ class Interpreter(Statements, Patterns, Contexts, Paths, Expressions, Conditions
         self.paths: dict[str, tuple[str, int, str]] = {}
         self.path_roots: dict[str, set[tuple[str, int, str]]] = {}
         self.operands: dict[int, tuple[Value, Value]] = {}
+        self.identifiers: dict[int, frozenset[str]] = {}  # of nested functions
+        self.lent: set[int] = set()  # functions that were handed to a call, which may call them
+        self.answering: set[int] = set()  # those whose results a library shows to a person or sends
         self.without_gradients = 0  # how many `torch.no_grad()` are open
 
     # -- places and records --------------------------------------------------------------------------------------
@@ -299,6 +301,9 @@ class Interpreter(Statements, Patterns, Contexts, Paths, Expressions, Conditions
         spent = self.contexts.get(function.identity, 0)
         turns = self.active.count(function.identity)
         again = turns > 1 or (turns == 1 and not any(isinstance(v, Ids | Generated) for v in args.all()))
+        self.lent.update(
+            v.key for value in args.all() for v in alternatives(value) if isinstance(v, Function)
+        )
         if len(self.active) >= MAX_DEPTH or again or spent >= MAX_CONTEXTS:
             for value in args.all():
                 self.use(value, "passed", node)
@@ -312,40 +317,6 @@ class Interpreter(Statements, Patterns, Contexts, Paths, Expressions, Conditions
         self.results[function.identity] = result
         self.seen[key] = result
         return result
-
-    def worthwhile(self, function: Function, args: Args) -> bool:
-        """Whether following a call can lead to a finding."""
-        if self.relevance is None or self.decorating or self.relevance.matters(function.name):
-            return True
-        # What the rows of an object that matters hold, the text of the method that hands them out need not say.
-        owner = function.owner
-        rows = owner is not None and function.name in _GIVES_ROWS and self.relevance.matters(owner.name)
-        return (
-            rows
-            or function.name in _ALWAYS
-            or function.key in self.wrappers
-            or any(self.tells(value) for value in args.all())
-        )
-
-    def tells(self, value: Value) -> bool:
-        """Whether a value carries facts that a function without telling words could still act on."""
-        for one in alternatives(value):
-            if isinstance(one, Unknown | Const | External | Opaque):
-                continue
-            if isinstance(one, Str):
-                if next(decoded_in(one), None) is not None:
-                    return True
-                continue
-            if isinstance(one, Ref):
-                record = self.store.get(one.id)
-                if isinstance(record, ListRec) and not self.tells(record.element):
-                    continue
-                if isinstance(record, ObjRec) and record.cls is not None:
-                    continue
-                if isinstance(record, DictRec) and not any(self.tells(v) for v in record.entries.values()):
-                    continue
-            return True
-        return False
 
     def call_key(self, function: Function, args: Args, receiver: Value | None) -> Hashable:
         """Return what makes two calls of a function the same: arguments, and the state of the objects they hold."""

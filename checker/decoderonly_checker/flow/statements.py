@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import libcst as cst
 
+from decoderonly_checker.flow.calls import is_nested
 from decoderonly_checker.flow.contexts import Contexts
 from decoderonly_checker.flow.patterns import Patterns
 from decoderonly_checker.flow.project import dotted_name
@@ -143,8 +144,15 @@ class Statements:
         return Exit.LEAVE
 
     def returned(self: Interpreter, value: Value, node: cst.BaseExpression) -> None:
-        """Note that an entry point hands `value` to callers that are not known."""
-        self.use(value, "returned", node)
+        """Note that an entry point hands `value` to callers that are not known, or to who was given the function."""
+        function = self.frame.function
+        lent = (
+            function is not None
+            and is_nested(function)
+            and function.key in self.lent
+            and function.key not in self.answering
+        )
+        self.use(value, "handed" if lent else "returned", node)
 
     def raise_statement(self: Interpreter, node: cst.Raise) -> Exit:
         if node.exc is not None:

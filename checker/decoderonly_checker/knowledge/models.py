@@ -40,6 +40,7 @@ from decoderonly_checker.knowledge.model_classes import (
 from decoderonly_checker.knowledge.python import lib_attrs, new_lib
 from decoderonly_checker.knowledge.registry import first_of, is_none
 from decoderonly_checker.knowledge.tokenizers import (
+    MEDIA_FIELDS,
     SET_UP,
     checkpoint_names,
     is_tokenizer_class,
@@ -144,6 +145,18 @@ def lengths_in_force(interp: Interpreter, model: Model, args: Args) -> dict[str,
                 found["#open"] = one
     found.update((name, args.keywords[name]) for name in LENGTHS if not is_none(args.keywords.get(name)))
     return found
+
+
+def without_text(args: Args) -> bool:
+    """Whether `generate` is given an image, a video or a sound and no ids: it begins with a BOS of its own."""
+    ids = args.get(0, "inputs", "input_ids", "inputs_ids")
+    if args.open is not None or args.star is not None:
+        return False
+    if not is_none(ids):
+        return all(
+            getattr(one, "hint", getattr(one, "name", "")) in MEDIA_FIELDS for one in alternatives(ids)
+        )
+    return any(not is_none(args.get(None, name)) for name in MEDIA_FIELDS)
 
 
 def register(registry: Registry) -> None:
@@ -303,6 +316,8 @@ def register(registry: Registry) -> None:
             for value in args.all():
                 interp.use(value, "passed", node)
             return Unknown(hint="generated", origin=site)
+        textless = encoding is None and model.kind is Kind.DECODER and without_text(args)
+        ids = None if textless else ids
         lengths = lengths_in_force(interp, model, args)
         event = GenerateCall(*interp.where(node), model, ids, mask, args, open_, encoding, lengths)
         event.discarded = interp.discarded is node and args.get(None, "streamer") is None and open_ is None
@@ -312,6 +327,8 @@ def register(registry: Registry) -> None:
                 if isinstance(lib, Lib | Pipeline):
                     registry.handed_over(interp, Args((lib,)), "generate", node)
         if ids is None and args.get(None, "inputs_embeds") is not None:
+            return Opaque("new ids", origin=site)
+        if textless:
             return Opaque("new ids", origin=site)
         whole = literal(args.get(None, "return_dict_in_generate")) is True
         return Generated(event, id(event), "dict" if whole else "batch", origin=site)

@@ -17,6 +17,7 @@ from decoderonly_checker.flow.values import (
     alternatives,
     each,
 )
+from decoderonly_checker.knowledge.interfaces import answers_a_person
 
 if TYPE_CHECKING:
     import libcst as cst
@@ -277,6 +278,10 @@ class Registry:
         return name.rpartition(".")[2] in _SHOWING or name.startswith(
             ("logging.", "loguru.", "rich.", "IPython.")
         )
+
+    def answers_a_person(self, to: str, library: str) -> bool:
+        """Whether what a function returns is final where it is handed to `to` of `library`."""
+        return answers_a_person(to, library)
 
 
 def is_none(value: Value | None) -> bool:

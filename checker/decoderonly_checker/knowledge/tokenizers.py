@@ -61,7 +61,17 @@ _LIMIT = re.compile(
 )
 _LONG = 256
 SLICED = "slice"  # the truncation of ids that were sliced by hand
-_MEDIA = ("images", "image", "videos", "audio", "audios", "raw_speech")
+# What a processor is given beside a text, and what a model is given for it.
+_MEDIA_FIELDS = {
+    "images": "pixel_values",
+    "image": "pixel_values",
+    "videos": "pixel_values_videos",
+    "audio": "input_features",
+    "audios": "input_features",
+    "raw_speech": "input_values",
+}
+_MEDIA = tuple(_MEDIA_FIELDS)
+MEDIA_FIELDS = frozenset(_MEDIA_FIELDS.values())
 _TEXT_PARAMETERS = ("text", "batch_text_or_text_pairs", "texts")
 
 
@@ -204,6 +214,9 @@ def register(registry: Registry) -> None:
         target = args.get(None, "text_target")
         if text is None:
             text, target = target, None
+        media = media_in(receiver, args)
+        if is_none(text) and not is_none(media) and args.open is None and args.star is None:
+            return media_alone(interp, args, site)
         many = Tri.YES if name == "batch_encode_plus" else batched(interp, text)
         if name in {"encode", "encode_plus", "tokenize"}:
             many = Tri.NO
@@ -238,7 +251,7 @@ def register(registry: Registry) -> None:
             args.get(None, "truncation_side") or setting(interp, receiver, "truncation_side"),
             special,
             texts=tuple(texts_in(interp, text)) if text is not None else (),
-            media=media_in(receiver, args),
+            media=media,
             fixed=literal(pad) == "max_length",
         )
         interp.record("tokenizer_calls", TokenizerCall(*interp.where(node), receiver, encoding, args))
@@ -257,6 +270,13 @@ def register(registry: Registry) -> None:
             entries["labels"] = new_ids(interp, other, "input_ids", rank, site)
             interp.labels_in_dict(entries, node)
         return Ref(interp.store.new(DictRec(entries, None, encoding)), "dict", origin=site)
+
+    def media_alone(interp: Interpreter, args: Args, site: Site) -> Value:
+        """Return what a processor makes of images, videos or sounds without a text: there are no ids of a prompt."""
+        made = {
+            field: Opaque(field, origin=site) for name, field in _MEDIA_FIELDS.items() if args.get(None, name)
+        }
+        return Ref(interp.store.new(DictRec(made)), "dict", origin=site)
 
     @method(
         Tokenizer,
@@ -559,4 +579,12 @@ def register(registry: Registry) -> None:
     registry.listeners.append(handed)
 
 
-__all__ = ["checkpoint_names", "is_tokenizer_class", "new_tokenizer", "padding_side", "register", "setting"]
+__all__ = [
+    "MEDIA_FIELDS",
+    "checkpoint_names",
+    "is_tokenizer_class",
+    "new_tokenizer",
+    "padding_side",
+    "register",
+    "setting",
+]

@@ -72,10 +72,14 @@ class PromptNotStripped(Rule):
         used = next((use for use in decode.uses if use.kind in USED), None)
         kept = next((use for use in decode.uses if use.kind == "kept"), None)
         shown = next((use for use in decode.uses if use.kind == "printed"), None)
-        final = used or kept or shown
+        handed = next((use for use in decode.uses if use.kind == "handed"), None)
+        final = used or kept or shown or handed
         if final is None:
             return None
-        error = used is not None or kept is not None
+        error = used is not None or kept is not None or shown is None
+        if handed is not None:
+            # What became of it behind the call that was given the function is a guess at best.
+            sure = weakest(sure, Confidence.POSSIBLE if final is handed else Confidence.LIKELY)
         if kinds <= {"searched"}:
             sure = weakest(sure, Confidence.LIKELY)
         words = {
@@ -86,6 +90,7 @@ class PromptNotStripped(Rule):
             "kept": "kept",
             "printed": "shown",
             "stored": "stored",
+            "handed": "returned",
         }[final.kind]
         chain = [*model_story(call.model), (call.site, "returns the prompt followed by the continuation")]
         if final.site.key != decode.site.key:
