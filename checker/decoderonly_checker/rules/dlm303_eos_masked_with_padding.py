@@ -11,6 +11,7 @@ from decoderonly_checker.diagnostics import Confidence, Severity
 from decoderonly_checker.flow.values import Ids, Tokenizer, alternatives
 from decoderonly_checker.rules.base import Finding, Rule
 from decoderonly_checker.rules.evidence import tokenizer_story, weakest
+from decoderonly_checker.rules.labels import without_gradient
 from decoderonly_checker.rules.training_texts import Ending, ending, training_kind
 
 if TYPE_CHECKING:
@@ -96,6 +97,8 @@ class EosMaskedWithPadding(Rule):
         kind = training_kind(encoding.tokenizer if encoding is not None else None, write.module)
         if kind is None:
             return None
+        if without_gradient(write.site):
+            sure = Confidence.POSSIBLE  # labels of a score, which trains nothing
         known = ending(encoding.text, facts) if encoding is not None else Ending.UNKNOWN
         return Finding(
             write.site,
