@@ -10,7 +10,7 @@ import libcst as cst
 
 from decoderonly_checker.flow.boundaries import note_boundary, note_mask
 from decoderonly_checker.flow.facts import IdsWrite, IgnoreWrite, LabelsMade
-from decoderonly_checker.flow.state import ListRec
+from decoderonly_checker.flow.state import DictRec, ListRec
 from decoderonly_checker.flow.values import (
     Below,
     External,
@@ -90,6 +90,13 @@ class Labels:
                 if self.holds_ignored(labels):
                     self.ignore_write(one, None, "list", node)
                 self.record("labels_made", LabelsMade(*self.where(node), one, where, inputs, model))
+
+    def labels_returned(self: Interpreter, value: Value, node: cst.CSTNode) -> None:
+        """Note labels that were put, row by row, into a list that stood in a dict before."""
+        record = self.store.get(value.id) if isinstance(value, Ref) else None
+        labels = record.entries.get("labels") if isinstance(record, DictRec) else None
+        if isinstance(record, DictRec) and isinstance(labels, Ref):
+            self.labels_in_dict(record.entries, node)
 
     def buffers(self: Interpreter, value: Value | None, depth: int = 0) -> Iterator[Ids]:
         """Yield the ids that a value holds, also those in lists of rows or of tokens."""

@@ -139,6 +139,7 @@ class Statements:
         value: Value = Const(None) if node.value is None else self.eval(node.value)
         frame = self.frame
         frame.returns.append(value)
+        self.labels_returned(value, node)
         if frame.entry and node.value is not None:
             self.returned(value, node.value)
         return Exit.LEAVE

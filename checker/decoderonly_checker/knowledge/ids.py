@@ -386,6 +386,7 @@ def register(registry: Registry) -> None:
             start=Unknown() if None in before else first.start,
             added=(front, behind),
             offset=begins.offset if begins is not None else ("?", 0),
+            copied=True,
             lineage=lineage,
             origin=site,
         )

@@ -8,7 +8,7 @@ from decoderonly_checker.diagnostics import Confidence, Severity
 from decoderonly_checker.rules.base import Finding, Rule
 from decoderonly_checker.rules.collations import masked_at
 from decoderonly_checker.rules.evidence import tokenizer_story
-from decoderonly_checker.rules.labels import PROMPT, masked, meant_to_hide, place
+from decoderonly_checker.rules.labels import PROMPT, Once, masked, meant_to_hide, place
 from decoderonly_checker.rules.training_texts import joined, training_kind
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ class PromptInTheLoss(Rule):
             if made.where == "collator" and made.labels.encoding is not None
         }
         trainers = {run.site.key for run in facts.training_runs}
+        once = Once()
         for made in facts.labels_made:
             encoding = made.labels.encoding
             if encoding is not None and (encoding.made or encoding.site).key in trainers:
@@ -88,7 +89,7 @@ class PromptInTheLoss(Rule):
             ):
                 continue
             finding = self.judge(made, facts)
-            if finding is not None:
+            if finding is not None and once.fresh(made.labels):
                 yield finding
 
     def judge(self, made: LabelsMade, facts: Facts) -> Finding | None:

@@ -10,6 +10,7 @@ from decoderonly_checker.rules.base import Finding, Rule
 from decoderonly_checker.rules.evidence import tokenizer_story
 from decoderonly_checker.rules.labels import (
     PADDING,
+    Once,
     decoder_labels,
     each_labels,
     masked,
@@ -77,13 +78,14 @@ class PaddingInTheLoss(Rule):
         # A helper that is called twice is masked if one of its calls is.
         silent = {made.site.key for made in facts.labels_made if masked(facts, made, PADDING)}
         silent |= scoring_calls(facts)  # DLM402
+        once = Once()
         for made in each_labels(facts):
             if made.site.key in silent or tokenized_apart(made, facts) is not None:
                 continue
             # What is hidden behind another value than -100 is that mistake, and not this one.
             hidden = any(meant_to_hide(write, made, facts) for write in facts.ids_writes)
             finding = self.judge(made) if not hidden else None
-            if finding is not None:
+            if finding is not None and once.fresh(made.labels):
                 yield finding
 
     def judge(self, made: LabelsMade) -> Finding | None:

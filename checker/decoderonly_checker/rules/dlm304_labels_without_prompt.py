@@ -8,7 +8,7 @@ from decoderonly_checker.diagnostics import Severity
 from decoderonly_checker.rules.apart import tokenized_apart
 from decoderonly_checker.rules.base import Finding, Rule
 from decoderonly_checker.rules.evidence import tokenizer_story
-from decoderonly_checker.rules.labels import decoder_labels, each_labels, own_loss, place, trains
+from decoderonly_checker.rules.labels import Once, decoder_labels, each_labels, own_loss, place, trains
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,13 +67,14 @@ class LabelsWithoutPrompt(Rule):
 
     def check(self, facts: Facts) -> Iterator[Finding]:
         """Judge every set of labels beside its ids."""
+        once = Once()
         for made in each_labels(facts):
             inputs = tokenized_apart(made, facts)
             sure = decoder_labels(made) if inputs is not None else None
             labels = made.labels.encoding
             if inputs is None or labels is None or sure is None:
                 continue
-            if not trains(made) or own_loss(made.module):
+            if not trains(made) or own_loss(made.module) or not once.fresh(made.labels):
                 continue
             yield Finding(
                 place(made),

@@ -40,9 +40,10 @@ _REMAKES = frozenset(
         *("DataCollatorForWholeWordMask", "DataCollatorForPermutationLanguageModeling"),
     ]
 )
-_TRAINS = frozenset(
-    [*("Trainer", "SFTTrainer", "Seq2SeqTrainer", "backward", "training_step", "Accelerator")]
-)
+_TRAINS = re.compile(r"Trainer\s*[()]|\.backward\(|\btraining_step\b|\bAccelerator\s*\(")
+# What takes the labels of the rows as they are; some versions of TRL's trainers make them anew.
+_KEEPS_LABELS = re.compile(r"\b(?:Seq2Seq)?Trainer\s*[()]|\.backward\(|\btraining_step\b")
+_TRL = re.compile(r"\b(?:SFT|DPO|ORPO|KTO|PPO|GRPO|CPO|Reward)Trainer\s*[()]")
 
 
 def covers(write: IgnoreWrite) -> frozenset[str]:
@@ -119,14 +120,17 @@ def names_near(module: Module) -> frozenset[str]:
 
 def own_loss(module: Module) -> bool:
     """Whether code near takes the loss by hand, or has the labels made anew: what a row's labels hold may not matter."""
-    return bool(names_near(module) & (_OWN_LOSS | _REMAKES))
+    if names_near(module) & (_OWN_LOSS | _REMAKES):
+        return True
+    text = [one.text for one in neighbours(module)]
+    return any(map(_TRL.search, text)) and not any(map(_KEEPS_LABELS.search, text))
 
 
 def trains(made: LabelsMade) -> bool:
     """Whether the code shows that a model is trained on these labels."""
     if made.where == "forward":
         return not without_gradient(made.site)
-    return bool(names_near(made.module) & _TRAINS)
+    return any(_TRAINS.search(one.text) for one in neighbours(made.module))
 
 
 def without_gradient(site: Site) -> bool:
@@ -172,6 +176,19 @@ def each_labels(facts: Facts) -> Iterator[LabelsMade]:
     for made in facts.labels_made:
         if made.where == "dict" or made.labels.id not in in_rows:
             yield made
+
+
+class Once:
+    """Tells labels that were judged before under another name: a dataset's, a loader's or a collator's copy of them."""
+
+    def __init__(self) -> None:
+        self._reported: set[int] = set()
+
+    def fresh(self, labels: Ids) -> bool:
+        """Whether nothing that these labels were made from was reported; from now on they are."""
+        known = bool(family(labels) & self._reported)
+        self._reported.add(labels.id)
+        return not known
 
 
 def place(made: LabelsMade) -> Site:
