@@ -24,7 +24,8 @@ class Logits(Value):
     of all layers) or "token" (one number a position). `rank` is "batch" (rows, positions), "row" (positions of
     one), "flat" (rows and positions in one axis), "turned" (positions are not the second axis) or "position" (one of each
     row: nothing more is known of its axes). `against` are the ids that a "token" number was taken at. `start` is
-    the bound from which on positions were kept. `clean` is set where padding cannot be among them any more, or may not be.
+    the bound from which on positions were kept. `clean` is set where padding cannot be among them any more, or may not be,
+    `wide` where `gather` left an axis of one behind the positions.
     """
 
     call: ForwardCall = field(default=None, compare=False)  # type: ignore[assignment]
@@ -34,6 +35,7 @@ class Logits(Value):
     against: Value | None = None
     start: Value | None = None
     clean: bool = False
+    wide: bool = False
 
 
 @dataclass(frozen=True)

@@ -164,7 +164,9 @@ def register(registry: Registry) -> None:
         if read is not None:
             result = read_positions(interp, owner, result, read, len(index), site)
         words = axes.get(place + 1)
-        if isinstance(words, Value) and owner.kind in VOCABULARY:
+        if isinstance(words, Value) and owner.wide:
+            result = replace(result, wide=False)
+        elif isinstance(words, Value) and owner.kind in VOCABULARY:
             result = replace(result, kind="token", against=words)
         return replace(result, origin=site)
 
@@ -214,7 +216,7 @@ def register(registry: Registry) -> None:
             return squeezed(receiver, name, literal(args.get(0, "dim")))
         if name in {"view", "reshape"}:
             whole = literal(args.get(0)) == -1
-            return replace(receiver, rank="flat" if whole else "batch")
+            return replace(receiver, rank="flat" if whole else "batch", wide=False)
         if name in {"flatten", "ravel"}:
             return replace(receiver, rank="flat")
         if name in _TURNING:
@@ -243,7 +245,7 @@ def register(registry: Registry) -> None:
         last = {"batch": 2, "row": 1, "flat": 1}.get(receiver.rank)
         if receiver.kind not in {"logits", "log_probs"} or axis not in {-1, last}:
             return None
-        return replace(receiver, kind="token", against=index, origin=site)
+        return replace(receiver, kind="token", against=index, wide=True, origin=site)
 
     def pooled(interp: Interpreter, receiver: Logits, how: str, axis: Any, site: Site) -> Value | None:
         """Take the mean or sum over positions; over the vocabulary, one number a position is left."""
@@ -332,7 +334,7 @@ def by_axis(owner: Logits, index: list[Any]) -> dict[int, Any]:
     dots = next((i for i, one in enumerate(index) if is_ellipsis(one)), None)
     if dots is None:
         return dict(enumerate(index))
-    count = {"batch": 2, "row": 1, "flat": 1}.get(owner.rank, 1) + (owner.kind in VOCABULARY)
+    count = {"batch": 2, "row": 1, "flat": 1}.get(owner.rank, 1) + (owner.kind in VOCABULARY or owner.wide)
     behind = index[dots + 1 :]
     return {**dict(enumerate(index[:dots])), **{count - len(behind) + i: one for i, one in enumerate(behind)}}
 
@@ -367,6 +369,8 @@ def keeps_padding(bounds: Slice) -> bool:
 
 def squeezed(receiver: Logits, name: str, axis: Any) -> Logits:
     """Return scores with an axis of one less or more."""
+    if name == "squeeze" and receiver.wide and axis != 0:
+        return replace(receiver, wide=False)
     if name == "squeeze" and axis == 0 and receiver.rank == "batch":
         return replace(receiver, rank="row")
     if name == "unsqueeze" and axis == 0 and receiver.rank == "row":
