@@ -190,6 +190,9 @@ class Calls:
         kind = "printed" if self.knowledge.only_shows(to) else "passed"
         for value in args.all():
             self.use(value, kind, node)
+            for one in alternatives(value):
+                if isinstance(one, Function) and isinstance(one.node, cst.Lambda):
+                    self.run_callback(one)
         self.knowledge.handed_over(self, args, to, node)
         return self.run_callbacks(args, node, final=self.knowledge.answers_a_person(to, library))
 
@@ -212,6 +215,16 @@ class Calls:
         result = join_all(told)
         self.use(result, "handed", node)
         return join(result, Tuple((result, UNKNOWN)))
+
+    def run_callback(self: Interpreter, function: Function) -> None:
+        """Run a lambda that something unknown will call, once; named functions are run by their names."""
+        if function.key in self.reached or not self.recording:
+            return
+        self.store.fork()
+        try:
+            self.returned(self.run_function(function, None, None), cast("cst.Lambda", function.node).body)
+        finally:
+            self.store.merge([({}, None), (self.store.rollback(), None)])
 
     def merged(self: Interpreter, first: Args, second: Args) -> Args:
         """Return the arguments of a partial call followed by those of the call itself."""

@@ -29,6 +29,7 @@ from decoderonly_checker.flow.scores import scores_in
 from decoderonly_checker.flow.state import Delta, DictRec, ListRec, ObjRec, Store
 from decoderonly_checker.flow.statements import Statements
 from decoderonly_checker.flow.values import (
+    Tuple,
     Args,
     ClassObj,
     Const,
@@ -183,10 +184,15 @@ class Interpreter(
             if isinstance(alt, Ref):
                 record = self.store.get(alt.id)
                 if isinstance(record, DictRec):
-                    for entry in record.entries.values():
-                        self.use(entry, kind, node, depth + 1)
+                    for entry in (*record.entries.values(), record.open):
+                        if entry is not None:
+                            self.use(entry, kind, node, depth + 1)
                 elif isinstance(record, ListRec):
                     for item in (record.element, *(record.items or ())):
+                        self.use(item, kind, node, depth + 1)
+            elif isinstance(alt, Tuple):
+                for item in alt.items:
+                    if isinstance(item, Ref):
                         self.use(item, kind, node, depth + 1)
             elif isinstance(alt, PipelineOutput) and alt.call is not None:
                 alt.call.uses.append(Use(kind, self.site(node)))

@@ -21,6 +21,7 @@ _WORDS = re.compile(
 )
 _SETS = re.compile(r"\bself\.\w+(?:\s*,\s*self\.\w+)*\s*(?::[^=\n]+)?=[^=]")
 _GLOBAL = re.compile(r"(?m)^\s+global \w")
+_SHORT = 6  # lines
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
 _ROW_METHODS = frozenset({"map", "with_transform", "set_transform", "from_generator"})
 _ROW_ARGUMENTS = frozenset({"formatting_func", "collate_fn", "data_collator"})
@@ -77,6 +78,7 @@ class Relevance:
         self._relevant: set[str] = set()
         self._setters: set[str] = set()
         self._global_setters: set[str] = set()
+        self._short: set[str] = set()
         bodies: list[tuple[str, frozenset[str]]] = []
         pending = list(modules)
         seen: set[Module] = set(pending)
@@ -104,6 +106,10 @@ class Relevance:
     def sets_globals(self, name: str) -> bool:
         """Whether a function of this name may assign to globals of its module."""
         return name in self._global_setters
+
+    def is_short(self, name: str) -> bool:
+        """Whether a function of this name is short enough to be followed for what it returns."""
+        return name in self._short
 
     def _tree(self, text: str) -> ast.Module | None:
         try:
@@ -152,6 +158,8 @@ class Relevance:
                 self._relevant.add(node.name)
             if isinstance(node, ast.ClassDef):
                 continue
+            if (node.end_lineno or node.lineno) - node.lineno <= _SHORT:
+                self._short.add(node.name)
             if _GLOBAL.search(body):
                 self._global_setters.add(node.name)
             if _SETS.search(body):

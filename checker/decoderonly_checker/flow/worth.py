@@ -38,6 +38,8 @@ class Worth:
         """Whether following a call can lead to a finding."""
         if self.relevance is None or self.decorating or self.relevance.matters(function.name):
             return True
+        if self.relevance.is_short(function.name):
+            return True  # it may give what matters, or hand it on
         # What the rows of an object that matters hold, the text of the method that hands them out need not say.
         owner = function.owner
         rows = owner is not None and function.name in _GIVES_ROWS and self.relevance.matters(owner.name)

@@ -20,6 +20,7 @@ def loaded() -> Registry:
         concurrency,
         datasets,
         ids,
+        iterables,
         labels,
         losses,
         models,
@@ -41,6 +42,7 @@ def loaded() -> Registry:
     order = (
         python,
         concurrency,
+        iterables,
         settings,
         text,
         ids,

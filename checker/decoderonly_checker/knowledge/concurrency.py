@@ -8,6 +8,8 @@ import libcst as cst
 
 from decoderonly_checker.flow.state import DictRec
 from decoderonly_checker.flow.values import (
+    ClassObj,
+    External,
     UNKNOWN,
     Args,
     Bound,
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 Node = cst.CSTNode
 _CALLABLE = (Function, Bound, Method, Partial)
+_TARGETS = (*_CALLABLE, External, ClassObj)
 _POOLS = ("concurrent.futures.", "multiprocessing.", "torch.multiprocessing.", "multiprocess.", "pathos.")
 _SUBMIT = {"submit": 0, "run_in_executor": 1, "apply_async": 0, "apply": 0}
 _MAPS = frozenset({"map", "imap", "imap_unordered", "map_async", "starmap", "starmap_async"})
@@ -105,7 +108,7 @@ def register(registry: Registry) -> None:
     def in_thread(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
         if not args.positional:
             return UNKNOWN
-        if name == "asyncio.run" or not isinstance(args.positional[0], _CALLABLE):
+        if name == "asyncio.run" or not isinstance(args.positional[0], _TARGETS):
             return args.positional[0]
         return interp.call_value(
             args.positional[0],
@@ -161,7 +164,7 @@ def register(registry: Registry) -> None:
         if name == "create_task" and args.positional and not isinstance(receiver, Ref):
             return args.positional[0]
         skip = _SUBMIT.get(name)
-        if skip is None or len(args.positional) <= skip or not isinstance(args.positional[skip], _CALLABLE):
+        if skip is None or len(args.positional) <= skip or not isinstance(args.positional[skip], _TARGETS):
             return None
         inner = Args(args.positional[skip + 1 :], args.keywords, args.open, args.star, args.encoding)
         if name.startswith("apply"):

@@ -128,10 +128,6 @@ def register(registry: Registry) -> None:
         within = Below(args.positional[0], len(args.positional) > 1, "index", origin=site)
         return new_list(interp, None, within, site)
 
-    @function("builtins.zip", "itertools.zip_longest")
-    def zip_(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
-        return Zip(args.positional, origin=interp.site(node))
-
     def first_apart(interp: Interpreter, source: Value | None, node: Node) -> None:
         """Note that the first text of a streamer can be told from the others: there the prompt may be left out."""
         for one in alternatives(source):
@@ -151,7 +147,6 @@ def register(registry: Registry) -> None:
         "builtins.reversed",
         "builtins.iter",
         "builtins.set",
-        "itertools.chain",
         "tqdm.tqdm",
         "tqdm.auto.tqdm",
         "tqdm.notebook.tqdm",

@@ -214,6 +214,12 @@ def register(registry: Registry) -> None:
 
     # -- command lines -------------------------------------------------------------------------------------------
 
+    @function("fastapi.Depends", "fastapi.params.Depends")
+    def depends(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
+        """What a dependency returns is what the parameter holds."""
+        how = args.get(0, "dependency")
+        return interp.call_value(how, Args(), node) if isinstance(how, Function | ClassObj) else UNKNOWN
+
     @function("typer.Option", "typer.Argument")
     def typer_option(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
         default = args.get(0, "default")

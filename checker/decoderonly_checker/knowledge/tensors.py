@@ -29,6 +29,7 @@ from decoderonly_checker.flow.values import (
     alternatives,
     literal,
 )
+from decoderonly_checker.knowledge.iterables import flattened
 from decoderonly_checker.knowledge.ids import copied
 from decoderonly_checker.knowledge.python import new_lib
 
@@ -187,6 +188,9 @@ def register(registry: Registry) -> None:
         one = next((v for v in alternatives(args.get(0, "input", "a")) if isinstance(v, Ids)), None)
         if one is not None and one.field == "attention_mask":
             return Length(one, "real", origin=interp.site(node))
+        begin = args.get(1, "start") if name == "builtins.sum" else None
+        if isinstance(begin, Ref) and begin.kind == "list":
+            return flattened(interp, args.positional[0], node)
         return None
 
     def compared(interp: Interpreter, left: Value, right: Value, equal: bool, site: Site) -> Value | None:
