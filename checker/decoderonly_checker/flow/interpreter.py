@@ -29,7 +29,6 @@ from decoderonly_checker.flow.scores import scores_in
 from decoderonly_checker.flow.state import Delta, DictRec, ListRec, ObjRec, Store
 from decoderonly_checker.flow.statements import Statements
 from decoderonly_checker.flow.values import (
-    Tuple,
     Args,
     ClassObj,
     Const,
@@ -45,6 +44,7 @@ from decoderonly_checker.flow.values import (
     Ref,
     Site,
     Tokenizer,
+    Tuple,
     Unknown,
     Value,
     alternatives,

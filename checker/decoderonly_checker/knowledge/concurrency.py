@@ -8,11 +8,11 @@ import libcst as cst
 
 from decoderonly_checker.flow.state import DictRec
 from decoderonly_checker.flow.values import (
-    ClassObj,
-    External,
     UNKNOWN,
     Args,
     Bound,
+    ClassObj,
+    External,
     Function,
     Lib,
     Method,

@@ -29,7 +29,11 @@ Node = cst.CSTNode
 _QUEUES = (
     *(f"queue.{kind}" for kind in ("Queue", "SimpleQueue", "LifoQueue", "PriorityQueue")),
     *(f"asyncio.{kind}" for kind in ("Queue", "LifoQueue", "PriorityQueue")),
-    *(f"{home}.{kind}" for home in ("multiprocessing", "torch.multiprocessing") for kind in ("Queue", "SimpleQueue")),
+    *(
+        f"{home}.{kind}"
+        for home in ("multiprocessing", "torch.multiprocessing")
+        for kind in ("Queue", "SimpleQueue")
+    ),
     "janus.Queue",
 )
 
@@ -56,7 +60,9 @@ def register(registry: Registry) -> None:
         if len(widths) != 1:
             return new_list(interp, None, new_list(interp, None, UNKNOWN, site), site)
         columns = zip(*(row.items for row in rows), strict=True)
-        return Tuple(tuple(new_list(interp, None, join_all(list(column)), site) for column in columns), origin=site)
+        return Tuple(
+            tuple(new_list(interp, None, join_all(list(column)), site) for column in columns), origin=site
+        )
 
     @function("itertools.chain")
     def chain(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
@@ -69,7 +75,13 @@ def register(registry: Registry) -> None:
     def flat(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
         return flattened(interp, args.get(0, "iterable") or UNKNOWN, node)
 
-    @function("itertools.islice", "itertools.cycle", "itertools.takewhile", "itertools.dropwhile", "more_itertools.take")
+    @function(
+        "itertools.islice",
+        "itertools.cycle",
+        "itertools.takewhile",
+        "itertools.dropwhile",
+        "more_itertools.take",
+    )
     def some(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
         last = name.rpartition(".")[2]
         source = args.get(1 if last in {"takewhile", "dropwhile", "take"} else 0, "iterable") or UNKNOWN
@@ -104,7 +116,9 @@ def register(registry: Registry) -> None:
         if len(args.positional) < 2:
             return UNKNOWN
         row = interp.elements(interp.iterate(args.positional[1]), None)
-        made = interp.call_value(args.positional[0], Args(row or (), star=UNKNOWN if row is None else None), node)
+        made = interp.call_value(
+            args.positional[0], Args(row or (), star=UNKNOWN if row is None else None), node
+        )
         return new_list(interp, None, made, interp.site(node))
 
     @function("functools.reduce")

@@ -29,8 +29,8 @@ from decoderonly_checker.flow.values import (
     alternatives,
     literal,
 )
-from decoderonly_checker.knowledge.iterables import flattened
 from decoderonly_checker.knowledge.ids import copied
+from decoderonly_checker.knowledge.iterables import flattened
 from decoderonly_checker.knowledge.python import new_lib
 
 if TYPE_CHECKING:
