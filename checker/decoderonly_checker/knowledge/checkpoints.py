@@ -116,6 +116,11 @@ def lookup(name: str) -> Checkpoint | None:
     )
 
 
+def is_published(name: str) -> bool:
+    """Whether a name is, publisher aside, that of a checkpoint of the table, and not only like those of its family."""
+    return _split(name)[1] in _table()["names"]
+
+
 _TOKENIZER_FACTS = (
     "ships_pad_token",
     "pad_is_eos",

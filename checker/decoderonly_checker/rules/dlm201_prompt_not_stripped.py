@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Confidence, Severity
 from decoderonly_checker.rules.base import Finding, Rule
+from decoderonly_checker.rules.demos import continues_a_text
 from decoderonly_checker.rules.evidence import decoder_only, model_story, weakest
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class PromptNotStripped(Rule):
 
     - Ids that are cut before the decode, here or in a caller; text that is cut later (that is DLM202).
     - Encoder-decoder models, whose `generate` returns the answer alone; `generate` on `inputs_embeds` alone.
+    - A literal text that a base model continues for show alone: there the prompt is meant to be read, too.
     - Text that nothing uses, and text that is asked whether it begins with the prompt.
     """
 
@@ -82,6 +84,8 @@ class PromptNotStripped(Rule):
             sure = weakest(sure, Confidence.POSSIBLE if final is handed else Confidence.LIKELY)
         if kinds <= {"searched"}:
             sure = weakest(sure, Confidence.LIKELY)
+        if kinds <= {"printed"} and continues_a_text(decode):
+            sure = weakest(sure, Confidence.POSSIBLE)
         words = {
             "returned": "returned",
             "passed": "passed on",
