@@ -425,8 +425,9 @@ def _left_out(owner: Ids, index: list[Any]) -> str:
             bound is not None and not isinstance(bound, Const) for bound in (last.lower, last.upper)
         )
         return "some" if start and end else "start" if start else "end" if end else ""
-    masked = owner.rank == "row" and isinstance(last, Value) and not isinstance(last, Const)
-    return "some" if masked else ""
+    # A mask, a `slice(…)` object, a list of columns.
+    columns = owner.rank == "row" or (len(index) == 2 and isinstance(index[0], Slice))
+    return "some" if columns and isinstance(last, Value) and not isinstance(last, Const) else ""
 
 
 def batched(interp: Interpreter, text: Value | None) -> Tri:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from decoderonly_checker.diagnostics import Confidence, Severity
+from decoderonly_checker.flow.scores import Logits
 from decoderonly_checker.flow.values import Ids, Kind, Length, alternatives, literal
 from decoderonly_checker.rules.base import Finding, Rule
 from decoderonly_checker.rules.evidence import checkpoint_kind, model_confidence, tokenizer_kind, weakest
@@ -103,8 +104,22 @@ def last_position(read: PositionRead) -> bool:
     if read.index is None:
         return literal(read.lower) == -1 and read.upper is None
     return literal(read.index) == -1 or any(
-        isinstance(one, Length) and one.what == "width" and one.offset == -1
+        isinstance(one, Length) and one.what == "width" and one.offset == -1 and _same_batch(one, read)
         for one in alternatives(read.index)
+    )
+
+
+def _same_batch(width: Length, read: PositionRead) -> bool:
+    """Whether a width is that of the batch whose scores are read, and not that of a row or of something else."""
+    of = width.of
+    if isinstance(of, Logits):
+        return of.rank == "batch"
+    sites = {encoding.site.key for encoding in whole_batches(read)}
+    return (
+        isinstance(of, Ids)
+        and of.rank == "batch"
+        and of.encoding is not None
+        and of.encoding.site.key in sites
     )
 
 
