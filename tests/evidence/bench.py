@@ -14,7 +14,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from checkpoints import Checkpoint, Checkpoints
+from checkpoints import SMOLLM2, Checkpoint, Checkpoints
 from decoderonly_checker import rules
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 FAMILIES = ("inputs", "outputs", "losses", "scores")
 MEASURED = Path(rules.__file__).parent / "measured.json"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "evidence.md"
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,14 @@ class Evidence:
         return " and ".join(dict.fromkeys(c.model for c in self.checkpoints.values()))
 
 
-# Rules whose harm nothing here can show, and why.
-UNSHOWN = {
-    "DLM207": "the echo comes from a paid service; what its answers hold is documented, and cannot be run here",
+# What no test can run. DLM207 is about a service: its examples were run once with openai's own client (2.x) against
+# basaran 0.21.1, a server of the same API, which needs transformers 4.36 and so cannot stand beside the one tested here.
+BY_HAND = {
+    "DLM207": {
+        "model": f"{SMOLLM2} behind a server of the same API (once, by hand)",
+        "bad": "the answer to `The capital of France is` is `The capital of France is Paris, which is where most of the`",
+        "good": "the answer is ` Paris.\\n- 301`",
+    }
 }
 
 _EVIDENCE: dict[str, Evidence] = {}
@@ -215,3 +221,21 @@ def same(stored_text: str, measured_text: str) -> bool:
         return False
     pairs = zip(_NUMBER.findall(stored_text), _NUMBER.findall(measured_text), strict=True)
     return all(abs(float(a) - float(b)) <= 0.1 * max(abs(float(a)), abs(float(b))) for a, b in pairs)
+
+
+def as_page(results: Mapping[str, Mapping[str, str]]) -> str:
+    """Write what was measured as a page of the documentation."""
+    lines = [
+        "# What was measured",
+        "",
+        "Each rule has a bad and a good example, shown by `decoderonly rule CODE`. Both are programs. Here is what came out when",
+        "they were run as they stand, with the real libraries; only the checkpoint that they name is another one.",
+        "`tests/evidence` runs them again and compares. Written by `python tests/evidence/measure.py --write`.",
+        "",
+        "| rule | | bad example | good example | on |",
+        "|---|---|---|---|---|",
+    ]
+    for code, entry in results.items():
+        cells = (code, rules.codes()[code], entry["bad"], entry["good"], entry["model"])
+        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+    return "\n".join(lines) + "\n"

@@ -16,7 +16,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports huggingface_hub, w
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("TQDM_DISABLE", "1")
 
-from bench import MEASURED, all_evidence, bench, stored
+from bench import BY_HAND, MEASURED, PAGE, all_evidence, as_page, bench, stored
 
 
 def main() -> int:
@@ -36,8 +36,9 @@ def main() -> int:
             results[code] = measured = measure(code)
             print(f"{code}  on {measured['model']}\n  bad:  {measured['bad']}\n  good: {measured['good']}")
     if arguments.write:
-        text = json.dumps(dict(sorted(results.items())), indent=2, ensure_ascii=False)
-        MEASURED.write_text(text + "\n", encoding="utf-8")
+        results = dict(sorted({**results, **BY_HAND}.items()))
+        MEASURED.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        PAGE.write_text(as_page(results), encoding="utf-8")
     return 0
 
 
