@@ -39,6 +39,7 @@ evidence("DLM102", gpt2=LIKE_GPT2)(_batch_against_single)
 
 @evidence("DLM103", gpt2=LIKE_GPT2)
 def missing_pad_token(programs: Programs) -> tuple[str, str]:
+    said = None
     try:
         _ = programs.bad
     except ValueError as error:
