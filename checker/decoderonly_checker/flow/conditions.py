@@ -112,6 +112,11 @@ class Conditions:
         ):
             left, index = self.text_key(node.value), self.text_key(node.slice[0].slice.value)
             return None if left is None or index is None else f"{left}[{index}]"
+        if isinstance(node, cst.Subscript) and len(node.slice) == 1:
+            bounds = cast("cst.Slice", node.slice[0].slice)
+            ends = ["" if b is None else self.text_key(b) for b in (bounds.lower, bounds.upper)]
+            left = self.text_key(node.value)
+            return None if left is None or None in ends or bounds.step else f"{left}[{ends[0]}:{ends[1]}]"
         return None
 
     def assume(self: Interpreter, node: cst.BaseExpression, truth: bool) -> Guard | None:

@@ -27,7 +27,7 @@ from decoderonly_checker.flow.patterns import Patterns
 from decoderonly_checker.flow.relevance import Relevance
 from decoderonly_checker.flow.scores import scores_in
 from decoderonly_checker.flow.state import Delta, DictRec, ListRec, ObjRec, Store
-from decoderonly_checker.flow.statements import Statements
+from decoderonly_checker.flow.statements import Statements, shown_by_cell
 from decoderonly_checker.flow.values import (
     Args,
     ClassObj,
@@ -99,6 +99,7 @@ class Frame:
     globals: set[str] = field(default_factory=set)
     nonlocals: set[str] = field(default_factory=set)
     loop_depth: int = 0
+    shown: cst.Expr | None = None  # the expression whose value a notebook shows below the cell
     resume: Callable[[Value], None] | None = None  # what runs in the place of a `yield`
 
 
@@ -399,6 +400,7 @@ class Interpreter(
                 if cell.tree is None:
                     continue
                 self.frames.append(Frame(module, cell.index, (module.scope,)))
+                self.frame.shown = None if cell.index is None else shown_by_cell(cell.tree)
                 try:
                     self.run_statements(cell.tree.body)
                 finally:

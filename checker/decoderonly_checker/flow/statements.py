@@ -48,6 +48,15 @@ class Exit(enum.Enum):
     LEAVE = 2  # return or raise
 
 
+def shown_by_cell(tree: cst.Module) -> cst.Expr | None:
+    """Return the expression whose value a notebook shows below a cell: its last statement, without a semicolon."""
+    last = tree.body[-1] if tree.body else None
+    if not isinstance(last, cst.SimpleStatementLine):
+        return None
+    small = last.body[-1]
+    return small if isinstance(small, cst.Expr) and not isinstance(small.semicolon, cst.Semicolon) else None
+
+
 class Statements:
     """The statement half of the interpreter."""
 
@@ -84,14 +93,10 @@ class Statements:
     # -- small statements ----------------------------------------------------------------------------------------
 
     def expression_statement(self: Interpreter, node: cst.Expr) -> None:
-        with self.discarding(node.value):
+        shown = node is self.frame.shown
+        with self.discarding(None if shown else node.value):
             value = self.eval(node.value)
-        # The last expression of a notebook's cell is shown.
-        if (
-            self.frame.cell is not None
-            and self.frame.function is None
-            and not isinstance(node.value, cst.Call)
-        ):
+        if shown:
             self.use(value, "printed", node.value)
 
     def assign_statement(self: Interpreter, node: cst.Assign) -> None:

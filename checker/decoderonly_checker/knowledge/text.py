@@ -48,6 +48,7 @@ _MARKER = re.compile(
 )
 _THINKING = re.compile(r"</think(?:ing)?>|</reason|final_answer|```|\\boxed|</?s>|<\|end", re.IGNORECASE)
 _BOS = re.compile(r"<s>|<bos>|<\|begin_of_text\|>|<[|｜]begin▁of▁sentence[|｜]>")  # noqa: RUF001
+_FOUND = frozenset({"match", "group", "groups"})  # hints of what a pattern found in a text
 _UNCHANGED = frozenset(
     {
         "strip",
@@ -166,7 +167,7 @@ def slice_text(interp: Interpreter, text: Value, bounds: Slice, node: Node) -> V
     for one in alternatives(lower):
         number = literal(one)
         if isinstance(number, int):
-            if number < 3:
+            if number < 3 or _asked_for(interp, node, number):
                 return text
             return text_cut(interp, text, "slice", one, False, node, "answer")
         if isinstance(one, Length):
@@ -178,8 +179,53 @@ def slice_text(interp: Interpreter, text: Value, bounds: Slice, node: Node) -> V
                 if isinstance(decode, Decode):
                     decode.echo_expected = True
                 return Unknown(hint="chunk", origin=interp.site(node))
-            sure = one.what == "index" or is_prompt(interp, target, decode) or _promptlike(target)
+            if one.what == "index":
+                begins = divides(interp, decode, target)
+                if begins is None:
+                    return text
+                sure = begins
+            else:
+                sure = is_prompt(interp, target, decode) or _promptlike(target)
     return text_cut(interp, text, "slice", lower, sure, node, "answer")
+
+
+def divides(
+    interp: Interpreter, decode: Decode | PipelineCall | Stream | Completion, marker: Value
+) -> bool | None:
+    """Whether a marker stands between prompt and answer; None where it cannot be the prompt's.
+
+    What was matched in the text itself is a parser's way of moving on, and a literal that a known prompt does not hold is
+    the answer's own.
+    """
+    if _matched(marker):
+        return None
+    text = literal(marker)
+    if not isinstance(text, str):
+        words = " ".join(str(h) for h in holes_of(marker))
+        return not re.search(r"eos|think|stop", words, re.IGNORECASE)
+    parts = [part for prompt in prompts_of(interp, decode) for part in text_of(prompt)]
+    if any(text in part for part in parts if isinstance(part, str)):
+        return True
+    if _MARKER.search(text) is not None and not _THINKING.search(text):
+        return True
+    return False if not parts or any(isinstance(part, Hole) for part in parts) else None
+
+
+def _matched(value: Value) -> bool:
+    """Whether a text holds what a pattern matched in a decoded text."""
+    return any(
+        isinstance(part, Hole) and getattr(part.value, "hint", "") in _FOUND
+        for one in alternatives(value)
+        for part in text_of(one)
+    )
+
+
+def _asked_for(interp: Interpreter, node: Node, count: int) -> bool:
+    """Whether it was asked here which characters a text begins with, before so many of them are left out."""
+    if not isinstance(node, cst.Subscript):
+        return False
+    code = re.escape(cst.Module([]).code_for_node(node.value))
+    return bool(interp.held(re.compile(rf"^{code}(?:\[0?:{count}\]|\.startswith\()")))
 
 
 def without_front(text: Value, cut: Value | None) -> Value:
@@ -261,6 +307,8 @@ def register(registry: Registry) -> None:
         if all(isinstance(one, Const) for one in alternatives(old)) and not is_prompt(interp, old, decode):
             # A literal that is replaced by nothing is a marker or a special token, not the prompt.
             return receiver
+        if _matched(old):
+            return receiver
         related = is_prompt(interp, old, decode) or _promptlike(old)
         if not related and isinstance(old, Unknown | Const) and re.search(r"token", getattr(old, "hint", "")):
             return receiver
@@ -319,23 +367,12 @@ def register(registry: Registry) -> None:
         if not isinstance(number, int):
             return owner.text
         decode = next(decoded_in(owner.text)).decode
-        if isinstance(text, str):
-            known = any(
-                text in part
-                for prompt in prompts_of(interp, decode)
-                for part in text_of(prompt)
-                if isinstance(part, str)
-            )
-            sure = known or (_MARKER.search(text) is not None and not _THINKING.search(text))
-            if not sure and not text.strip():
-                # A line or a word of the whole text: it may still be the prompt's.
-                return owner.text
-        elif owner.marker == Const(None):
+        if owner.marker == Const(None):
             return owner.text
-        else:
-            sure = not re.search(
-                r"eos|think|stop", " ".join(str(h) for h in holes_of(owner.marker)), re.IGNORECASE
-            )
+        sure = divides(interp, decode, owner.marker)
+        if sure is None or (not sure and isinstance(text, str) and not text.strip()):
+            # A line or a word of the whole text: it may still be the prompt's.
+            return owner.text
         return text_cut(interp, owner.text, "split", owner.marker, sure, node or owner.origin.node, "answer")  # type: ignore[union-attr]
 
     registry.items.setdefault(Pieces, []).append(piece)

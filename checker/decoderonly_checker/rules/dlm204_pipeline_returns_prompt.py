@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from decoderonly_checker.flow.facts import Facts, PipelineCall
 
+_KEPT = frozenset({"returned", "stored", "kept"})
+
 
 class PipelineReturnsPrompt(Rule):
     """Reports `generated_text` of a text-generation pipeline that still begins with the prompt.
@@ -24,7 +26,7 @@ class PipelineReturnsPrompt(Rule):
 
     ## What it does not report
 
-    - `return_full_text=False` at the pipeline or at the call, or a setting that is not known.
+    - `return_full_text` written out, at the pipeline or at the call: false leaves the prompt out, true asks for it.
     - Chat input, whose answer is read with `[-1]["content"]`.
     """
 
@@ -73,17 +75,18 @@ class PipelineReturnsPrompt(Rule):
         if call.chat or not call.reads:
             return None
         given = alternatives(call.return_full_text)
-        if any(not isinstance(v, Const) or v.value is False for v in given):
-            return None
+        if any(not isinstance(v, Const) or isinstance(v.value, bool) for v in given):
+            return None  # left out, or asked for
         uses = {use.kind for use in call.uses}
         if not uses and not call.cuts:
             return None
-        mild = bool(call.cuts) or uses <= {"printed"}
-        sure = (
-            Confidence.LIKELY
-            if isinstance(call.inputs, Unknown) and not call.inputs.hint
-            else Confidence.CERTAIN
-        )
+        # A copy that is cut does not help who keeps the whole.
+        mild = not uses & _KEPT if call.cuts else uses <= {"printed"}
+        sure = Confidence.CERTAIN
+        if (isinstance(call.inputs, Unknown) and not call.inputs.hint) or "handed" in uses:
+            sure = Confidence.LIKELY
+        if uses == {"handed"} and not call.cuts:
+            sure = Confidence.POSSIBLE
         chain = []
         if call.pipeline.origin is not None:
             chain.append(
@@ -95,7 +98,7 @@ class PipelineReturnsPrompt(Rule):
             call.reads[0],
             "`generated_text` begins with the prompt",
             "cutting it off as text fails where the prompt does not come back byte for byte"
-            if call.cuts
+            if mild and call.cuts
             else "the question is part of what is taken for the answer",
             "give `return_full_text=False` to the pipeline or to the call",
             sure,
