@@ -426,7 +426,8 @@ class Interpreter(
             self.run_module(module)
         self.try_loaders(modules)
         called = frozenset().union(*(module.names for module in self.project.modules))
-        for skipped in (called, frozenset[str]()):
+        # A function that only the top level names may be handed to a library there: it is run before those that it calls.
+        for skipped in (called, self.relevance.mentioned, frozenset[str]()):
             for module in modules:
                 for cls in sorted(module.classes, key=lambda c: bool(self.subclasses.get(c.key))):
                     self.run_class(cls, skipped)

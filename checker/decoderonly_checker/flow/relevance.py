@@ -69,6 +69,8 @@ def _row_functions(call: ast.Call) -> Iterator[str]:
 class Relevance:
     """Answers `matters(name)` for the functions and classes of some modules, and of what they import.
 
+    `mentioned` holds the names that stand in the bodies of functions.
+
     `resolve` finds the project's module behind an import: importer, dotted name, number of leading dots.
     """
 
@@ -93,6 +95,7 @@ class Relevance:
                     if imported not in seen:
                         seen.add(imported)
                         pending.append(imported)
+        self.mentioned = frozenset[str]().union(*(names for _, names in bodies))
         self._close(bodies)
 
     def matters(self, name: str) -> bool:

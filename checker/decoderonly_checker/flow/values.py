@@ -603,8 +603,8 @@ def _coarse(value: Value) -> Value:
 
 
 def _source(value: Value) -> object:
-    """Return what alternatives share that come from one source: the decoded texts in them, else kind and place."""
-    texts = frozenset(text.key for text in decoded_in(value))
+    """Return what alternatives share that come from one source: where their decoded texts were decoded, else kind and place."""
+    texts = frozenset(text.decode.site.key for text in decoded_in(value))
     return texts or (type(value), value.origin)
 
 

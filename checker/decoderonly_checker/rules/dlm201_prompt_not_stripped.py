@@ -59,8 +59,11 @@ class PromptNotStripped(Rule):
 
     def check(self, facts: Facts) -> Iterator[Finding]:
         """Judge every decode of generated ids by what became of the text."""
+        runs: dict[int, list[Decode]] = {}
         for decode in facts.decodes:
-            finding = self.judge(decode)
+            runs.setdefault(decode.site.key, []).append(decode)
+        for decode in facts.decodes:
+            finding = None if cut_by_callers(decode, runs[decode.site.key]) else self.judge(decode)
             if finding is not None:
                 yield finding
 
@@ -112,3 +115,31 @@ class PromptNotStripped(Rule):
             "decodes prompt and continuation",
             tuple(chain),
         )
+
+
+def cut_by_callers(decode: Decode, runs: list[Decode]) -> bool:
+    """Whether the runs of a decode whose callers are known cut its text, and this one shows nothing that they do not.
+
+    A function is also run as one whose callers are not known where its callers are met later: what it returns there
+    says nothing more, unless one of them takes the text whole.
+    """
+    cut = [run for run in runs if run.cuts]
+    if decode.cuts or not cut:
+        return False
+    known = {(use.kind, use.site.key) for run in cut for use in run.uses}
+    more = [use for use in decode.uses if (use.kind, use.site.key) not in known]
+    if not more:
+        return True
+    bound = [run for run in runs if _called_by(run, decode)]
+    return (
+        bool(bound)
+        and all(run.cuts for run in bound)
+        and {use.kind for use in more} <= {"returned", "handed"}
+    )
+
+
+def _called_by(run: Decode, decode: Decode) -> bool:
+    """Whether `run` is the run of `decode` with callers that are known."""
+    inner = [site.key for site in decode.calls]
+    outer = [site.key for site in run.calls]
+    return len(outer) > len(inner) and outer[len(outer) - len(inner) :] == inner
