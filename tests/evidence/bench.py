@@ -166,8 +166,10 @@ def _checkpoints(keep: Path | None = None) -> Iterator[Checkpoints]:
     kept = keep and keep.absolute()
     verbosity, cache_folder = logging.get_verbosity(), constants.HF_HUB_CACHE
     bars = logging.is_progress_bar_enabled()
+    threads = torch.get_num_threads()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    torch.set_num_threads(1)  # small models: where cores are shared, threads that wait for each other cost minutes
     with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]), _inside(Path(folder)):
         checkpoints = Checkpoints(kept or Path(folder))
         constants.HF_HUB_CACHE = str(checkpoints.cache)
@@ -175,6 +177,7 @@ def _checkpoints(keep: Path | None = None) -> Iterator[Checkpoints]:
             yield checkpoints
         finally:
             constants.HF_HUB_CACHE = cache_folder
+            torch.set_num_threads(threads)
             logging.set_verbosity(verbosity)
             if bars:
                 logging.enable_progress_bar()
