@@ -604,8 +604,14 @@ def _coarse(value: Value) -> Value:
 
 def _source(value: Value) -> object:
     """Return what alternatives share that come from one source: where their decoded texts were decoded, else kind and place."""
-    texts = frozenset(text.decode.site.key for text in decoded_in(value))
+    texts = frozenset(_decoded_from(text.decode) for text in decoded_in(value))
     return texts or (type(value), value.origin)
+
+
+def _decoded_from(decode: Decode | PipelineCall | Stream | Completion) -> tuple[int, Kind | None]:
+    """Return where a text was decoded, and the kind of the model that made it."""
+    generated: Generated | None = getattr(decode, "generated", None)
+    return decode.site.key, None if generated is None else generated.call.model.kind
 
 
 def join_all(values: list[Value]) -> Value:
