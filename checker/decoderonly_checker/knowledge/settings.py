@@ -6,7 +6,7 @@ A default that a user of the program may override is a `Const` with `default` se
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import libcst as cst
 
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from decoderonly_checker.knowledge.registry import Registry
 
 Node = cst.CSTNode
+_NAMED_TUPLE = "named tuple"
 FACTORY = "factory"  # a field's default that is made anew for each object
 _FLAGS = "absl.flags.FLAGS"
 _DOTTED = (
@@ -154,10 +155,40 @@ def register(registry: Registry) -> None:
         attrs = {k: v for k, v in (record.entries if record else {}).items() if isinstance(k, str)}
         return new_lib(interp, "namespace", {**attrs, **args.keywords}, interp.site(node))
 
+    @function("collections.namedtuple", "namedtuple")
+    def namedtuple(interp: Interpreter, name: str, args: Args, node: Node) -> Value | None:
+        """Return a class of named tuples; one of them is made where it is called."""
+        given = args.get(1, "field_names")
+        text = literal(given)
+        items = interp.elements(given, None) if given is not None and not isinstance(text, str) else None
+        fields = (
+            text.replace(",", " ").split() if isinstance(text, str) else [literal(one) for one in items or ()]
+        )
+        if not fields or not all(isinstance(field, str) for field in fields):
+            return None
+        site = interp.site(node)
+        return Partial(External(_NAMED_TUPLE), Args((Const(tuple(fields)),)), origin=site)
+
+    @function(_NAMED_TUPLE)
+    def named_tuple(interp: Interpreter, name: str, args: Args, node: Node) -> Value:
+        fields = literal(args.positional[0])
+        attrs = {field: args.get(place, field) for place, field in enumerate(fields, 1)}
+        known = {field: value for field, value in attrs.items() if value is not None}
+        return new_lib(interp, _NAMED_TUPLE, {**known, "#fields": args.positional[0]}, interp.site(node))
+
+    def field_at(interp: Interpreter, owner: Lib, index: list[Any], site: Site, node: Node) -> Value | None:
+        place = literal(index[0]) if owner.name == _NAMED_TUPLE and isinstance(index[0], Value) else None
+        fields = literal(lib_attrs(interp, owner).get("#fields"))
+        if not isinstance(place, int) or not -len(fields) <= place < len(fields):
+            return None
+        return lib_attrs(interp, owner).get(fields[place], Unknown(hint=fields[place], origin=site))
+
+    registry.items.setdefault(Lib, []).append(field_at)
+
     def namespace_attribute(interp: Interpreter, owner: Lib, name: str, site: Site) -> Value | None:
         if name == "**":
             return owner if owner.name == "kwargs" else None
-        return Unknown(hint=name, origin=site) if owner.name == "namespace" else None
+        return Unknown(hint=name, origin=site) if owner.name in {"namespace", _NAMED_TUPLE} else None
 
     registry.attributes.setdefault(Lib, []).append(namespace_attribute)
 
