@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 import libcst as cst
@@ -103,7 +105,13 @@ def plain_text(node: cst.SimpleString) -> str | bytes:
     if "\\" not in text and text[0] in "\"'":
         quotes = 3 if text[:3] in {'"""', "'''"} else 1
         return text[quotes:-quotes]
-    return node.evaluated_value
+    return cast("str | bytes", literal_of(text))
+
+
+@lru_cache(maxsize=4096)
+def literal_of(text: str) -> str | bytes | int | float:
+    """Return the value of a literal by its source: few are written, and each is run many times."""
+    return cast("str | bytes | int | float", ast.literal_eval(text))
 
 
 class Expressions:
@@ -151,7 +159,7 @@ class Expressions:
         return text.at(self.site(node))
 
     def number(self: Interpreter, node: cst.Integer | cst.Float) -> Value:
-        return Const(node.evaluated_value, origin=self.site(node))
+        return Const(literal_of(node.value), origin=self.site(node))
 
     def tuple_(self: Interpreter, node: cst.Tuple) -> Value:
         items: list[Value] = []

@@ -90,8 +90,9 @@ class Relevance:
                 tree = self._tree(cell.text)
                 if tree is None:
                     continue
-                bodies.extend(self._definitions(tree, cell.text))
-                for imported in self._imported(tree, module, resolve, bodies):
+                nodes = list(ast.walk(tree))
+                bodies.extend(self._definitions(nodes, cell.text))
+                for imported in self._imported(nodes, module, resolve, bodies):
                     if imported not in seen:
                         seen.add(imported)
                         pending.append(imported)
@@ -126,13 +127,13 @@ class Relevance:
 
     @staticmethod
     def _imported(
-        tree: ast.Module,
+        nodes: list[ast.AST],
         module: Module,
         resolve: Callable[[Module, str, int], Module | None],
         bodies: list[tuple[str, frozenset[str]]],
     ) -> Iterator[Module]:
         """Yield the project's modules that a module imports; other names for what it imports count as uses."""
-        for node in ast.walk(tree):
+        for node in nodes:
             asked: list[tuple[str, int]] = []
             if isinstance(node, ast.Import):
                 asked = [(alias.name, 0) for alias in node.names]
@@ -147,10 +148,10 @@ class Relevance:
                 if found is not None:
                     yield found
 
-    def _definitions(self, tree: ast.Module, text: str) -> list[tuple[str, frozenset[str]]]:
+    def _definitions(self, nodes: list[ast.AST], text: str) -> list[tuple[str, frozenset[str]]]:
         lines = text.splitlines()
         found: list[tuple[str, frozenset[str]]] = []
-        for node in ast.walk(tree):
+        for node in nodes:
             if isinstance(node, ast.Call):
                 # What a dataset's rows are mapped by tells what their columns are.
                 self._relevant.update(_row_functions(node))

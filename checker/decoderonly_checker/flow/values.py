@@ -473,6 +473,23 @@ class Args:
             yield self.star
 
 
+def _remember_hash(cls: type) -> None:
+    """Compute the hash of a value once: those made of values are asked for it again and again."""
+    compute = cls.__hash__
+
+    def remembered(self: Any) -> int:
+        known: int | None = self.__dict__.get("_hash")
+        if known is None:
+            known = compute(self)
+            object.__setattr__(self, "_hash", known)
+        return known
+
+    cls.__hash__ = remembered  # type: ignore[method-assign, assignment]
+
+
+for _cls in (Choice, Str, Hole, Rendered, Tuple, Encoding, Ids, Pieces, Alt, Length):
+    _remember_hash(_cls)
+
 UNKNOWN = Unknown()
 NONE = Const(None)
 # The entry of a dict (a dataset's row) of which the key is all that is known.
