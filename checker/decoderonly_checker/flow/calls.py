@@ -75,9 +75,11 @@ class Calls:
         # Several callees: each runs on the state of before, and what they leave is joined.
         results: list[Value] = []
         branches: list[Any] = []
+        own = any(isinstance(option, Function | Bound) for option in options)
         for option in options:
             self.store.fork()
-            results.append(self.call_value(option, args, node))
+            with self.beside_own(node if own else self.beside):
+                results.append(self.call_value(option, args, node))
             branches.append((self.store.rollback(), None))
         self.store.merge(branches)
         guards = [alt.guards for alt in callee.alts] if isinstance(callee, Choice) else []

@@ -53,6 +53,7 @@ class GenerateCall(Record):
     settings: Mapping[str, Value] = field(default_factory=dict)  # lengths in force, also from configs
     prompt_expected: bool = False
     discarded: bool = False  # a warm-up: nobody reads what comes out
+    beside_own: bool = False  # the model may as well be one whose `generate` the project wrote
     by_trainer: bool = False
 
 

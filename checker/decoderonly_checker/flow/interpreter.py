@@ -119,6 +119,7 @@ class Interpreter(
         self.calls: list[Site] = []
         self.active: list[Hashable] = []
         self.recording = True
+        self.beside: cst.CSTNode | None = None  # a call that may as well be of a function of the project
         self.discarded: cst.CSTNode | None = (
             None  # the expression whose value the statement that runs throws away
         )
@@ -218,6 +219,15 @@ class Interpreter(
             yield
         finally:
             self.recording = recording
+
+    @contextmanager
+    def beside_own(self, node: cst.CSTNode | None) -> Iterator[None]:
+        """Call one of several callees, of which some are functions of the project."""
+        outer, self.beside = self.beside, node
+        try:
+            yield
+        finally:
+            self.beside = outer
 
     @contextmanager
     def discarding(self, node: cst.BaseExpression | None) -> Iterator[None]:

@@ -320,6 +320,7 @@ def register(registry: Registry) -> None:
         ids = None if textless else ids
         lengths = lengths_in_force(interp, model, args)
         event = GenerateCall(*interp.where(node), model, ids, mask, args, open_, encoding, lengths)
+        event.beside_own = interp.beside is node
         event.discarded = interp.discarded is node and args.get(None, "streamer") is None and open_ is None
         interp.record("generate_calls", event)
         for value in args.all():

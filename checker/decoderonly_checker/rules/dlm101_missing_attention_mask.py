@@ -125,12 +125,8 @@ class MissingAttentionMask(Rule):
     def describe(several: bool, padded: bool) -> str:
         """Say what was tokenized."""
         if padded:
-            return "several prompts; rows get padded here, and a mask is made"
-        return (
-            "several prompts are tokenized here"
-            if several
-            else "the prompt is tokenized here, and a mask is made"
-        )
+            return "several prompts; rows get padded here"
+        return "several prompts are tokenized here" if several else "the prompt is tokenized here"
 
 
 def settings_only(value: Value) -> bool:

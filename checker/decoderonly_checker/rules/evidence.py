@@ -54,6 +54,8 @@ def decoder_only(call: GenerateCall) -> Confidence | None:
     """Return how sure it is that a `generate` call is of a decoder-only transformers model; None for silence."""
     if call.args.get(None, "decoder_input_ids", "decoder_start_token_id", "forced_bos_token_id") is not None:
         return None  # only an encoder-decoder takes these
+    if call.beside_own:
+        return Confidence.POSSIBLE  # the class that overrides it is likely the one that is meant
     sure = model_confidence(call.model, call.encoding, call.module)
     # Who takes the prompt off the output knows that it is there.
     return Confidence.LIKELY if sure is Confidence.POSSIBLE and call.prompt_expected else sure
