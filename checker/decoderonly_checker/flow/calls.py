@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, cast
 
 import libcst as cst
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
     from decoderonly_checker.flow.interpreter import Frame, Interpreter
 
+_YIELD = re.compile(r"^\s*yield\b", re.MULTILINE)
 _WRAPPING_ANNOTATIONS = frozenset({"Optional", "Union", "Annotated", "Final", "ClassVar", "Required", "Type"})
 _SEQUENCE_ANNOTATIONS = frozenset(
     {"List", "list", "Sequence", "Iterable", "tuple", "Tuple", "Iterator", "Collection"}
@@ -315,6 +317,9 @@ class Calls:
             known = Str((Hole(UNKNOWN, name, origin=site),))
         if known is not None:
             return known.at(site)
+        fixture = self.fixture(name, function) if args is None else None
+        if fixture is not None:
+            return fixture
         if given is not None:
             return self.named_value(name, site) or (
                 given if getattr(given, "hint", "") else Unknown(hint=name, origin=site)
@@ -343,6 +348,29 @@ class Calls:
             return self.eval(node)
         finally:
             self.frames.pop()
+
+    def fixture(self: Interpreter, name: str, function: Function) -> Value | None:
+        """Return what pytest passes a test or fixture for a parameter: what the module's fixture of that name gives."""
+        made = self.store.get((function.module.scope, name))
+        if (
+            not isinstance(made, Function)
+            or made.key == function.key
+            or not isinstance(made.node, cst.FunctionDef)
+        ):
+            return None
+        marks = [
+            d.decorator.func if isinstance(d.decorator, cst.Call) else d.decorator
+            for d in made.node.decorators
+        ]
+        if not any(dotted_name(mark).rpartition(".")[2] == "fixture" for mark in marks):
+            return None
+        given = self.follow(made, Args(), made.node)
+        made_by_yield = self.store.get(given.id) if isinstance(given, Ref) else None
+        return made_by_yield.element if isinstance(made_by_yield, ListRec) and self.yields(made) else given
+
+    def yields(self: Interpreter, function: Function) -> bool:
+        """Whether a function is a generator."""
+        return _YIELD.search(cst.Module([]).code_for_node(function.node)) is not None
 
     def named_value(self: Interpreter, name: str, site: Site) -> Value | None:
         """Return what a name alone suggests: evidence of the weakest kind."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import libcst as cst
 
 from decoderonly_checker.flow.project import dotted_name
-from decoderonly_checker.flow.state import ObjRec, restrict
+from decoderonly_checker.flow.state import DictRec, ObjRec, restrict
 from decoderonly_checker.flow.values import (
     Choice,
     ClassObj,
@@ -248,6 +248,9 @@ class Conditions:
                 return bool(_COMPARE[type(operator)](left.value, right.value))
             except (KeyError, TypeError):
                 return None
+        if isinstance(operator, cst.In | cst.NotIn) and isinstance(left, Const) and isinstance(right, Ref):
+            held = self.holds_key(right, left.value, node.comparisons[0].comparator)
+            return None if held is None else held == isinstance(operator, cst.In)
         if (
             isinstance(operator, cst.Is | cst.IsNot | cst.Equal | cst.NotEqual)
             and isinstance(right, Const)
@@ -261,6 +264,22 @@ class Conditions:
             is_none = isinstance(left, Const) and left.value is None
             return is_none == positive
         return None
+
+    def holds_key(self: Interpreter, ref: Ref, key: object, name: cst.BaseExpression) -> bool | None:
+        """Return whether a dict surely holds a key, or surely does not, as one that a caller made and passed."""
+        record = self.store.get(ref.id)
+        if not isinstance(record, DictRec) or not isinstance(key, str):
+            return None
+        if key in record.entries:
+            return None if record.open is not None else True
+        # An encoding holds more than its ids and mask, by its tokenizer; what is no parameter others may fill.
+        parameters = getattr(getattr(self.frame.function, "node", None), "params", None)
+        passed = (
+            isinstance(name, cst.Name)
+            and parameters is not None
+            and any(param.name.value == name.value for param in parameters.params)
+        )
+        return None if record.open is not None or record.encoding is not None or not passed else False
 
 
 def _isinstance_of(node: cst.Call) -> tuple[cst.BaseExpression, set[str]] | None:

@@ -11,7 +11,7 @@ import dataclasses
 import enum
 import re
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -475,7 +475,7 @@ class Args:
 
 def _remember_hash(cls: type) -> None:
     """Compute the hash of a value once: those made of values are asked for it again and again."""
-    compute = cls.__hash__
+    compute = cast("Callable[[Any], int]", cls.__hash__)
 
     def remembered(self: Any) -> int:
         known: int | None = self.__dict__.get("_hash")

@@ -74,7 +74,8 @@ class RightTruncatedPrompt(Rule):
         for prompt in reached:
             sure = self.judge(prompt.encoding)
             if sure is not None:
-                optional = Confidence.POSSIBLE if prompt.encoding.site in knowing else Confidence.CERTAIN
+                spared = prompt.encoding.site in knowing or prompt.call.discarded
+                optional = Confidence.POSSIBLE if spared else Confidence.CERTAIN
                 yield self.report(prompt, weakest(sure, prompt.sure, optional))
 
     def judge(self, encoding: Encoding) -> Confidence | None:
@@ -102,6 +103,10 @@ class RightTruncatedPrompt(Rule):
             not (isinstance(s, Const) and s.value == "right") for s in alternatives(encoding.truncation_side)
         ):
             return None
+        elif any(isinstance(s, Const) and s.default for s in alternatives(encoding.truncation_side)):
+            sure = weakest(
+                sure, Confidence.LIKELY
+            )  # a setting: who runs the program may choose the other side
         return sure
 
     def report(self, prompt: Prompt, sure: Confidence) -> Finding:
