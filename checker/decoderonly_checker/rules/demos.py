@@ -23,7 +23,7 @@ _TAUGHT = re.compile(
 )
 # What a prompt that wants an answer holds: a question, an instruction, the turns of a chat, a slot to be filled in.
 _ASKS = re.compile(
-    r"\?|###|<\||\[/?INST|<<SYS|</?s>|<start_of_turn>|\b(?:instruction|question|answer|response|user|human|assistant|system|input|"
+    r"\?|###|<[\w|-]+>|\[/?INST|<<SYS|</?s>|<start_of_turn>|\b(?:instruction|question|answer|response|user|human|assistant|system|input|"
     r"output|context|label|sentiment|summary|translation|category|tl;dr)s?\s*:|\b[QA]:|"
     r"^\W*(?:please|write|explain|tell|give|list|describe|translate|summari[sz]e|what|who|whom|whose|why|how|when|where|"
     r"which|hello|hi|hey|dear|create|generate|classify|correct|rewrite|name|find|compute|calculate|solve|answer|imagine|you are|"
