@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from decoderonly_checker.flow.relevance import Relevance
 
 _GIVES_ROWS = frozenset({"__getitem__", "__iter__", "__next__"})
+MAX_NESTING = 8  # how deep containers are looked into
 _ALWAYS = frozenset({"<lambda>", "__getattr__"})
 
 
@@ -51,8 +52,10 @@ class Worth:
             or self.closes_over_facts(function)
         )
 
-    def tells(self: Interpreter, value: Value) -> bool:
+    def tells(self: Interpreter, value: Value, depth: int = 0) -> bool:
         """Whether a value carries facts that a function without telling words could still act on."""
+        if depth > MAX_NESTING:
+            return False  # a list may hold itself
         for one in alternatives(value):
             if isinstance(one, Unknown | Const | External | Opaque):
                 continue
@@ -62,11 +65,13 @@ class Worth:
                 continue
             if isinstance(one, Ref):
                 record = self.store.get(one.id)
-                if isinstance(record, ListRec) and not self.tells(record.element):
+                if isinstance(record, ListRec) and not self.tells(record.element, depth + 1):
                     continue
                 if isinstance(record, ObjRec) and record.cls is not None:
                     continue
-                if isinstance(record, DictRec) and not any(self.tells(v) for v in record.entries.values()):
+                if isinstance(record, DictRec) and not any(
+                    self.tells(v, depth + 1) for v in record.entries.values()
+                ):
                     continue
             return True
         return False
