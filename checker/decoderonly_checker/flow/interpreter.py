@@ -332,7 +332,11 @@ class Interpreter(
             result = self.or_annotated(self.run_function(function, args, receiver), function, node)
         finally:
             self.calls.pop()
-        if isinstance(result, Unknown) and isinstance(receiver, ClassObj) and function.name.startswith("from_"):
+        if (
+            isinstance(result, Unknown)
+            and isinstance(receiver, ClassObj)
+            and function.name.startswith("from_")
+        ):
             # Made by a class of the project in ways that are not seen: no object of a library that its name suggests.
             result = Opaque(receiver.name, origin=self.site(node))
         self.results[function.identity] = result

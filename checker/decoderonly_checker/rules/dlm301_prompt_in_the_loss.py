@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Confidence, Severity
@@ -70,6 +71,10 @@ class PromptInTheLoss(Rule):
             for made in facts.labels_made
             if made.where == "collator" and made.labels.encoding is not None
         }
+        runs = Counter(run.module for run in facts.training_runs)
+        all_remade = {
+            made.module for made in facts.labels_made if made.where == "collator" and runs[made.module] <= 1
+        }
         trainers = {run.site.key for run in facts.training_runs}
         once = Once()
         for made in facts.labels_made:
@@ -82,6 +87,8 @@ class PromptInTheLoss(Rule):
                 and (encoding.made or encoding.site).key in remade
             ):
                 continue  # a collator makes them anew: that is where they are learned from
+            if made.where == "dict" and made.module in all_remade:
+                continue  # rows that do not reach the one trainer there is
             if made.where == "forward" and without_gradient(made.site):
                 continue  # nothing is trained on them
             # A helper that is called twice (whole text, prompt alone) is masked if one of its calls is. What is hidden
@@ -113,5 +120,8 @@ class PromptInTheLoss(Rule):
             sure if made.where == "dict" else Confidence.LIKELY,
             Severity.WARNING,
             "the prompt is supervised",
-            (*tokenizer_story(encoding), (encoding.site, "prompt and response are tokenized together here")),
+            (
+                *tokenizer_story(encoding),
+                (encoding.made or encoding.site, "prompt and response are tokenized together here"),
+            ),
         )

@@ -100,6 +100,10 @@ class EosMaskedWithPadding(Rule):
         if without_gradient(write.site):
             sure = Confidence.POSSIBLE  # labels of a score, which trains nothing
         known = ending(encoding.text, facts) if encoding is not None else Ending.UNKNOWN
+        if known is Ending.RESPONSE and write.site.key in {run.site.key for run in facts.training_runs}:
+            sure = (
+                Confidence.POSSIBLE
+            )  # the trainer's own collator: whether the trainer appends an EOS first, its version says
         return Finding(
             write.site,
             "this collator sets every label that is the pad token to -100, and the pad token is the EOS token"
