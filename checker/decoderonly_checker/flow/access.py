@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import libcst as cst
 
+from decoderonly_checker.flow.choices import each, join, join_all
 from decoderonly_checker.flow.project import dotted_name
 from decoderonly_checker.flow.scores import Logits
 from decoderonly_checker.flow.state import DictRec, ListRec, ObjRec
@@ -34,9 +35,6 @@ from decoderonly_checker.flow.values import (
     Value,
     Zip,
     alternatives,
-    each,
-    join,
-    join_all,
     literal,
 )
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import libcst as cst
 
 from decoderonly_checker.flow.access import MAKERS
+from decoderonly_checker.flow.choices import join, join_all, under
 from decoderonly_checker.flow.project import dotted_name
 from decoderonly_checker.flow.state import DictRec, ListRec, ObjRec
 from decoderonly_checker.flow.values import (
@@ -32,9 +33,6 @@ from decoderonly_checker.flow.values import (
     Unknown,
     Value,
     alternatives,
-    join,
-    join_all,
-    under,
 )
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import libcst as cst
 
+from decoderonly_checker.flow.choices import join_all
 from decoderonly_checker.flow.project import dotted_name
 from decoderonly_checker.flow.state import DictRec, ObjRec, restrict
 from decoderonly_checker.flow.values import (
@@ -24,7 +25,6 @@ from decoderonly_checker.flow.values import (
     Unknown,
     Value,
     alternatives,
-    join_all,
 )
 
 if TYPE_CHECKING:

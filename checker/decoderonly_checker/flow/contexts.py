@@ -6,18 +6,10 @@ from typing import TYPE_CHECKING
 
 import libcst as cst
 
+from decoderonly_checker.flow.choices import join_all
 from decoderonly_checker.flow.project import dotted_name
 from decoderonly_checker.flow.state import ObjRec
-from decoderonly_checker.flow.values import (
-    UNKNOWN,
-    Args,
-    Context,
-    Function,
-    Ref,
-    Value,
-    alternatives,
-    join_all,
-)
+from decoderonly_checker.flow.values import UNKNOWN, Args, Context, Function, Ref, Value, alternatives
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

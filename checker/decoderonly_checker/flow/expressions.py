@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import libcst as cst
 
 from decoderonly_checker.flow.boundaries import note_boundary, positions_below
+from decoderonly_checker.flow.choices import concat, decoded_in, each, join, join_all, text_of
 from decoderonly_checker.flow.labels import IGNORE_INDEX
 from decoderonly_checker.flow.state import DictRec, ListRec
 from decoderonly_checker.flow.templates import percent
@@ -29,13 +30,7 @@ from decoderonly_checker.flow.values import (
     Unknown,
     Value,
     alternatives,
-    concat,
-    decoded_in,
-    each,
-    join,
-    join_all,
     literal,
-    text_of,
 )
 
 if TYPE_CHECKING:

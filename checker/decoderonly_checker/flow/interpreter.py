@@ -17,6 +17,7 @@ import libcst as cst
 
 from decoderonly_checker.flow.access import Access
 from decoderonly_checker.flow.calls import Calls
+from decoderonly_checker.flow.choices import decoded_in, join_all
 from decoderonly_checker.flow.conditions import Conditions
 from decoderonly_checker.flow.contexts import Contexts
 from decoderonly_checker.flow.expressions import Expressions
@@ -49,8 +50,6 @@ from decoderonly_checker.flow.values import (
     Unknown,
     Value,
     alternatives,
-    decoded_in,
-    join_all,
 )
 from decoderonly_checker.flow.worth import Worth
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import libcst as cst
 
+from decoderonly_checker.flow.choices import each, join_all
 from decoderonly_checker.flow.conditions import is_instance
 from decoderonly_checker.flow.project import dotted_name
 from decoderonly_checker.flow.state import DictRec, ObjRec
@@ -22,8 +23,6 @@ from decoderonly_checker.flow.values import (
     Unknown,
     Value,
     alternatives,
-    each,
-    join_all,
 )
 
 if TYPE_CHECKING:

@@ -11,17 +11,8 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from decoderonly_checker.flow.values import (
-    UNKNOWN,
-    Alt,
-    Choice,
-    ClassObj,
-    Encoding,
-    Guard,
-    Unknown,
-    Value,
-    join,
-)
+from decoderonly_checker.flow.choices import join
+from decoderonly_checker.flow.values import UNKNOWN, Alt, Choice, ClassObj, Encoding, Guard, Unknown, Value
 
 Delta = dict[Hashable, Any]
 _MISSING: Any = object()

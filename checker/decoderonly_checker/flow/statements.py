@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 import libcst as cst
 
 from decoderonly_checker.flow.calls import is_nested
+from decoderonly_checker.flow.choices import each, join, join_all
 from decoderonly_checker.flow.contexts import Contexts
 from decoderonly_checker.flow.patterns import Patterns
 from decoderonly_checker.flow.project import dotted_name
@@ -26,9 +27,6 @@ from decoderonly_checker.flow.values import (
     Unknown,
     Value,
     alternatives,
-    each,
-    join,
-    join_all,
 )
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ import re
 import string
 from typing import TYPE_CHECKING
 
+from decoderonly_checker.flow.choices import concat, text_of
 from decoderonly_checker.flow.values import (
     UNKNOWN,
     Args,
@@ -17,9 +18,7 @@ from decoderonly_checker.flow.values import (
     Tuple,
     Unknown,
     Value,
-    concat,
     literal,
-    text_of,
 )
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 import libcst as cst
 from libcst import matchers
 
+from decoderonly_checker.flow.choices import decoded_in
 from decoderonly_checker.flow.state import DictRec, ListRec, ObjRec
 from decoderonly_checker.flow.values import (
     Args,
@@ -20,7 +21,6 @@ from decoderonly_checker.flow.values import (
     Unknown,
     Value,
     alternatives,
-    decoded_in,
 )
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import libcst as cst
 
+from decoderonly_checker.flow.choices import each, join_all
 from decoderonly_checker.flow.facts import Collation, IgnoreWrite, LabelsMade
 from decoderonly_checker.flow.state import DictRec, ObjRec, restrict
 from decoderonly_checker.flow.values import (
@@ -31,8 +32,6 @@ from decoderonly_checker.flow.values import (
     Unknown,
     Value,
     alternatives,
-    each,
-    join_all,
     literal,
 )
 from decoderonly_checker.knowledge.ids import copied

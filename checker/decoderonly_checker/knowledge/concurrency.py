@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import libcst as cst
 
+from decoderonly_checker.flow.choices import each
 from decoderonly_checker.flow.state import DictRec
 from decoderonly_checker.flow.values import (
     UNKNOWN,
@@ -22,7 +23,6 @@ from decoderonly_checker.flow.values import (
     Tuple,
     Unknown,
     Value,
-    each,
 )
 from decoderonly_checker.knowledge.python import lib_attrs, new_lib, new_list
 

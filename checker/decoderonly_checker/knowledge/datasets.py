@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import libcst as cst
 
 from decoderonly_checker.flow.access import Slice
+from decoderonly_checker.flow.choices import each, join_all
 from decoderonly_checker.flow.state import DictRec, ObjRec
 from decoderonly_checker.flow.values import (
     NAMED,
@@ -26,8 +27,6 @@ from decoderonly_checker.flow.values import (
     Unknown,
     Value,
     alternatives,
-    each,
-    join_all,
     literal,
 )
 from decoderonly_checker.knowledge.collators import batch_size, collate

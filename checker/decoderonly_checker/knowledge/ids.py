@@ -9,6 +9,7 @@ import libcst as cst
 
 from decoderonly_checker.flow.access import Slice
 from decoderonly_checker.flow.boundaries import note_boundary, note_mask
+from decoderonly_checker.flow.choices import concat, text_of
 from decoderonly_checker.flow.facts import IdsCut, IdsWrite
 from decoderonly_checker.flow.labels import ignores
 from decoderonly_checker.flow.state import DictRec, ListRec, ObjRec
@@ -31,9 +32,7 @@ from decoderonly_checker.flow.values import (
     Unknown,
     Value,
     alternatives,
-    concat,
     literal,
-    text_of,
 )
 from decoderonly_checker.knowledge.labels import join_lists
 from decoderonly_checker.knowledge.python import APPENDED, with_appended

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import libcst as cst
 
+from decoderonly_checker.flow.choices import join_all
 from decoderonly_checker.flow.state import ListRec
 from decoderonly_checker.flow.values import (
     UNKNOWN,
@@ -17,7 +18,6 @@ from decoderonly_checker.flow.values import (
     Value,
     Zip,
     alternatives,
-    join_all,
 )
 from decoderonly_checker.knowledge.python import new_list
 

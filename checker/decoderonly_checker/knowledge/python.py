@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, cast
 
 import libcst as cst
 
+from decoderonly_checker.flow.choices import MAX_ALTERNATIVES, each, join, join_all, text_of
 from decoderonly_checker.flow.state import DictRec, ListRec, ObjRec
 from decoderonly_checker.flow.values import (
-    MAX_ALTERNATIVES,
     NAMED,
     UNKNOWN,
     Args,
@@ -35,11 +35,7 @@ from decoderonly_checker.flow.values import (
     Value,
     Zip,
     alternatives,
-    each,
-    join,
-    join_all,
     literal,
-    text_of,
 )
 from decoderonly_checker.knowledge.registry import first_of
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from decoderonly_checker.flow.choices import each
 from decoderonly_checker.flow.values import (
     Args,
     Const,
@@ -15,7 +16,6 @@ from decoderonly_checker.flow.values import (
     Unknown,
     Value,
     alternatives,
-    each,
 )
 from decoderonly_checker.knowledge.interfaces import answers_a_person
 

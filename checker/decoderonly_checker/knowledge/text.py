@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import libcst as cst
 
 from decoderonly_checker.flow.access import Slice
+from decoderonly_checker.flow.choices import concat, decoded_in, text_of
 from decoderonly_checker.flow.facts import Completion, Decode, PipelineCall, Stream, TextCut
 from decoderonly_checker.flow.state import ListRec
 from decoderonly_checker.flow.templates import filled, replaced
@@ -29,10 +30,7 @@ from decoderonly_checker.flow.values import (
     Unknown,
     Value,
     alternatives,
-    concat,
-    decoded_in,
     literal,
-    text_of,
 )
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import libcst as cst
 
 from decoderonly_checker.flow.access import Slice
+from decoderonly_checker.flow.choices import each, join_all
 from decoderonly_checker.flow.facts import Decode, TokenizerCall
 from decoderonly_checker.flow.state import DictRec, ListRec, ObjRec
 from decoderonly_checker.flow.values import (
@@ -34,8 +35,6 @@ from decoderonly_checker.flow.values import (
     Unknown,
     Value,
     alternatives,
-    each,
-    join_all,
     literal,
 )
 from decoderonly_checker.knowledge.checkpoints import lookup

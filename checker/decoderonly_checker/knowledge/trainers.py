@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import libcst as cst
 
+from decoderonly_checker.flow.choices import join_all
 from decoderonly_checker.flow.facts import GenerateCall, TrainingRun
 from decoderonly_checker.flow.state import ObjRec
 from decoderonly_checker.flow.values import (
@@ -25,7 +26,6 @@ from decoderonly_checker.flow.values import (
     Unknown,
     Value,
     alternatives,
-    join_all,
     literal,
 )
 from decoderonly_checker.knowledge.collators import batch_size, collate

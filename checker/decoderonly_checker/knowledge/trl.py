@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 import libcst as cst
 
+from decoderonly_checker.flow.choices import each, join_all
 from decoderonly_checker.flow.facts import TrainingRun
 from decoderonly_checker.flow.state import DictRec
 from decoderonly_checker.flow.values import (
@@ -42,8 +43,6 @@ from decoderonly_checker.flow.values import (
     Unknown,
     Value,
     alternatives,
-    each,
-    join_all,
     literal,
 )
 from decoderonly_checker.knowledge.collators import LANGUAGE_MODELLING, collate

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import libcst as cst
 
+from decoderonly_checker.flow.choices import text_of
 from decoderonly_checker.flow.state import ListRec
 from decoderonly_checker.flow.values import (
     ClassObj,
@@ -20,7 +21,6 @@ from decoderonly_checker.flow.values import (
     Value,
     alternatives,
     literal,
-    text_of,
 )
 from decoderonly_checker.rules.labels import family, held, neighbours, touches
 from decoderonly_checker.rules.training_texts import flattened

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from decoderonly_checker.flow.choices import text_of
 from decoderonly_checker.flow.prefixes import Front, fit
 from decoderonly_checker.flow.state import DictRec, ListRec
-from decoderonly_checker.flow.values import Const, Ref, Rendered, Str, Unknown, Value, alternatives, text_of
+from decoderonly_checker.flow.values import Const, Ref, Rendered, Str, Unknown, Value, alternatives
 from decoderonly_checker.rules.prompts import absent, checkpoints
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Confidence, Severity
+from decoderonly_checker.flow.choices import decoded_in
 from decoderonly_checker.flow.facts import Decode
-from decoderonly_checker.flow.values import decoded_in
 from decoderonly_checker.rules.base import Finding, Rule
 from decoderonly_checker.rules.evidence import decoder_only, model_story, weakest
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from decoderonly_checker.diagnostics import Confidence, Severity
+from decoderonly_checker.flow.choices import text_of
 from decoderonly_checker.flow.state import DictRec, ListRec
 from decoderonly_checker.flow.values import (
     UNKNOWN,
@@ -23,7 +24,6 @@ from decoderonly_checker.flow.values import (
     Value,
     alternatives,
     literal,
-    text_of,
 )
 from decoderonly_checker.rules.base import Finding, Rule
 from decoderonly_checker.rules.evidence import decoder_only, encodings, model_story, weakest

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from decoderonly_checker.flow.choices import text_of
 from decoderonly_checker.flow.state import ListRec, ObjRec
 from decoderonly_checker.flow.values import (
     Const,
@@ -15,7 +16,6 @@ from decoderonly_checker.flow.values import (
     Value,
     alternatives,
     literal,
-    text_of,
 )
 from decoderonly_checker.knowledge.checkpoints import Checkpoint, lookup
 from decoderonly_checker.rules.evidence import decoder_only, encodings
