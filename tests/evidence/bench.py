@@ -169,7 +169,9 @@ def _checkpoints(keep: Path | None = None) -> Iterator[Checkpoints]:
     threads = torch.get_num_threads()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    torch.set_num_threads(1)  # small models: where cores are shared, threads that wait for each other cost minutes
+    torch.set_num_threads(
+        1
+    )  # small models: where cores are shared, threads that wait for each other cost minutes
     with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]), _inside(Path(folder)):
         checkpoints = Checkpoints(kept or Path(folder))
         constants.HF_HUB_CACHE = str(checkpoints.cache)
