@@ -336,8 +336,17 @@ def test_a_reader_that_leaves(tmp_path):
 
 def test_ctrl_c(tmp_path):
     os.mkfifo(tmp_path / "pipe.py")
+    # A shell starts background jobs with interrupts ignored, and the tests may run in one.
+    program = (
+        "import runpy, signal\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "runpy.run_module('decoderonly_checker', run_name='__main__', alter_sys=True)\n"
+    )
     process = subprocess.Popen(
-        [*COMMAND, "check", "pipe.py"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-c", program, "check", "pipe.py"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     with (tmp_path / "pipe.py").open("w"):  # opens when the command has begun to read
         # Python drops an interrupt that falls into a destructor; a person would press the keys again.
