@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from decoderonly_checker.diagnostics import Confidence, Severity
-from decoderonly_checker.flow.values import Ids, Tokenizer, alternatives
+from decoderonly_checker.flow.values import Ids, Tokenizer, Tri, alternatives
 from decoderonly_checker.rules.base import Finding, Rule
 from decoderonly_checker.rules.evidence import tokenizer_story, weakest
 from decoderonly_checker.rules.labels import without_gradient
-from decoderonly_checker.rules.training_texts import Ending, ending, training_kind
+from decoderonly_checker.rules.training_texts import Ending, adds_eos, ending, joined, training_kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,6 +39,7 @@ class EosMaskedWithPadding(Rule):
     - Labels masked by the attention mask or by the length of the row: only padding is hit.
     - A pad token of its own, from the checkpoint or added.
     - Packed rows, which have no padding; encoder-decoder models.
+    - Raw text of one field with a tokenizer that adds no EOS: whether one stands in it is not seen (`possible`).
     """
 
     severity = Severity.ERROR
@@ -100,6 +101,8 @@ class EosMaskedWithPadding(Rule):
         if without_gradient(write.site):
             sure = Confidence.POSSIBLE  # labels of a score, which trains nothing
         known = ending(encoding.text, facts) if encoding is not None else Ending.UNKNOWN
+        if known is Ending.UNKNOWN and encoding is not None and _raw(encoding, facts):
+            sure = Confidence.POSSIBLE  # raw text of one field: whether an EOS stands in it, nobody sees
         if known is Ending.RESPONSE and write.site.key in {run.site.key for run in facts.training_runs}:
             sure = (
                 Confidence.POSSIBLE
@@ -134,6 +137,15 @@ class EosMaskedWithPadding(Rule):
                 yield one.origin, "the pad token is the EOS token from here on"
         if encoding is not None:
             yield encoding.made or encoding.site, "the training text is tokenized here"
+
+
+def _raw(encoding: Encoding, facts: Facts) -> bool:
+    """Whether a text is one field of a dataset, that nothing was joined to and whose tokenizer is not known to add EOS."""
+    return (
+        not encoding.template
+        and joined(encoding.text, facts)[0] is None
+        and adds_eos(encoding.tokenizer, facts) is not Tri.YES
+    )
 
 
 def _speaks_of_padding(selector: Ids) -> bool:

@@ -9,12 +9,11 @@ import libcst as cst
 
 from decoderonly_checker.diagnostics import Confidence, Severity
 from decoderonly_checker.flow.state import ObjRec
-from decoderonly_checker.flow.values import Tokenizer, Tri, alternatives, literal
+from decoderonly_checker.flow.values import Tokenizer, Tri, alternatives
 from decoderonly_checker.rules.base import Finding, Rule
 from decoderonly_checker.rules.evidence import encodings, tokenizer_story, weakest
 from decoderonly_checker.rules.labels import PADDING, each_labels, masked, place, trains, without_gradient
-from decoderonly_checker.rules.prompts import checkpoints
-from decoderonly_checker.rules.training_texts import Ending, ending, joined, training_kind
+from decoderonly_checker.rules.training_texts import Ending, adds_eos, ending, joined, training_kind
 from decoderonly_checker.source.ancestors import ancestors
 
 if TYPE_CHECKING:
@@ -169,29 +168,6 @@ def pad_tokens(tokenizer: Value, facts: Facts) -> Iterator[Value]:
         if isinstance(record, ObjRec):
             for name in ("pad_token", "pad_token_id"):
                 yield from alternatives(record.attrs.get(name))
-
-
-def adds_eos(tokenizer: Value, facts: Facts) -> Tri:
-    """Return whether a tokenizer puts an EOS behind plain text, by its settings and the table."""
-    found: set[Tri] = set()
-    for one, known in zip(
-        (t for t in alternatives(tokenizer) if isinstance(t, Tokenizer)), checkpoints(tokenizer), strict=False
-    ):
-        record = facts.objects.get(one.id)
-        attrs = record.attrs if isinstance(record, ObjRec) else {}
-        if literal(attrs.get("add_eos_token")) is True:
-            return Tri.YES
-        if (
-            "add_eos_token" in attrs
-            or "post_processor" in attrs
-            or "_tokenizer" in attrs
-            or known is None
-            or known.adds_eos is None
-        ):
-            found.add(Tri.MAYBE)
-        else:
-            found.add(Tri.YES if known.adds_eos else Tri.NO)
-    return found.pop() if len(found) == 1 else Tri.MAYBE
 
 
 def speaks_of_eos(module: Module) -> bool:

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Confidence
-from decoderonly_checker.flow.state import ListRec
+from decoderonly_checker.flow.state import ListRec, ObjRec
 from decoderonly_checker.flow.values import (
     Const,
     Hole,
@@ -15,12 +15,15 @@ from decoderonly_checker.flow.values import (
     Ref,
     Rendered,
     Str,
+    Tokenizer,
+    Tri,
     Unknown,
     Value,
     alternatives,
     literal,
 )
 from decoderonly_checker.rules.evidence import checkpoint_kind, tokenizer_kind
+from decoderonly_checker.rules.prompts import checkpoints
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -137,3 +140,26 @@ def _end_of(text: Str) -> Ending:
     if any(_END_NAME.search(str(name)) for name in names):
         return Ending.EOS
     return Ending.RESPONSE if any(_RESPONSE.search(str(name)) for name in names) else Ending.UNKNOWN
+
+
+def adds_eos(tokenizer: Value, facts: Facts) -> Tri:
+    """Return whether a tokenizer puts an EOS behind plain text, by its settings and the table."""
+    found: set[Tri] = set()
+    for one, known in zip(
+        (t for t in alternatives(tokenizer) if isinstance(t, Tokenizer)), checkpoints(tokenizer), strict=False
+    ):
+        record = facts.objects.get(one.id)
+        attrs = record.attrs if isinstance(record, ObjRec) else {}
+        if literal(attrs.get("add_eos_token")) is True:
+            return Tri.YES
+        if (
+            "add_eos_token" in attrs
+            or "post_processor" in attrs
+            or "_tokenizer" in attrs
+            or known is None
+            or known.adds_eos is None
+        ):
+            found.add(Tri.MAYBE)
+        else:
+            found.add(Tri.YES if known.adds_eos else Tri.NO)
+    return found.pop() if len(found) == 1 else Tri.MAYBE
