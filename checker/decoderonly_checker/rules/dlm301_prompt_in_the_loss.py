@@ -9,7 +9,15 @@ from decoderonly_checker.diagnostics import Confidence, Severity
 from decoderonly_checker.rules.base import Finding, Rule
 from decoderonly_checker.rules.collations import masked_at
 from decoderonly_checker.rules.evidence import tokenizer_story
-from decoderonly_checker.rules.labels import PROMPT, Once, masked, meant_to_hide, place, without_gradient
+from decoderonly_checker.rules.labels import (
+    PROMPT,
+    Once,
+    masked,
+    meant_to_hide,
+    place,
+    scores_around,
+    without_gradient,
+)
 from decoderonly_checker.rules.training_texts import joined, training_kind
 
 if TYPE_CHECKING:
@@ -89,7 +97,9 @@ class PromptInTheLoss(Rule):
                 continue  # a collator makes them anew: that is where they are learned from
             if made.where == "dict" and made.module in all_remade:
                 continue  # rows that do not reach the one trainer there is
-            if made.where == "forward" and without_gradient(made.site):
+            if (made.where == "forward" and without_gradient(made.site)) or (
+                made.where == "collator" and scores_around(made.site)
+            ):
                 continue  # nothing is trained on them
             # A helper that is called twice (whole text, prompt alone) is masked if one of its calls is. What is hidden
             # behind another value than -100 is a mistake of its own.

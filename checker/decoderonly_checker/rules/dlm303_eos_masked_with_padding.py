@@ -11,7 +11,7 @@ from decoderonly_checker.diagnostics import Confidence, Severity
 from decoderonly_checker.flow.values import Ids, Tokenizer, Tri, alternatives
 from decoderonly_checker.rules.base import Finding, Rule
 from decoderonly_checker.rules.evidence import tokenizer_story, weakest
-from decoderonly_checker.rules.labels import without_gradient
+from decoderonly_checker.rules.labels import scores_around, without_gradient
 from decoderonly_checker.rules.training_texts import Ending, adds_eos, ending, joined, training_kind
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class EosMaskedWithPadding(Rule):
         """Judge one write."""
         # A collator of the library compares inside: all that is seen of it is its construction.
         by_collator = selector.origin is not None and selector.origin == write.site
-        if not by_collator and not _speaks_of_padding(selector):
+        if scores_around(write.site) if by_collator else not _speaks_of_padding(selector):
             return None
         same = [getattr(one, "hint", "").startswith("eos_token") for one in alternatives(selector.token)]
         if not any(same):

@@ -12,7 +12,15 @@ from decoderonly_checker.flow.state import ObjRec
 from decoderonly_checker.flow.values import Tokenizer, Tri, alternatives
 from decoderonly_checker.rules.base import Finding, Rule
 from decoderonly_checker.rules.evidence import encodings, tokenizer_story, weakest
-from decoderonly_checker.rules.labels import PADDING, each_labels, masked, place, trains, without_gradient
+from decoderonly_checker.rules.labels import (
+    PADDING,
+    each_labels,
+    masked,
+    place,
+    scores_around,
+    trains,
+    without_gradient,
+)
 from decoderonly_checker.rules.training_texts import Ending, adds_eos, ending, joined, training_kind
 from decoderonly_checker.source.ancestors import ancestors
 
@@ -158,7 +166,9 @@ def reached(made: LabelsMade) -> bool:
 
 def scores_only(made: LabelsMade) -> bool:
     """Whether these labels are for a loss that is read and not trained on."""
-    return made.where == "forward" and without_gradient(made.site)
+    return (made.where == "forward" and without_gradient(made.site)) or (
+        made.where == "collator" and scores_around(made.site)
+    )
 
 
 def pad_tokens(tokenizer: Value, facts: Facts) -> Iterator[Value]:

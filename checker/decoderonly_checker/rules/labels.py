@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from decoderonly_checker.flow.values import Site, Value
 
 PROMPT, PADDING = "prompt", "padding"
+_SCORES = re.compile(r"\b(?:no_grad|inference_mode)\b")
+_LEARNS = re.compile(r"\bbackward\(|Trainer\(|\.train\(\)|training_step|optimizer")
 _EVERYTHING = frozenset({PROMPT, PADDING})
 _MEDIA = re.compile(r"image|img|video|audio|vision|speech|boi|eoi", re.IGNORECASE)
 # Names that only code has which takes the loss itself, and says what it leaves out.
@@ -149,6 +151,20 @@ def without_gradient(site: Site) -> bool:
             if name.rpartition(".")[2] in {"no_grad", "inference_mode"}:
                 return True
     return False
+
+
+def scores_around(site: Site) -> bool:
+    """Whether the function around a place takes losses without gradients, and trains nothing."""
+    tree = site.source.cell(site.cell).tree
+    around = (
+        [node for node in ancestors(tree, site.node) if isinstance(node, cst.FunctionDef)]
+        if tree is not None
+        else []
+    )
+    if not around:
+        return False
+    code = cst.Module([]).code_for_node(around[-1])
+    return _SCORES.search(code) is not None and _LEARNS.search(code) is None
 
 
 def decoder_labels(made: LabelsMade) -> Confidence | None:
