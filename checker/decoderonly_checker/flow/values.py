@@ -12,6 +12,8 @@ import enum
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
+from decoderonly_checker.source.ancestors import ancestors
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
@@ -42,6 +44,11 @@ class Site:
     def of(cls, source: SourceFile, cell: int | None, node: cst.CSTNode) -> Site:
         """Make the site of `node` in cell `cell` of `source`."""
         return cls(source, cell, node, id(node))
+
+    def around(self) -> list[cst.CSTNode]:
+        """Return the nodes that the site stands in, outermost first."""
+        tree = self.source.cell(self.cell).tree
+        return ancestors(tree, self.node) if tree is not None else []
 
 
 class Tri(enum.Enum):

@@ -24,7 +24,6 @@ from decoderonly_checker.flow.values import (
 )
 from decoderonly_checker.rules.labels import family, held, neighbours, touches
 from decoderonly_checker.rules.training_texts import flattened
-from decoderonly_checker.source.ancestors import ancestors
 
 if TYPE_CHECKING:
     from decoderonly_checker.flow.facts import Facts, LabelsMade
@@ -131,7 +130,7 @@ def _joined_later(made: LabelsMade, buffers: list[Ids], facts: Facts) -> bool:
         joins = write.kind in _JOINS or any(isinstance(one, Ids) for one in alternatives(write.value))
         if joins and _meets(write.target, buffers):
             return True
-    within = _functions_around(made)
+    within = made.site.around()
     defined = [
         (one.name, one.node)
         for module in neighbours(made.module)
@@ -143,11 +142,6 @@ def _joined_later(made: LabelsMade, buffers: list[Ids], facts: Facts) -> bool:
 
 def _meets(target: Ids | None, buffers: list[Ids]) -> bool:
     return target is not None and any(touches(target, one) for one in buffers)
-
-
-def _functions_around(made: LabelsMade) -> list[cst.CSTNode]:
-    tree = made.site.source.cell(made.site.cell).tree
-    return ancestors(tree, made.site.node) if tree is not None else []
 
 
 __all__ = ["sources", "tokenized_apart"]

@@ -12,7 +12,6 @@ from decoderonly_checker.flow.values import alternatives
 from decoderonly_checker.rules.base import Finding, Rule
 from decoderonly_checker.rules.evidence import encodings, tokenizer_story
 from decoderonly_checker.rules.prompts import checkpoints
-from decoderonly_checker.source.ancestors import ancestors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,9 +119,8 @@ class MaskByComparison(Rule):
 
 def kept_as(site: Site) -> str | None:
     """Return the name under which a mask is kept or passed on; None where it is used for something else."""
-    tree = site.source.cell(site.cell).tree
     current = site.node
-    path = ancestors(tree, current) if tree is not None else []
+    path = site.around()
     while path:
         parent = path.pop()
         if isinstance(parent, cst.Assign | cst.AnnAssign | cst.NamedExpr):

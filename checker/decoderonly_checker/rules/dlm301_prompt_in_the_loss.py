@@ -15,8 +15,7 @@ from decoderonly_checker.rules.labels import (
     masked,
     meant_to_hide,
     place,
-    scores_around,
-    without_gradient,
+    scores_only,
 )
 from decoderonly_checker.rules.training_texts import joined, training_kind
 
@@ -97,9 +96,7 @@ class PromptInTheLoss(Rule):
                 continue  # a collator makes them anew: that is where they are learned from
             if made.where == "dict" and made.module in all_remade:
                 continue  # rows that do not reach the one trainer there is
-            if (made.where == "forward" and without_gradient(made.site)) or (
-                made.where == "collator" and scores_around(made.site)
-            ):
+            if scores_only(made):
                 continue  # nothing is trained on them
             # A helper that is called twice (whole text, prompt alone) is masked if one of its calls is. What is hidden
             # behind another value than -100 is a mistake of its own.

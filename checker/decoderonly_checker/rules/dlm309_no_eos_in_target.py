@@ -17,12 +17,10 @@ from decoderonly_checker.rules.labels import (
     each_labels,
     masked,
     place,
-    scores_around,
+    scores_only,
     trains,
-    without_gradient,
 )
 from decoderonly_checker.rules.training_texts import Ending, adds_eos, ending, joined, training_kind
-from decoderonly_checker.source.ancestors import ancestors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -159,16 +157,8 @@ class NoEosInTarget(Rule):
 
 def reached(made: LabelsMade) -> bool:
     """Whether the code shows who runs what makes the labels: a dataset's `map`, a loader, a trainer, a caller."""
-    tree = made.site.source.cell(made.site.cell).tree
-    inside = ancestors(tree, made.site.node) if tree is not None else []
-    return bool(made.calls) or not any(isinstance(node, cst.FunctionDef | cst.Lambda) for node in inside)
-
-
-def scores_only(made: LabelsMade) -> bool:
-    """Whether these labels are for a loss that is read and not trained on."""
-    return (made.where == "forward" and without_gradient(made.site)) or (
-        made.where == "collator" and scores_around(made.site)
-    )
+    inside = any(isinstance(node, cst.FunctionDef | cst.Lambda) for node in made.site.around())
+    return bool(made.calls) or not inside
 
 
 def pad_tokens(tokenizer: Value, facts: Facts) -> Iterator[Value]:

@@ -13,7 +13,6 @@ from decoderonly_checker.flow.values import Ids, Kind, Length, alternatives, lit
 from decoderonly_checker.rules.base import Finding, Rule
 from decoderonly_checker.rules.evidence import checkpoint_kind, model_confidence, tokenizer_kind, weakest
 from decoderonly_checker.rules.padding import right_padding, surely_padded
-from decoderonly_checker.source.ancestors import ancestors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -148,11 +147,5 @@ def of_positions(read: PositionRead, encoding: Encoding) -> Confidence | None:
 
 def asks_first(read: PositionRead) -> bool:
     """Whether the read stands under a condition on padding."""
-    site = read.site
-    for cell in site.source.cells:
-        path = ancestors(cell.tree, site.node) if cell.index == site.cell and cell.tree is not None else []
-        for around in path:
-            test = around.test if isinstance(around, cst.If | cst.IfExp) else None
-            if test is not None and _ASKS_SIDE.search(cst.Module([]).code_for_node(test)):
-                return True
-    return False
+    tests = [node.test for node in read.site.around() if isinstance(node, cst.If | cst.IfExp)]
+    return any(_ASKS_SIDE.search(cst.Module([]).code_for_node(test)) for test in tests)

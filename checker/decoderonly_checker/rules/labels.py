@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from decoderonly_checker.diagnostics import Confidence
+from decoderonly_checker.flow.contexts import no_gradients
 from decoderonly_checker.flow.labels import IGNORE_INDEX, is_other, is_pad, name_of
-from decoderonly_checker.flow.project import dotted_name
 from decoderonly_checker.flow.state import ListRec
 from decoderonly_checker.flow.values import Ids, Kind, Length, Model, Ref, Tri, Unknown, alternatives, literal
 from decoderonly_checker.knowledge.labels import is_rest
 from decoderonly_checker.rules.evidence import checkpoint_kind, tokenizer_kind
-from decoderonly_checker.source.ancestors import ancestors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -137,34 +136,28 @@ def trains(made: LabelsMade) -> bool:
 
 def without_gradient(site: Site) -> bool:
     """Whether code runs under `no_grad` or `inference_mode`: it scores, and trains nothing."""
-    tree = site.source.cell(site.cell).tree
-    for node in ancestors(tree, site.node) if tree is not None else ():
-        asked = (
-            [item.item for item in node.items]
-            if isinstance(node, cst.With)
-            else [one.decorator for one in node.decorators]
-            if isinstance(node, cst.FunctionDef)
-            else []
-        )
-        for one in asked:
-            name = dotted_name(one.func if isinstance(one, cst.Call) else one)
-            if name.rpartition(".")[2] in {"no_grad", "inference_mode"}:
-                return True
+    for node in site.around():
+        if isinstance(node, cst.With) and any(no_gradients(item.item) for item in node.items):
+            return True
+        if isinstance(node, cst.FunctionDef) and any(no_gradients(one.decorator) for one in node.decorators):
+            return True
     return False
 
 
 def scores_around(site: Site) -> bool:
     """Whether the function around a place takes losses without gradients, and trains nothing."""
-    tree = site.source.cell(site.cell).tree
-    around = (
-        [node for node in ancestors(tree, site.node) if isinstance(node, cst.FunctionDef)]
-        if tree is not None
-        else []
-    )
-    if not around:
+    functions = [node for node in site.around() if isinstance(node, cst.FunctionDef)]
+    if not functions:
         return False
-    code = cst.Module([]).code_for_node(around[-1])
+    code = cst.Module([]).code_for_node(functions[-1])
     return _SCORES.search(code) is not None and _LEARNS.search(code) is None
+
+
+def scores_only(made: LabelsMade) -> bool:
+    """Whether these labels are for a loss that is read and not trained on."""
+    return (made.where == "forward" and without_gradient(made.site)) or (
+        made.where == "collator" and scores_around(made.site)
+    )
 
 
 def decoder_labels(made: LabelsMade) -> Confidence | None:
