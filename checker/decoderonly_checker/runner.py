@@ -48,6 +48,8 @@ def check_paths(
     *,
     confidence: Confidence | None = None,
     force_exclude: bool = False,
+    narrow: Callable[[list[Path], Settings], list[Path]] | None = None,
+    progress: Callable[[int, int], None] | None = None,
     analyser: Callable[[Settings], AnalyserLike] | None = None,
 ) -> CheckResult:
     """Check files and folders.
@@ -60,6 +62,8 @@ def check_paths(
             governed by the nearest settings file at it or above it.
         confidence: Hide findings below it, instead of `settings.min_confidence`.
         force_exclude: Leave out excluded files even where they are named.
+        narrow: Picks among the files found below a path those to check, by the settings that govern it.
+        progress: Called as the run goes on with the number of files done and of files in all.
         analyser: Makes the analyser; the real one by default.
 
     Raises:
@@ -72,10 +76,12 @@ def check_paths(
         governing = run.settings_for(path)
         found, missing = find_files([path], governing, force_exclude=force_exclude)
         errors += missing
-        for file in found:
+        for file in found if narrow is None else narrow(found, governing):
             files.setdefault(file, governing)
-    for file in sorted(files, key=lambda path: path.parts):
+    for done, file in enumerate(sorted(files, key=lambda path: path.parts), start=1):
         run.add_file(file, files[file])
+        if progress is not None:
+            progress(done, len(files))
     return run.result(errors)
 
 

@@ -115,6 +115,29 @@ def test_files_are_analysed_together_and_the_rest_is_counted(project):
     assert result.skipped == ("b.py", "d.py")
 
 
+def test_progress_is_told_to_the_end(project):
+    write(project, a="model.generate(ids)\n", b="print()\n", c="x = (\n")
+    told = []
+    check(progress=lambda *counts: told.append(counts))
+    assert told == sorted(set(told))
+    assert told[-1] == (3, 3)
+    assert {whole for _, whole in told} == {3}
+
+
+def test_files_can_be_narrowed_by_their_settings(project):
+    write(project, a="model.generate(ids)\n", b="model.generate(ids)\n")
+    given = []
+
+    def narrow(files, settings):
+        given.append(settings)
+        return [file for file in files if file.name == "b.py"]
+
+    settings = Settings()
+    result = check(settings=settings, narrow=narrow)
+    assert result.checked == ("b.py",)
+    assert given == [settings]
+
+
 def test_confidence(project):
     write(project, a="generate_DLM101_certain()\ngenerate_DLM102_likely()\ngenerate_DLM201_possible()\n")
     assert (len(check().diagnostics), check().hidden) == (2, 1)
