@@ -24,10 +24,15 @@ class Analyser:
     `errors` holds, after a run, what went wrong inside the analysis: one entry a file, never an exception.
     """
 
-    def __init__(self, rules: Sequence[Rule], roots: Sequence[Path] | None = None) -> None:
+    def __init__(
+        self, rules: Sequence[Rule], roots: Sequence[Path] | None = None, timeout: float | None = None
+    ) -> None:
+        """Look with `rules`; modules are found below `roots`; a file takes at most `timeout` seconds."""
         self._rules = list(rules)
+        self._timeout = timeout
         self._roots = list(roots) if roots else [Path.cwd()]
         self._positions: dict[Path, Positions] = {}
+        self._overdue: set[Path] = set()
         self.errors: list[FileError] = []
 
     def analyse(self, sources: Sequence[SourceFile]) -> list[Diagnostic]:
@@ -40,17 +45,27 @@ class Analyser:
         return on_deep_stack(lambda: self._facts(sources), recursion_limit=20_000)
 
     def _facts(self, sources: Sequence[SourceFile]) -> Facts:
+        from decoderonly_checker.flow.clock import Clock
         from decoderonly_checker.flow.interpreter import Interpreter
         from decoderonly_checker.flow.project import Project
         from decoderonly_checker.flow.state import Store
 
         store = Store()
+        clock = Clock(self._timeout)
         project = Project(load_source, store.new_id, self._roots)
-        interpreter = Interpreter(store, project)
+        interpreter = Interpreter(store, project, clock)
         interpreter.run_entries([project.add(source) for source in sources])
         for module, problem in interpreter.failures.items():
             self.errors.append(FileError(module.source.shown, problem))
+        for module in clock.overdue:
+            # What was seen so far may be half a story: a finding made of it may be wrong.
+            self._overdue.add(module.path)
+            self.errors.append(
+                FileError(module.source.shown, f"took over {self._timeout:g} s: skipped (see --timeout)")
+            )
         for module in dict.fromkeys(interpreter.exhausted):
+            if module in clock.overdue:
+                continue
             self.errors.append(
                 FileError(module.source.shown, "too much to follow: some findings may be missing")
             )
@@ -59,7 +74,7 @@ class Analyser:
 
     def _analyse(self, sources: Sequence[SourceFile]) -> list[Diagnostic]:
         facts = self._facts(sources)
-        wanted = {source.path for source in sources}
+        wanted = {source.path for source in sources} - self._overdue
         best: dict[tuple[str, Place], Diagnostic] = {}
         for rule in self._rules:
             for finding in rule.check(facts):

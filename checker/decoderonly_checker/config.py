@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import os
 import sys
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ else:
     import tomli as tomllib  # type: ignore[import-not-found, unused-ignore]
 
 DEFAULT_SELECT = ("DLM",)
+DEFAULT_TIMEOUT = 30.0
 DEFAULT_EXCLUDE = (
     ".bzr",
     ".direnv",
@@ -66,6 +68,7 @@ class Settings:
         extend_exclude: Added to `exclude`.
         per_file_ignores: Pattern of files -> rules to silence there.
         min_confidence: Findings below it are counted, not shown.
+        timeout: Seconds of processor time that the analysis of one file may take; 0 for no limit.
         models: Models for the pytest plugin's conformance suite.
     """
 
@@ -78,6 +81,7 @@ class Settings:
     extend_exclude: tuple[str, ...] = ()
     per_file_ignores: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     min_confidence: Confidence = Confidence.LIKELY
+    timeout: float = DEFAULT_TIMEOUT
     models: tuple[str, ...] = ()
 
     def enabled(self, known: Mapping[str, str]) -> list[str]:
@@ -250,6 +254,8 @@ def _parse(table: Mapping[str, Any], source: Path, known: Mapping[str, str]) -> 
             values[key] = _per_file(value, full, known)
         elif key == "min-confidence":
             values[key] = parse_confidence(value, full)
+        elif key == "timeout":
+            values[key] = parse_timeout(value, full)
         else:
             raise SettingsError(f"{where}: unknown setting {prefix}{key}{_nearest_key(key)}")
     arguments = {key.replace("-", "_"): value for key, value in values.items()}
@@ -265,6 +271,7 @@ _KEYS = (
     "per-file-ignores",
     "min-confidence",
     "models",
+    "timeout",
 )
 
 
@@ -280,6 +287,19 @@ def _strings(value: Any, full: str) -> tuple[str, ...]:
         if not isinstance(item, str):
             raise SettingsError(f"{full} must be a list of strings, but holds {_type_name(item)}: {item!r}")
     return tuple(value)
+
+
+def parse_timeout(value: Any, where: str) -> float:
+    """Read a number of seconds; 0 means no limit.
+
+    Raises:
+        SettingsError: Anything else; `where` names the option or key.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise SettingsError(f"{where} must be a number of seconds, not {_type_name(value)}")
+    if not 0 <= value < math.inf:
+        raise SettingsError(f"{where} must be a number of seconds, or 0 for no limit, not {value}")
+    return float(value)
 
 
 def _per_file(value: Any, full: str, known: Mapping[str, str]) -> dict[str, tuple[str, ...]]:

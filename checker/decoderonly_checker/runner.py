@@ -250,7 +250,7 @@ def _real_analyser(settings: Settings) -> AnalyserLike:
     from decoderonly_checker.analysis import Analyser  # brings libcst
     from decoderonly_checker.rules import codes, load_all
 
-    return Analyser(load_all(settings.enabled(codes())), [settings.root])
+    return Analyser(load_all(settings.enabled(codes())), [settings.root], settings.timeout)
 
 
 def _plain_errors(source: SourceFile) -> list[FileError]:

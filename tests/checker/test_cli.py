@@ -162,6 +162,19 @@ def test_selection(run):
     assert run("check", "bad.py", "--exit-zero").returncode == 0
 
 
+def test_a_file_gets_so_much_time(run, tmp_path):
+    (tmp_path / "bad.py").write_text(BAD + "print(tok, model)\n" * 200, encoding="utf-8")
+    done = run("check", "bad.py", "--timeout", "0.0001")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "error: bad.py: took over 0.0001 s: skipped (see --timeout)\n",
+    )
+    assert done.stdout == "No findings in 1 file. 1 file could not be checked in full.\n"
+    (tmp_path / "pyproject.toml").write_text("[tool.decoderonly]\ntimeout = 0.0001\n", encoding="utf-8")
+    assert run("check", "bad.py").returncode == 2
+    assert run("check", "bad.py", "--timeout", "0").returncode == 1
+
+
 def test_settings_and_comments(run, tmp_path):
     (tmp_path / "pyproject.toml").write_text("[tool.decoderonly]\nignore = ['DLM102']\n", encoding="utf-8")
     (tmp_path / "bad.py").write_text(
@@ -180,6 +193,7 @@ def test_settings_and_comments(run, tmp_path):
     ("arguments", "message"),
     [
         (["--select", "DLM10x"], 'error: --select: unknown rule "DLM10x"; did you mean DLM1'),
+        (["--timeout", "-1"], "error: --timeout must be a number of seconds, or 0 for no limit, not -1.0\n"),
         (["--ignore", "missing-atention-mask"], "did you mean missing-attention-mask"),
         (
             ["--extend-select", "E501"],

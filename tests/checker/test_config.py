@@ -20,7 +20,7 @@ KNOWN = {
     "DLM301": "prompt-in-the-loss",
 }
 
-KEYS = "exclude, extend-exclude, extend-select, ignore, min-confidence, models, per-file-ignores, select"
+KEYS = "exclude, extend-exclude, extend-select, ignore, min-confidence, models, per-file-ignores, select, timeout"
 NONE_NEAR = "; `decoderonly rule --all` lists the rules"
 NEAR_103 = "DLM102 (right-padded-generation), DLM101 (missing-attention-mask) or DLM301 (prompt-in-the-loss)"
 
@@ -47,6 +47,7 @@ extend-select = ["DLM301"]
 exclude = ["old/"]
 extend-exclude = ["*.gen.py"]
 min-confidence = "possible"
+timeout = 2.5
 models = ["tests.models:build"]
 [tool.decoderonly.per-file-ignores]
 "tests/*" = ["DLM101", "prompt-not-stripped"]
@@ -63,6 +64,7 @@ models = ["tests.models:build"]
         extend_exclude=("*.gen.py",),
         per_file_ignores={"tests/*": ("DLM101", "prompt-not-stripped")},
         min_confidence=Confidence.POSSIBLE,
+        timeout=2.5,
         models=("tests.models:build",),
     )
     assert settings.enabled(KNOWN) == ["DLM101", "DLM201", "DLM301"]
@@ -131,6 +133,22 @@ def test_an_empty_table_means_defaults(tmp_path):
         (
             "min-confidence = 'sure'",
             'tool.decoderonly.min-confidence must be one of certain, likely, possible, not "sure"',
+        ),
+        (
+            "timeout = '10'",
+            "tool.decoderonly.timeout must be a number of seconds, not a string",
+        ),
+        (
+            "timeout = true",
+            "tool.decoderonly.timeout must be a number of seconds, not a boolean",
+        ),
+        (
+            "timeout = -1",
+            "tool.decoderonly.timeout must be a number of seconds, or 0 for no limit, not -1",
+        ),
+        (
+            "timeout = nan",
+            "tool.decoderonly.timeout must be a number of seconds, or 0 for no limit, not nan",
         ),
         (
             "min-confidence = 1.5",

@@ -18,6 +18,7 @@ import libcst as cst
 from decoderonly_checker.flow.access import Access
 from decoderonly_checker.flow.calls import Calls
 from decoderonly_checker.flow.choices import decoded_in, join_all
+from decoderonly_checker.flow.clock import Clock
 from decoderonly_checker.flow.conditions import Conditions
 from decoderonly_checker.flow.contexts import Contexts
 from decoderonly_checker.flow.expressions import Expressions
@@ -62,6 +63,7 @@ _IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
 MAX_DEPTH = 10
 MAX_CONTEXTS = 24
 MODULE_BUDGET = 400_000
+_STEPS_BETWEEN_LOOKS = 256  # at the clock; a power of two
 
 
 class BudgetExhausted(Exception):  # noqa: N818 - no error: the entry is cut short
@@ -108,7 +110,7 @@ class Interpreter(
 ):
     """Runs a project and fills `facts`."""
 
-    def __init__(self, store: Store, project: Project) -> None:
+    def __init__(self, store: Store, project: Project, clock: Clock | None = None) -> None:
         from decoderonly_checker import knowledge
 
         self.knowledge = knowledge.loaded()
@@ -125,6 +127,7 @@ class Interpreter(
         )
         self.nesting = 0
         self.budget = MODULE_BUDGET
+        self.clock = clock or Clock()
         self.exhausted: list[Module] = []
         self.failures: dict[Module, str] = {}
         self.reached: set[int] = set()
@@ -202,8 +205,19 @@ class Interpreter(
     def spend(self) -> None:
         """Count one step of work."""
         self.budget -= 1
-        if self.budget <= 0:
+        if self.budget <= 0 or (not self.budget % _STEPS_BETWEEN_LOOKS and self.clock.is_over()):
             raise BudgetExhausted
+
+    @contextmanager
+    def on_time_of(self, module: Module) -> Iterator[None]:
+        """Run code that is entered from outside on the time of its module; at once cut short if that is used up."""
+        self.clock.enter(module)
+        try:
+            if self.clock.is_over():
+                raise BudgetExhausted
+            yield
+        finally:
+            self.clock.leave()
 
     def fail(self, module: Module, problem: Exception) -> None:
         """Keep the first internal error of a module, in one line."""
@@ -413,15 +427,16 @@ class Interpreter(
         recording, self.recording = self.recording, True
         budget, self.budget = self.budget, MODULE_BUDGET
         try:
-            for cell in module.source.cells:
-                if cell.tree is None:
-                    continue
-                self.frames.append(Frame(module, cell.index, (module.scope,)))
-                self.frame.shown = None if cell.index is None else shown_by_cell(cell.tree)
-                try:
-                    self.run_statements(cell.tree.body)
-                finally:
-                    self.frames.pop()
+            with self.on_time_of(module):
+                for cell in module.source.cells:
+                    if cell.tree is None:
+                        continue
+                    self.frames.append(Frame(module, cell.index, (module.scope,)))
+                    self.frame.shown = None if cell.index is None else shown_by_cell(cell.tree)
+                    try:
+                        self.run_statements(cell.tree.body)
+                    finally:
+                        self.frames.pop()
         except BudgetExhausted:
             self.exhausted.append(module)
         except Exception as problem:
@@ -474,7 +489,8 @@ class Interpreter(
         self.store.fork()
         forks = self.store.depth
         try:
-            self.run_function(function, None, receiver)
+            with self.on_time_of(function.module):
+                self.run_function(function, None, receiver)
         except BudgetExhausted:
             self.exhausted.append(function.module)
         except Exception as problem:
@@ -509,7 +525,8 @@ class Interpreter(
             return
         self.budget = MODULE_BUDGET
         try:
-            receiver = self.instance_of(cls)
+            with self.on_time_of(cls.module):
+                receiver = self.instance_of(cls)
         except BudgetExhausted:
             self.exhausted.append(cls.module)
             return

@@ -17,6 +17,7 @@ from decoderonly_checker.config import (
     check_selectors,
     load_settings,
     parse_confidence,
+    parse_timeout,
     read_settings,
 )
 from decoderonly_checker.render import FORMATS, render
@@ -48,6 +49,10 @@ def _level(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
     return None if value is None else parse_confidence(value, parameter.opts[0])
 
 
+def _seconds(ctx: click.Context, parameter: click.Parameter, value: float | None) -> float | None:  # noqa: ARG001
+    return None if value is None else parse_timeout(value, parameter.opts[0])
+
+
 @click.command("check", short_help="Check files, folders and notebooks.")
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path, allow_dash=True))
 @click.option(
@@ -74,6 +79,13 @@ def _level(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
 )
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out what matches, as in .gitignore.")
 @click.option("--force-exclude", is_flag=True, help="Leave out excluded files even where they are named.")
+@click.option(
+    "--timeout",
+    type=float,
+    callback=_seconds,
+    metavar="SECONDS",
+    help="Skip a file whose analysis takes longer (default 30; 0: no limit).",
+)
 @click.option(
     "--config",
     type=click.Path(path_type=Path),
@@ -162,6 +174,7 @@ class _Overrides:
     extend_select: tuple[str, ...]
     ignore: tuple[str, ...]
     exclude: tuple[str, ...]
+    timeout: float | None
 
     def of(self, path: Path) -> Settings:
         settings = read_settings(self.config) if self.config is not None else load_settings(path)
@@ -171,6 +184,7 @@ class _Overrides:
             extend_select=(*(() if self.select else settings.extend_select), *self.extend_select),
             ignore=(*settings.ignore, *self.ignore),
             extend_exclude=(*settings.extend_exclude, *self.exclude),
+            timeout=settings.timeout if self.timeout is None else self.timeout,
         )
 
 
