@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = ("torch", "transformers", "libcst", "click", "pathspec")
+HEAVY = ("torch", "transformers", "libcst", "click")
 LIMIT_MS = 5.0
 SHOW_IMPORTS = """
 import sys

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from decoderonly_checker.diagnostics import Confidence
+from decoderonly_checker.patterns import PatternError, check_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -22,6 +23,7 @@ else:
 
 DEFAULT_SELECT = ("DLM",)
 DEFAULT_TIMEOUT = 30.0
+DEFAULT_INCLUDE = ("*.py", "*.pyi", "*.pyw", "*.ipynb")
 DEFAULT_EXCLUDE = (
     ".bzr",
     ".direnv",
@@ -64,8 +66,10 @@ class Settings:
         select: Rules to run: codes, prefixes of codes, names, or `ALL`.
         ignore: Rules not to run; the longer selector wins, `ignore` wins a tie.
         extend_select: Added to `select`.
+        include: Patterns (as in .gitignore, but capitals do not count) of the files to take from folders.
         exclude: Patterns (as in .gitignore) of files and folders to leave out.
         extend_exclude: Added to `exclude`.
+        respect_gitignore: Leave out what git ignores.
         per_file_ignores: Pattern of files -> rules to silence there.
         min_confidence: Findings below it are counted, not shown.
         timeout: Seconds of processor time that the analysis of one file may take; 0 for no limit.
@@ -77,8 +81,10 @@ class Settings:
     select: tuple[str, ...] = DEFAULT_SELECT
     ignore: tuple[str, ...] = ()
     extend_select: tuple[str, ...] = ()
+    include: tuple[str, ...] = DEFAULT_INCLUDE
     exclude: tuple[str, ...] = DEFAULT_EXCLUDE
     extend_exclude: tuple[str, ...] = ()
+    respect_gitignore: bool = True
     per_file_ignores: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     min_confidence: Confidence = Confidence.LIKELY
     timeout: float = DEFAULT_TIMEOUT
@@ -246,10 +252,16 @@ def _parse(table: Mapping[str, Any], source: Path, known: Mapping[str, str]) -> 
         if key in ("select", "ignore", "extend-select"):
             values[key] = _strings(value, full)
             check_selectors(values[key], known, full)
-        elif key in ("exclude", "extend-exclude", "models"):
+        elif key in ("include", "exclude", "extend-exclude", "models"):
             values[key] = _strings(value, full)
             if key != "models":
                 _check_patterns(values[key], full)
+            if key == "include":
+                _check_file_patterns(values[key], full)
+        elif key == "respect-gitignore":
+            if not isinstance(value, bool):
+                raise SettingsError(f"{full} must be true or false, not {_type_name(value)}")
+            values[key] = value
         elif key == "per-file-ignores":
             values[key] = _per_file(value, full, known)
         elif key == "min-confidence":
@@ -266,8 +278,10 @@ _KEYS = (
     "select",
     "ignore",
     "extend-select",
+    "include",
     "exclude",
     "extend-exclude",
+    "respect-gitignore",
     "per-file-ignores",
     "min-confidence",
     "models",
@@ -315,13 +329,17 @@ def _per_file(value: Any, full: str, known: Mapping[str, str]) -> dict[str, tupl
 
 
 def _check_patterns(patterns: Iterable[str], full: str) -> None:
-    from pathspec import GitIgnoreSpec
-
     for pattern in patterns:
         try:
-            GitIgnoreSpec.from_lines([pattern])
-        except ValueError as problem:  # noqa: PERF203 - the message names the pattern
+            check_pattern(pattern)
+        except PatternError as problem:  # noqa: PERF203 - the message names the pattern
             raise SettingsError(f'{full}: "{pattern}" is not a pattern as in .gitignore') from problem
+
+
+def _check_file_patterns(patterns: Iterable[str], full: str) -> None:
+    for pattern in patterns:
+        if pattern.endswith("/"):
+            raise SettingsError(f'{full}: "{pattern}" names a folder; for its files write "{pattern}**/*.py"')
 
 
 def parse_confidence(value: Any, where: str) -> Confidence:

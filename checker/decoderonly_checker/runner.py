@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from decoderonly_checker.config import PROJECT_MARKERS, Settings, load_settings, selects
 from decoderonly_checker.diagnostics import CheckResult, Confidence, Diagnostic, FileError, Severity
 from decoderonly_checker.discovery import find_files
+from decoderonly_checker.patterns import Patterns
 from decoderonly_checker.source.files import (
     NOTEBOOK_SUFFIX,
     SourceError,
@@ -308,15 +309,10 @@ class _Silence:
 def _ignored_here(path: Path, root: Path, ignores: Mapping[str, tuple[str, ...]]) -> list[str]:
     if not ignores:
         return []
-    from pathspec import GitIgnoreSpec
-
     try:
         relative = path.relative_to(root).as_posix()
     except ValueError:
         relative = path.name
     return [
-        code
-        for pattern, codes in ignores.items()
-        if GitIgnoreSpec.from_lines([pattern]).match_file(relative)
-        for code in codes
+        code for pattern, codes in ignores.items() if Patterns([pattern]).covers(relative) for code in codes
     ]

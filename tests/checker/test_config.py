@@ -20,7 +20,10 @@ KNOWN = {
     "DLM301": "prompt-in-the-loss",
 }
 
-KEYS = "exclude, extend-exclude, extend-select, ignore, min-confidence, models, per-file-ignores, select, timeout"
+KEYS = (
+    "exclude, extend-exclude, extend-select, ignore, include, min-confidence, models, per-file-ignores, "
+    "respect-gitignore, select, timeout"
+)
 NONE_NEAR = "; `decoderonly rule --all` lists the rules"
 NEAR_103 = "DLM102 (right-padded-generation), DLM101 (missing-attention-mask) or DLM301 (prompt-in-the-loss)"
 
@@ -44,8 +47,10 @@ def test_every_setting_is_read(tmp_path):
 select = ["DLM1", "prompt-not-stripped"]
 ignore = ["DLM102"]
 extend-select = ["DLM301"]
+include = ["*.py", "scripts/*"]
 exclude = ["old/"]
 extend-exclude = ["*.gen.py"]
+respect-gitignore = false
 min-confidence = "possible"
 timeout = 2.5
 models = ["tests.models:build"]
@@ -60,8 +65,10 @@ models = ["tests.models:build"]
         select=("DLM1", "prompt-not-stripped"),
         ignore=("DLM102",),
         extend_select=("DLM301",),
+        include=("*.py", "scripts/*"),
         exclude=("old/",),
         extend_exclude=("*.gen.py",),
+        respect_gitignore=False,
         per_file_ignores={"tests/*": ("DLM101", "prompt-not-stripped")},
         min_confidence=Confidence.POSSIBLE,
         timeout=2.5,
@@ -167,6 +174,13 @@ def test_an_empty_table_means_defaults(tmp_path):
             f'tool.decoderonly.per-file-ignores."a.py": unknown rule "X"{NONE_NEAR}',
         ),
         ("exclude = ['a', '!']", 'tool.decoderonly.exclude: "!" is not a pattern as in .gitignore'),
+        ("exclude = ['[a']", 'tool.decoderonly.exclude: "[a" is not a pattern as in .gitignore'),
+        ("include = ['# a']", 'tool.decoderonly.include: "# a" is not a pattern as in .gitignore'),
+        (
+            "include = ['src/']",
+            'tool.decoderonly.include: "src/" names a folder; for its files write "src/**/*.py"',
+        ),
+        ("respect-gitignore = 1", "tool.decoderonly.respect-gitignore must be true or false, not an integer"),
         ("exclude = 1979-05-27", "tool.decoderonly.exclude must be a list of strings, not a date or time"),
     ],
 )

@@ -1,12 +1,24 @@
 """Which files are found."""
 
+import contextlib
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 from decoderonly_checker.config import Settings
 from decoderonly_checker.diagnostics import FileError
 from decoderonly_checker.discovery import find_files
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+
+@pytest.fixture(autouse=True)
+def _nobodys_git(monkeypatch, tmp_path_factory):
+    """The settings of whoever runs the tests do not count."""
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.getbasetemp() / "none"))
 
 
 @pytest.fixture
@@ -151,9 +163,166 @@ def test_a_folder_that_cannot_be_listed_is_an_error(project, monkeypatch):
     assert errors == [FileError("locked", "permission denied")]
 
 
-def test_a_bad_ignore_file_is_named(project):
-    make(project, "a.py", ".git/config")
-    (project / ".gitignore").write_bytes(b"x\n!\n\xff\n")
+def test_a_bad_line_in_an_ignore_file_is_passed_over_as_git_does(project):
+    make(project, "a.py", "x", "y.py", ".git/config")
+    (project / ".gitignore").write_bytes(b"\xef\xbb\xbfy.py\r\n!\n\xff\n[a\n")
+    assert found() == ["a.py"]
+
+
+def test_an_ignore_file_that_cannot_be_read_is_named(project):
+    make(project, "a.py", ".git/config", "sub/b.py")
+    (project / "sub/.gitignore").symlink_to(".gitignore")
     files, errors = find_files([Path()], Settings())
-    assert files == [project / "a.py"]
-    assert [error.path for error in errors] == [".gitignore"]
+    assert files == [project / "a.py", project / "sub/b.py"]
+    assert [error.path for error in errors] == ["sub/.gitignore"]
+
+
+def test_include(project):
+    make(project, "a.py", "b.PYI", "scripts/run", "scripts/deep/run", "deep/c.py", "n.ipynb", "x.txt")
+    assert found(include=("*.pyi",)) == ["b.PYI"]
+    assert found(include=("scripts/*", "/*.py")) == ["a.py", "scripts/run"]
+    assert found(include=("*.py", "!deep/*.py")) == ["a.py"]
+    assert found(["deep"], include=("deep/*.py",)) == ["deep/c.py"]
+    assert found(["x.txt"], include=("*.py",)) == ["x.txt"]
+    assert found(include=("**/*.py",), exclude=("deep",)) == ["a.py"]
+
+
+def test_patterns_do_not_take_the_way_to_the_root_for_part_of_the_project(project):
+    first = project.parts[1]
+    make(project, "out/a.py", "root/pyproject.toml", "out/gen/b.py")
+    assert found(["out"], root=project / "root", exclude=(f"/{first}", "out/a.py", "gen")) == ["out/a.py"]
+
+
+def test_environments_of_conda_and_behind_links(project):
+    make(project, "a.py", "tool/conda-meta/history", "tool/lib/x.py", "far/env/pyvenv.cfg", "far/env/x.py")
+    make(project, "near/b.py")
+    (project / "near/link").symlink_to(project / "far/env", target_is_directory=True)
+    assert found() == ["a.py", "near/b.py"]
+    assert found(["near"]) == ["near/b.py"]
+    assert found(["tool"]) == ["tool/lib/x.py"]
+
+
+def test_a_folder_goes_by_its_own_name_before_that_of_a_link(project):
+    make(project, "b/x.py", "b/deep/y.py", "outside/z.py", "outside/.gitignore")
+    (project / "outside/.gitignore").write_text("w.py\n", encoding="utf-8")
+    make(project, "outside/w.py", "top/.git/config", "top/c.py")
+    for link, target in (("a", "b"), ("c", "b/deep"), ("top/far", "../outside")):
+        (project / link).symlink_to(target, target_is_directory=True)
+    assert found() == [
+        *("b/deep/y.py", "b/x.py", "outside/w.py", "outside/z.py", "top/c.py"),
+    ]
+    assert found(["top"]) == ["top/c.py", "top/far/z.py"]
+
+
+def test_git_ignore_files_count_in_repositories_only_and_can_be_left_alone(project):
+    make(project, "a.py", "gen/b.py")
+    (project / ".gitignore").write_text("gen\n", encoding="utf-8")
+    assert found() == ["a.py", "gen/b.py"]
+    make(project, ".git/config")
+    assert found() == ["a.py"]
+    assert found(respect_gitignore=False) == ["a.py", "gen/b.py"]
+
+
+def test_a_repository_in_another_stands_for_itself(project):
+    make(project, ".git/config", "a.py", "inner/.git/config", "inner/a.py", "inner/b.py")
+    (project / ".gitignore").write_text("a.py\n", encoding="utf-8")
+    (project / "inner/.gitignore").write_text("b.py\n", encoding="utf-8")
+    assert found() == ["inner/a.py"]
+
+
+def test_linked_worktrees_share_the_exclude_file(project):
+    git(project, "init", "-q", "main")
+    make(project / "main", "a.py")
+    git(project / "main", "add", "a.py")
+    git(project / "main", "commit", "-qm", "first")
+    git(project / "main", "worktree", "add", "-q", "../other")
+    (project / "main/.git/info/exclude").write_text("b.py\n", encoding="utf-8")
+    make(project, "other/b.py", "other/sub/b.py", "other/c.py")
+    assert found(["other"]) == ["other/a.py", "other/c.py"]
+    assert found(["other/sub"]) == []
+
+
+def test_the_personal_ignore_file(project, monkeypatch):
+    git(project, "init", "-q")
+    make(project, "a.py", "b.py", "c.py", "home/mine")
+    (project / "home/mine").write_text("a.py\nc.py\n", encoding="utf-8")
+    (project / "home/config").write_text(
+        '[user]\n\texcludesFile = no\n[core]\n\tx = 1\n\texcludesFile = "~/mine"\n', encoding="utf-8"
+    )
+    (project / ".gitignore").write_text("!c.py\n", encoding="utf-8")
+    monkeypatch.setenv("HOME", str(project / "home"))
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(project / "home/config"))
+    assert found() == ["b.py", "c.py"] == git_finds(project)
+    (project / "home/.config/git").mkdir(parents=True)
+    (project / "home/.config/git/ignore").write_text("b.py\n", encoding="utf-8")
+    monkeypatch.delenv("GIT_CONFIG_GLOBAL")
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    assert found() == ["a.py", "c.py"]
+
+
+def git(where, *arguments):
+    identity = ["-c", "user.name=Nobody", "-c", "user.email=nobody@example.org"]
+    done = subprocess.run(["git", *identity, *arguments], cwd=where, capture_output=True, check=True)
+    return done.stdout.decode()
+
+
+def git_finds(where):
+    listed = git(where, "ls-files", "-z", "--others", "--exclude-standard", "--cached").split("\0")
+    hidden = {name for name in listed if any(part.startswith(".") for part in name.split("/"))}
+    return sorted(
+        (name for name in {*listed} - hidden - {""} if name.endswith(".py")), key=lambda n: n.split("/")
+    )
+
+
+_NAMES = st.text("ab-!# [].*\\", min_size=1, max_size=3).filter(lambda name: not name.startswith("."))
+_PATHS = st.lists(_NAMES, max_size=3).flatmap(
+    lambda folders: _NAMES.map(lambda name: "/".join([*folders, f"{name}.py"]))
+)
+_PATTERN = st.text("ab./*?[]!^-\\ #p", max_size=8) | st.lists(
+    st.sampled_from(
+        [
+            "**",
+            "*",
+            "a",
+            "b",
+            "/",
+            "?",
+            "[ab]",
+            "[!a]",
+            "[[:alpha:]]",
+            "a*",
+            "**/",
+            "*.py",
+            "\\",
+            "!",
+            " ",
+            "\r",
+        ]
+    ),
+    max_size=6,
+).map("".join)
+_IGNORES = st.lists(_PATTERN | _PATHS | _PATHS.map("!{}".format), max_size=4).map("\n".join)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    paths=st.lists(_PATHS, min_size=1, max_size=12),
+    top=_IGNORES,
+    info=_IGNORES,
+    nested=st.lists(st.tuples(st.integers(0, 11), _IGNORES), max_size=2),
+)
+def test_the_same_files_as_git(tmp_path_factory, paths, top, info, nested):
+    root = tmp_path_factory.mktemp("tree")
+    git(root, "init", "-q")
+    for path in paths:
+        with contextlib.suppress(NotADirectoryError, FileExistsError, IsADirectoryError):
+            make(root, path)  # a name may be a file here and a folder there
+    (root / ".gitignore").write_text(top, encoding="utf-8", newline="")
+    (root / ".git/info/exclude").write_text(info, encoding="utf-8", newline="")
+    for number, lines in nested:
+        folder = (root / paths[number % len(paths)]).parent
+        if folder.is_dir():
+            (folder / ".gitignore").write_text(lines, encoding="utf-8", newline="")
+    files, errors = find_files([root], Settings(root=root, exclude=()))
+    assert errors == []
+    assert [file.relative_to(root).as_posix() for file in files] == git_finds(root)

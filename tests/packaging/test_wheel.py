@@ -64,7 +64,7 @@ def test_licence_is_in_the_wheel(wheel):
 def test_base_install_is_light(metadata):
     requirements = [Requirement(text) for text in metadata.get_all("Requires-Dist")]
     base = {item.name for item in requirements if item.marker is None or "extra" not in str(item.marker)}
-    assert base == {"click", "libcst", "pathspec", "pluggy", "pytest", "tomli"}
+    assert base == {"click", "libcst", "pluggy", "pytest", "tomli"}
     extras = {item.name for item in requirements} - base
     assert {"torch", "transformers"} <= extras
 

@@ -8,7 +8,7 @@ import textwrap
 
 import pytest
 
-HEAVY = ("torch", "transformers", "libcst", "click", "pathspec", "numpy")
+HEAVY = ("torch", "transformers", "libcst", "click", "numpy")
 OURS = ("static", "summary", "guard", "conformance", "compare", "assertions", "tiny")
 
 # Stands for an environment without the two libraries: whoever imports them gets what is got there.

@@ -110,6 +110,7 @@ def test_ini_paths(project):
 
 def test_settings_and_gitignore_of_the_checker_apply(project):
     (project.path / "decoderonly.toml").write_text('exclude = ["right.py"]\n')
+    (project.path / ".git").mkdir()
     (project.path / ".gitignore").write_text("serve.py\n")
     assert outline(project.runpytest_inprocess(CHECKS, "-v")) == []
 

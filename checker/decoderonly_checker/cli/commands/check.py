@@ -78,6 +78,11 @@ def _seconds(ctx: click.Context, parameter: click.Parameter, value: float | None
     help="Show findings from this level on: certain, likely (default) or possible.",
 )
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out what matches, as in .gitignore.")
+@click.option(
+    "--respect-gitignore/--no-respect-gitignore",
+    default=None,
+    help="Leave out what git ignores, or do not. Default: leave it out.",
+)
 @click.option("--force-exclude", is_flag=True, help="Leave out excluded files even where they are named.")
 @click.option(
     "--timeout",
@@ -175,6 +180,7 @@ class _Overrides:
     ignore: tuple[str, ...]
     exclude: tuple[str, ...]
     timeout: float | None
+    respect_gitignore: bool | None
 
     def of(self, path: Path) -> Settings:
         settings = read_settings(self.config) if self.config is not None else load_settings(path)
@@ -185,6 +191,9 @@ class _Overrides:
             ignore=(*settings.ignore, *self.ignore),
             extend_exclude=(*settings.extend_exclude, *self.exclude),
             timeout=settings.timeout if self.timeout is None else self.timeout,
+            respect_gitignore=(
+                settings.respect_gitignore if self.respect_gitignore is None else self.respect_gitignore
+            ),
         )
 
 
