@@ -26,6 +26,7 @@ DEFAULT_TIMEOUT = 30.0
 DEFAULT_INCLUDE = ("*.py", "*.pyi", "*.pyw", "*.ipynb")
 DEFAULT_EXCLUDE = (
     ".bzr",
+    ".decoderonly_cache",
     ".direnv",
     ".eggs",
     ".git",
@@ -74,6 +75,7 @@ class Settings:
         min_confidence: Findings below it are counted, not shown.
         timeout: Seconds of processor time that the analysis of one file may take; 0 for no limit.
         models: Models for the pytest plugin's conformance suite.
+        cache_dir: Where results are remembered, absolute; None for `.decoderonly_cache` in the root.
     """
 
     root: Path = field(default_factory=Path.cwd)
@@ -89,6 +91,7 @@ class Settings:
     min_confidence: Confidence = Confidence.LIKELY
     timeout: float = DEFAULT_TIMEOUT
     models: tuple[str, ...] = ()
+    cache_dir: Path | None = None
 
     def enabled(self, known: Mapping[str, str]) -> list[str]:
         """The codes to run, in order.
@@ -268,6 +271,8 @@ def _parse(table: Mapping[str, Any], source: Path, known: Mapping[str, str]) -> 
             values[key] = parse_confidence(value, full)
         elif key == "timeout":
             values[key] = parse_timeout(value, full)
+        elif key == "cache-dir":
+            values[key] = _folder(value, full, source.parent)
         else:
             raise SettingsError(f"{where}: unknown setting {prefix}{key}{_nearest_key(key)}")
     arguments = {key.replace("-", "_"): value for key, value in values.items()}
@@ -286,6 +291,7 @@ _KEYS = (
     "min-confidence",
     "models",
     "timeout",
+    "cache-dir",
 )
 
 
@@ -326,6 +332,18 @@ def _per_file(value: Any, full: str, known: Mapping[str, str]) -> dict[str, tupl
         check_selectors(ignores[pattern], known, here)
         _check_patterns([pattern], full)
     return ignores
+
+
+def _folder(value: Any, full: str, base: Path) -> Path:
+    if not isinstance(value, str):
+        raise SettingsError(f"{full} must be a string, not {_type_name(value)}")
+    if not value or "\0" in value:
+        raise SettingsError(f"{full} must name a folder, not {value!r}")
+    try:
+        # abspath, as resolve() would name another folder where there are links
+        return Path(os.path.abspath(base / Path(value).expanduser()))  # noqa: PTH100
+    except RuntimeError as problem:
+        raise SettingsError(f"{full}: no home folder is known for {value!r}") from problem
 
 
 def _check_patterns(patterns: Iterable[str], full: str) -> None:

@@ -26,6 +26,8 @@ from decoderonly_checker.suppress import Suppressions
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from decoderonly_checker.cache import Cache
+
 # Files that cannot matter are still looked over for syntax errors, but not generated data of megabytes.
 _MAX_SYNTAX_CHECK = 1_000_000
 
@@ -52,6 +54,7 @@ def check_paths(
     narrow: Callable[[list[Path], Settings], list[Path]] | None = None,
     progress: Callable[[int, int], None] | None = None,
     analyser: Callable[[Settings], AnalyserLike] | None = None,
+    cache: Cache | None = None,  # noqa: ARG001 - results are not kept yet
 ) -> CheckResult:
     """Check files and folders.
 
@@ -66,6 +69,7 @@ def check_paths(
         narrow: Picks among the files found below a path those to check, by the settings that govern it.
         progress: Called as the run goes on with the number of files done and of files in all.
         analyser: Makes the analyser; the real one by default.
+        cache: What earlier runs found out; read and added to, and left open.
 
     Raises:
         SettingsError: Only with `settings=None`: a settings file is wrong.

@@ -21,7 +21,7 @@ KNOWN = {
 }
 
 KEYS = (
-    "exclude, extend-exclude, extend-select, ignore, include, min-confidence, models, per-file-ignores, "
+    "cache-dir, exclude, extend-exclude, extend-select, ignore, include, min-confidence, models, per-file-ignores, "
     "respect-gitignore, select, timeout"
 )
 NONE_NEAR = "; `decoderonly rule --all` lists the rules"

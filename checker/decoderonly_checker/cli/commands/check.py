@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import shutil
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from decoderonly_checker.cli.caches import opened_cache
 from decoderonly_checker.config import (
     Settings,
     SettingsError,
@@ -103,6 +106,15 @@ def _seconds(ctx: click.Context, parameter: click.Parameter, value: float | None
     metavar="PATH",
     help="Name of what is read from standard input (`-`).",
 )
+@click.option(
+    "--no-cache", is_flag=True, help="Neither use what earlier runs found nor keep what this one finds."
+)
+@click.option(
+    "--cache-dir",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Keep results here. Default: DECODERONLY_CACHE_DIR, else .decoderonly_cache in the project.",
+)
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 even if there are findings.")
 @click.option("--color/--no-color", default=None, help="Use colours, or do not. Default: on terminals.")
 @click.option("-q", "--quiet", is_flag=True, help="Print findings and errors only, no totals.")
@@ -116,6 +128,8 @@ def command(
     stdin_filename: Path | None,
     force_exclude: bool,
     confidence: Confidence | None,
+    no_cache: bool,
+    cache_dir: Path | None,
     exit_zero: bool,
     color: bool | None,
     quiet: bool,
@@ -132,9 +146,20 @@ def command(
     if _reads_stdin(paths, stdin_filename):
         result, excerpts = _check_stdin(stdin_filename or Path("<stdin>"), settings, confidence)
     else:
-        result = check_paths(
-            paths or (Path(),), settings.of, confidence=confidence, force_exclude=force_exclude
-        )
+        governing = functools.cache(settings.of)
+        paths = paths or (Path(),)
+        with (
+            nullcontext()
+            if no_cache
+            else opened_cache(paths[0], governing, cache_dir, tell=not quiet) as cache
+        ):
+            result = check_paths(
+                paths,
+                governing,
+                confidence=confidence,
+                force_exclude=force_exclude,
+                cache=cache,
+            )
         excerpts = Excerpts()
     use_color = wants_color(color)
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
