@@ -125,6 +125,7 @@ class Store:
 
         Raises:
             StoreError: The database is busy or cannot be written, the disk is full. Nothing was written then.
+            OSError: It is damaged, and the system refuses to delete it.
         """
         if not self._damaged:
             try:
@@ -173,7 +174,8 @@ class Store:
         """Delete the database, unless another process has replaced it since this one opened it.
 
         Raises:
-            StoreError: Another process writes to it, or the system refuses.
+            StoreError: Another process writes to it.
+            OSError: The system refuses.
         """
         try:
             with _locked(self._file.parent), self._exclusive():
@@ -184,8 +186,6 @@ class Store:
                     # First the journal: it would be played back into the next database.
                     for file in (*leftovers(self._file), self._file):
                         file.unlink(missing_ok=True)
-        except OSError as problem:
-            raise StoreError(_one_line(problem)) from problem
         finally:
             self.close()
         self._damaged = False

@@ -173,6 +173,9 @@ def test_an_empty_table_means_defaults(tmp_path):
             "per-file-ignores = { 'a.py' = ['X'] }",
             f'tool.decoderonly.per-file-ignores."a.py": unknown rule "X"{NONE_NEAR}',
         ),
+        ("cache-dir = ['a']", "tool.decoderonly.cache-dir must be a string, not a list"),
+        ("cache-dir = ''", "tool.decoderonly.cache-dir must name a folder, not ''"),
+        ('cache-dir = "a\\u0000b"', "tool.decoderonly.cache-dir must name a folder, not 'a\\x00b'"),
         ("exclude = ['a', '!']", 'tool.decoderonly.exclude: "!" is not a pattern as in .gitignore'),
         ("exclude = ['[a']", 'tool.decoderonly.exclude: "[a" is not a pattern as in .gitignore'),
         ("include = ['# a']", 'tool.decoderonly.include: "# a" is not a pattern as in .gitignore'),
@@ -195,6 +198,26 @@ def test_own_file_has_no_prefix(tmp_path):
     write(tmp_path / "decoderonly.toml", "selekt = []")
     with pytest.raises(
         SettingsError, match=r"^decoderonly\.toml: unknown setting selekt; did you mean select\?$"
+    ):
+        load_settings(tmp_path, KNOWN)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"), [("../a", "proj/a"), ("b/./c", "proj/x/b/c"), ("~/d", "home/d"), ("~", "home")]
+)
+def test_the_cache_folder_is_named_from_the_settings_file(tmp_path, monkeypatch, written, meant):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    write(tmp_path / "proj/x/decoderonly.toml", f"cache-dir = '{written}'")
+    assert load_settings(tmp_path / "proj/x/y/z.py", KNOWN).cache_dir == tmp_path / meant
+    monkeypatch.chdir(tmp_path / "proj/x")
+    assert read_settings(Path("decoderonly.toml"), KNOWN).cache_dir == tmp_path / meant
+
+
+def test_a_home_that_is_not_known(tmp_path):
+    write(tmp_path / "decoderonly.toml", "cache-dir = '~nobody-of-this-name/x'")
+    with pytest.raises(
+        SettingsError,
+        match=r"^decoderonly.toml: cache-dir: no home folder is known for '~nobody-of-this-name/x'$",
     ):
         load_settings(tmp_path, KNOWN)
 
