@@ -298,11 +298,11 @@ def test_colour(run):
     assert "\x1b" not in run("check", "bad.py", "--output-format", "json", FORCE_COLOR="1").stdout
 
 
-def on_terminal(arguments, cwd, **environment):
+def on_terminal(arguments, cwd, command=COMMAND, **environment):
     """What a process prints when its output is a terminal."""
     parent, child = pty.openpty()
     process = subprocess.Popen(
-        [*COMMAND, *arguments],
+        [*command, *arguments],
         cwd=cwd,
         stdin=child,
         stdout=child,
@@ -336,6 +336,78 @@ def test_terminals_get_colour_and_no_more_columns_than_they_have(tmp_path):
     assert any(line.endswith("...") for line in code)
     assert "\x1b" not in on_terminal(["check", "bad.py"], tmp_path, TERM="xterm", NO_COLOR="1")
     assert "\x1b" not in on_terminal(["check", "bad.py"], tmp_path, TERM="dumb")
+
+
+IMPATIENT = """\
+from decoderonly_checker.cli import progress
+from decoderonly_checker.__main__ import main
+
+progress._PATIENCE_S = 0
+main()
+"""
+PATIENT = """\
+import time
+from decoderonly_checker.cli.progress import Progress
+
+with Progress() as progress:
+    for done in range(1, 31):
+        time.sleep(0.05)
+        progress(done, 30)
+print("found")
+"""
+
+
+def test_runs_show_how_far_they_are_and_wipe_it(tmp_path):
+    watched = {"TERM": "xterm", "CI": "", "NO_COLOR": "1"}
+    command = [sys.executable, "-c", IMPATIENT, "check", "--no-cache", "--output-format", "concise"]
+    for columns in ("80", "30"):
+        drawn = on_terminal([], tmp_path, command, **watched, COLUMNS=columns)
+        counts = [int(done) for done in re.findall(r"Checking  \[[#-]+\]  (\d)/3", drawn)]
+        assert counts == sorted(counts)
+        assert counts[-1] == 3
+        assert all(len(line) < int(columns) for line in re.findall(r"Checking[^\x1b\r]*", drawn))
+        bar, wipe, after = drawn.rpartition("\x1b[1A\x1b[2K\r")
+        assert wipe
+        assert "bad.py" not in bar
+        assert after.startswith("bad.py:7:7: error DLM101")
+    assert "Checking" not in on_terminal(["-q"], tmp_path, command, **watched)
+    for unseen in ({"CI": "true"}, {"TERM": "dumb"}):
+        assert "Checking" not in on_terminal([], tmp_path, command, **{**watched, **unseen})
+    assert "Checking" in on_terminal([], tmp_path, command, **{**watched, "CI": "false"})
+
+
+def test_a_second_passes_before_a_bar_is_shown(tmp_path):
+    drawn = on_terminal([], tmp_path, [sys.executable, "-c", PATIENT], TERM="xterm", CI="")
+    counts = [int(done) for done in re.findall(r"(\d+)/30", drawn)]
+    assert counts[0] == 0
+    assert counts[1] > 1
+    assert counts[-1] == 30
+    assert drawn.endswith("\x1b[1A\x1b[2K\rfound\r\n")
+    done = subprocess.run([sys.executable, "-c", PATIENT], capture_output=True, check=True, timeout=60)
+    assert (done.stdout.split(), done.stderr) == ([b"found"], b"")
+
+
+def test_statistics(run, tmp_path):
+    (tmp_path / "again.py").write_text(
+        BAD + "tok.decode(out[0], skip_special_tokens=True)\n", encoding="utf-8"
+    )
+    done = run("check", "--statistics")
+    assert done.returncode == 1
+    assert done.stdout == (
+        "2  DLM101  missing-attention-mask\n"
+        "2  DLM102  right-padded-generation\n"
+        "4 errors in 2 files (3 files checked, 1 skipped: no language-model calls).\n"
+    )
+    done = run("check", "--statistics", "--output-format", "json", "-q")
+    assert done.returncode == 1
+    assert json.loads(done.stdout) == [
+        {"code": "DLM101", "name": "missing-attention-mask", "count": 2},
+        {"code": "DLM102", "name": "right-padded-generation", "count": 2},
+    ]
+    assert run("check", "--statistics", "--exit-zero").returncode == 0
+    done = run("check", "good.py", "--statistics")
+    assert (done.returncode, done.stdout) == (0, "No findings in 1 file.\n")
+    assert run("check", "good.py", "--statistics", "--output-format", "json").stdout == "[]\n"
 
 
 def test_a_console_that_cannot_show_a_character(process, tmp_path):

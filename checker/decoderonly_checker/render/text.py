@@ -147,8 +147,13 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def summary(result: CheckResult) -> str:
-    """The last line of a run: how much was found and looked at; an empty run says why it is empty."""
+def summary(result: CheckResult, changed_since: str | None = None) -> str:
+    """The last line of a run: how much was found and looked at; an empty run says why it is empty.
+
+    Args:
+        result: What was found.
+        changed_since: The revision, where only changed files were asked for.
+    """
     looked = len(result.checked)
     passed = len(result.skipped)
     errors = sum(diagnostic.severity is Severity.ERROR for diagnostic in result.diagnostics)
@@ -167,6 +172,8 @@ def summary(result: CheckResult) -> str:
         text = f"No language-model calls in {count(passed, 'file')}: nothing to check."
     elif result.errors:
         text = "Nothing was checked."
+    elif changed_since is not None:
+        text = f"No Python files or notebooks changed since {safe(changed_since)}: nothing to check."
     else:
         text = "No Python files or notebooks found: nothing to check."
     failed = len({error.path for error in result.errors})

@@ -26,12 +26,17 @@ _NAME = re.compile(rb"[A-Za-z_]\w*")
 class ImportReach:
     """Follows imports between the files of a project, by their bytes; every file is read once at most."""
 
-    def __init__(self, root: Path) -> None:
-        """Look for modules beside the importing file, in the folders above it up to `root`, and in `src`."""
+    def __init__(self, root: Path, *, gone: Iterable[str] = ()) -> None:
+        """Look for modules beside the importing file, in the folders above it up to `root`, and in `src`.
+
+        Args:
+            root: Where the search ends.
+            gone: Files to take as being there, to tell who imported them.
+        """
         self._root = str(root)
         self._provides: dict[str, bool] = {}
         self._imports: dict[str, list[str]] = {}
-        self._files: dict[str, bool] = {}
+        self._files: dict[str, bool] = dict.fromkeys(gone, True)
 
     def reaches(self, path: Path, data: bytes) -> bool:
         """Whether a module that the file imports, at whatever remove, may provide what findings are made of.

@@ -2,36 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-import os
-import shutil
-import sys
-from contextlib import nullcontext
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from decoderonly_checker.cli.caches import opened_cache
-from decoderonly_checker.config import (
-    Settings,
-    SettingsError,
-    check_selectors,
-    load_settings,
-    parse_confidence,
-    parse_timeout,
-    read_settings,
-)
-from decoderonly_checker.render import FORMATS, render
-from decoderonly_checker.runner import check_paths, check_source
-from decoderonly_checker.source.excerpts import Excerpts
-from decoderonly_checker.source.files import SourceError, load_source
+from decoderonly_checker.cli.job import Job, Overrides
+from decoderonly_checker.config import check_selectors, parse_confidence, parse_timeout
+from decoderonly_checker.render import FORMATS
 
 if TYPE_CHECKING:
-    from decoderonly_checker.diagnostics import CheckResult, Confidence
-
-_STDIN = "-"
+    from decoderonly_checker.diagnostics import Confidence
 
 
 def _codes(option: str, values: tuple[str, ...]) -> tuple[str, ...]:
@@ -82,6 +64,11 @@ def _seconds(ctx: click.Context, parameter: click.Parameter, value: float | None
 )
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out what matches, as in .gitignore.")
 @click.option(
+    "--changed-since",
+    metavar="REV",
+    help="Check only what changed since the branch left REV (git), and what imports it.",
+)
+@click.option(
     "--respect-gitignore/--no-respect-gitignore",
     default=None,
     help="Leave out what git ignores, or do not. Default: leave it out.",
@@ -115,119 +102,18 @@ def _seconds(ctx: click.Context, parameter: click.Parameter, value: float | None
     metavar="DIR",
     help="Keep results here. Default: DECODERONLY_CACHE_DIR, else .decoderonly_cache in the project.",
 )
+@click.option("--statistics", is_flag=True, help="Count findings by rule instead of showing them.")
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 even if there are findings.")
 @click.option("--color/--no-color", default=None, help="Use colours, or do not. Default: on terminals.")
 @click.option("-q", "--quiet", is_flag=True, help="Print findings and errors only, no totals.")
 @click.pass_context
-def command(
-    ctx: click.Context,
-    /,
-    *,
-    paths: tuple[Path, ...],
-    output_format: str,
-    stdin_filename: Path | None,
-    force_exclude: bool,
-    confidence: Confidence | None,
-    no_cache: bool,
-    cache_dir: Path | None,
-    exit_zero: bool,
-    color: bool | None,
-    quiet: bool,
-    **overrides: Any,
-) -> None:
+def command(ctx: click.Context, /, **options: Any) -> None:
     """Check PATHS (files, folders, notebooks; `-` for standard input; default: the current folder).
 
     Settings come from [tool.decoderonly] in the nearest pyproject.toml. A comment silences a finding:
     `# decoderonly: ignore[DLM101] reason`.
     """
-    from decoderonly_checker.render.text import error_line, summary
-
-    settings = _Overrides(**overrides)
-    if _reads_stdin(paths, stdin_filename):
-        result, excerpts = _check_stdin(stdin_filename or Path("<stdin>"), settings, confidence)
-    else:
-        governing = functools.cache(settings.of)
-        paths = paths or (Path(),)
-        with (
-            nullcontext()
-            if no_cache
-            else opened_cache(paths[0], governing, cache_dir, tell=not quiet) as cache
-        ):
-            result = check_paths(
-                paths,
-                governing,
-                confidence=confidence,
-                force_exclude=force_exclude,
-                cache=cache,
-            )
-        excerpts = Excerpts()
-    use_color = wants_color(color)
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    drawn = render(result, output_format, excerpts, color=use_color, width=width)
-    click.echo(drawn, nl=False, color=use_color)
-    for error in result.errors:
-        click.echo(error_line(error), err=True)
-    if not quiet:
-        # What a machine reads stays alone on standard output.
-        click.echo(summary(result), err=output_format == "json")
-    if result.errors:
-        ctx.exit(2)
-    ctx.exit(1 if result.diagnostics and not exit_zero else 0)
-
-
-def _reads_stdin(paths: tuple[Path, ...], filename: Path | None) -> bool:
-    asked = any(str(path) == _STDIN for path in paths)
-    if asked and len(paths) > 1:
-        raise SettingsError("`-` (standard input) cannot be combined with other paths")
-    if filename is not None and not asked:
-        raise SettingsError("--stdin-filename needs `-` as the path")
-    return asked
-
-
-def _check_stdin(
-    path: Path, settings: _Overrides, confidence: Confidence | None
-) -> tuple[CheckResult, Excerpts]:
-    data = sys.stdin.buffer.read()
-    result = check_source(data, path, settings.of, confidence=confidence)
-    try:
-        return result, Excerpts([load_source(path, data)])
-    except SourceError:  # told by the result
-        return result, Excerpts()
-
-
-@dataclasses.dataclass(frozen=True)
-class _Overrides:
-    """What the command line lays over the settings that govern a path."""
-
-    config: Path | None
-    select: tuple[str, ...]
-    extend_select: tuple[str, ...]
-    ignore: tuple[str, ...]
-    exclude: tuple[str, ...]
-    timeout: float | None
-    respect_gitignore: bool | None
-
-    def of(self, path: Path) -> Settings:
-        settings = read_settings(self.config) if self.config is not None else load_settings(path)
-        return dataclasses.replace(
-            settings,
-            select=self.select or settings.select,
-            extend_select=(*(() if self.select else settings.extend_select), *self.extend_select),
-            ignore=(*settings.ignore, *self.ignore),
-            extend_exclude=(*settings.extend_exclude, *self.exclude),
-            timeout=settings.timeout if self.timeout is None else self.timeout,
-            respect_gitignore=(
-                settings.respect_gitignore if self.respect_gitignore is None else self.respect_gitignore
-            ),
-        )
-
-
-def wants_color(asked: bool | None) -> bool:
-    """Whether to colour standard output: asked for, else NO_COLOR, FORCE_COLOR, else only on a terminal."""
-    if asked is not None:
-        return asked
-    if os.environ.get("NO_COLOR"):
-        return False
-    if os.environ.get("FORCE_COLOR"):
-        return True
-    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+    overrides = Overrides(**{field.name: options.pop(field.name) for field in fields(Overrides)})
+    job = Job(overrides=overrides, **options)
+    job.check_options()
+    ctx.exit(job.run())

@@ -1,0 +1,169 @@
+"""One check as the command line asks for it: run, drawn and summed up; `--watch` runs it again and again."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+import shutil
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from decoderonly_checker.cli.caches import opened_cache
+from decoderonly_checker.cli.progress import Progress
+from decoderonly_checker.config import Settings, SettingsError, load_settings, read_settings
+from decoderonly_checker.render import render
+from decoderonly_checker.render.text import error_line, summary
+from decoderonly_checker.runner import check_paths, check_source
+from decoderonly_checker.source.excerpts import Excerpts
+from decoderonly_checker.source.files import SourceError, load_source
+
+if TYPE_CHECKING:
+    from decoderonly_checker.diagnostics import CheckResult, Confidence
+
+_STDIN = "-"
+
+
+@dataclasses.dataclass(frozen=True)
+class Overrides:
+    """What the command line lays over the settings that govern a path."""
+
+    config: Path | None
+    select: tuple[str, ...]
+    extend_select: tuple[str, ...]
+    ignore: tuple[str, ...]
+    exclude: tuple[str, ...]
+    timeout: float | None
+    respect_gitignore: bool | None
+
+    def of(self, path: Path) -> Settings:
+        """The settings for a path.
+
+        Raises:
+            SettingsError: A settings file is wrong.
+        """
+        settings = read_settings(self.config) if self.config is not None else load_settings(path)
+        return dataclasses.replace(
+            settings,
+            select=self.select or settings.select,
+            extend_select=(*(() if self.select else settings.extend_select), *self.extend_select),
+            ignore=(*settings.ignore, *self.ignore),
+            extend_exclude=(*settings.extend_exclude, *self.exclude),
+            timeout=settings.timeout if self.timeout is None else self.timeout,
+            respect_gitignore=(
+                settings.respect_gitignore if self.respect_gitignore is None else self.respect_gitignore
+            ),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """The options of `decoderonly check`."""
+
+    paths: tuple[Path, ...]
+    overrides: Overrides
+    output_format: str
+    stdin_filename: Path | None
+    changed_since: str | None
+    statistics: bool
+    force_exclude: bool
+    confidence: Confidence | None
+    no_cache: bool
+    cache_dir: Path | None
+    exit_zero: bool
+    color: bool | None
+    quiet: bool
+
+    @property
+    def reads_stdin(self) -> bool:
+        """Whether standard input is what is to be checked."""
+        return any(str(path) == _STDIN for path in self.paths)
+
+    def run(self) -> int:
+        """Check, print, and return the exit code.
+
+        Raises:
+            SettingsError: A settings file or an option is wrong.
+        """
+        if self.reads_stdin:
+            result, excerpts = self._check_stdin()
+        else:
+            result, excerpts = self._check_paths(), Excerpts()
+        use_color = wants_color(self.color)
+        if self.statistics:
+            from decoderonly_checker.render.statistics import render_statistics
+
+            drawn = render_statistics(result.diagnostics, as_json=self.output_format == "json")
+        else:
+            width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+            drawn = render(result, self.output_format, excerpts, color=use_color, width=width)
+        click.echo(drawn, nl=False, color=use_color)
+        for error in result.errors:
+            click.echo(error_line(error), err=True)
+        if not self.quiet:
+            # What a machine reads stays alone on standard output.
+            click.echo(summary(result, self.changed_since), err=self.output_format == "json")
+        if result.errors:
+            return 2
+        return 1 if result.diagnostics and not self.exit_zero else 0
+
+    def _check_paths(self) -> CheckResult:
+        governing = functools.cache(self.overrides.of)
+        paths = self.paths or (Path(),)
+        narrow = None
+        if self.changed_since is not None:
+            from decoderonly_checker.changes import Changes  # most runs ask no git
+
+            narrow = Changes(self.changed_since, paths).narrow
+        with (
+            nullcontext()
+            if self.no_cache
+            else opened_cache(paths[0], governing, self.cache_dir, tell=not self.quiet) as cache,
+            Progress(quiet=self.quiet) as progress,
+        ):
+            return check_paths(
+                paths,
+                governing,
+                confidence=self.confidence,
+                force_exclude=self.force_exclude,
+                narrow=narrow,
+                progress=progress,
+                cache=cache,
+            )
+
+    def _check_stdin(self) -> tuple[CheckResult, Excerpts]:
+        path = self.stdin_filename or Path("<stdin>")
+        data = sys.stdin.buffer.read()
+        result = check_source(data, path, self.overrides.of, confidence=self.confidence)
+        try:
+            return result, Excerpts([load_source(path, data)])
+        except SourceError:  # told by the result
+            return result, Excerpts()
+
+    def check_options(self) -> None:
+        """Refuse options that exclude each other.
+
+        Raises:
+            SettingsError: With the options' names.
+        """
+        if self.reads_stdin and len(self.paths) > 1:
+            raise SettingsError("`-` (standard input) cannot be combined with other paths")
+        if self.stdin_filename is not None and not self.reads_stdin:
+            raise SettingsError("--stdin-filename needs `-` as the path")
+        if self.reads_stdin and self.changed_since is not None:
+            raise SettingsError("--changed-since cannot be combined with `-` (standard input)")
+
+
+def wants_color(asked: bool | None) -> bool:
+    """Whether to colour standard output: asked for, else NO_COLOR, FORCE_COLOR, else only on a terminal."""
+    if asked is not None:
+        return asked
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
