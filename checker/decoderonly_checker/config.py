@@ -49,7 +49,7 @@ DEFAULT_EXCLUDE = (
     "venv",
 )
 PROJECT_MARKERS = ("pyproject.toml", "decoderonly.toml", "setup.py", "setup.cfg", ".git")
-_CONFIG_NAMES = ("decoderonly.toml", "pyproject.toml")
+CONFIG_NAMES = ("decoderonly.toml", "pyproject.toml")
 
 
 class SettingsError(Exception):
@@ -170,7 +170,7 @@ def find_settings_file(start: Path) -> Path | None:
     start = Path(os.path.abspath(start))  # noqa: PTH100 - symlinks stay as the user named them
     folder = start if start.is_dir() else start.parent
     for parent in (folder, *folder.parents):
-        for name in _CONFIG_NAMES:
+        for name in CONFIG_NAMES:
             candidate = parent / name
             if candidate.is_file() and _table(candidate) is not None:
                 return candidate

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from decoderonly_checker.cli.job import Job, Overrides
-from decoderonly_checker.config import check_selectors, parse_confidence, parse_timeout
+from decoderonly_checker.config import SettingsError, check_selectors, parse_confidence, parse_timeout
 from decoderonly_checker.render import FORMATS
 
 if TYPE_CHECKING:
@@ -103,11 +103,12 @@ def _seconds(ctx: click.Context, parameter: click.Parameter, value: float | None
     help="Keep results here. Default: DECODERONLY_CACHE_DIR, else .decoderonly_cache in the project.",
 )
 @click.option("--statistics", is_flag=True, help="Count findings by rule instead of showing them.")
+@click.option("--watch", "watched", is_flag=True, help="Check again when files change, until Ctrl-C.")
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 even if there are findings.")
 @click.option("--color/--no-color", default=None, help="Use colours, or do not. Default: on terminals.")
 @click.option("-q", "--quiet", is_flag=True, help="Print findings and errors only, no totals.")
 @click.pass_context
-def command(ctx: click.Context, /, **options: Any) -> None:
+def command(ctx: click.Context, /, *, watched: bool, **options: Any) -> None:
     """Check PATHS (files, folders, notebooks; `-` for standard input; default: the current folder).
 
     Settings come from [tool.decoderonly] in the nearest pyproject.toml. A comment silences a finding:
@@ -116,4 +117,11 @@ def command(ctx: click.Context, /, **options: Any) -> None:
     overrides = Overrides(**{field.name: options.pop(field.name) for field in fields(Overrides)})
     job = Job(overrides=overrides, **options)
     job.check_options()
+    if watched:
+        if job.reads_stdin:
+            raise SettingsError("--watch cannot be combined with `-` (standard input)")
+        from decoderonly_checker.cli.watching import watch
+
+        watch(job)
+        ctx.exit(0)
     ctx.exit(job.run())
