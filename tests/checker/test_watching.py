@@ -137,7 +137,11 @@ def test_what_cannot_matter_is_passed_over(tmp_path, watching):
     running.next()
     for name in ("train.log", ".git/x.py", "node_modules/x.py", ".a.py.swp", "data.json"):
         (tmp_path / name).write_text(BAD, encoding="utf-8")
+    (tmp_path / "kept/inner").mkdir(parents=True, exist_ok=True)
+    (tmp_path / "kept/inner/x.py").write_text(BAD, encoding="utf-8")
     assert running.is_quiet()
+    shutil.rmtree(tmp_path / "kept")
+    assert running.is_quiet(0.5)
     (tmp_path / "b.py").write_text(BAD, encoding="utf-8")
     running.settle("1 error in 1 file")
     assert running.is_quiet()

@@ -123,12 +123,17 @@ class _Relevance:
             self._named.add(os.path.abspath(job.overrides.config))  # noqa: PTH100
         self._skipped = Patterns(DEFAULT_EXCLUDE)
         every = [_settings(job, folder) for folder in _asked_folders(job)]
-        self._caches = [cache_folder(settings.root, job.cache_dir, settings.cache_dir) for settings in every]
+        self._caches = [
+            Path(os.path.abspath(cache_folder(settings.root, job.cache_dir, settings.cache_dir)))  # noqa: PTH100
+            for settings in every
+        ]
         self._roots = [
             (settings.root, Patterns([*DEFAULT_INCLUDE, *settings.include], folded=True))
             for settings in every
         ]
         self._roots += [(folder, Patterns(DEFAULT_INCLUDE, folded=True)) for folder in _asked_folders(job)]
+        # Some systems name what changed without the links that lead there.
+        self._roots += [(root.resolve(), include) for root, include in self._roots if root.resolve() != root]
 
     def __call__(self, path: str) -> bool:
         if any(Path(path).is_relative_to(cache) for cache in self._caches):
