@@ -1,0 +1,1 @@
+"""The parts of `checker_speed.py`."""
