@@ -53,6 +53,9 @@ def run(
         OSError: The program cannot be started.
     """
     variables = {**os.environ, **(environment or {})}
+    # As where it is installed: the byte code of the first run is there for the others.
+    for name in ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"):
+        variables.pop(name, None)
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         start = time.perf_counter()
         process = subprocess.Popen(

@@ -110,7 +110,7 @@ def startup(bench: Bench) -> Part:
     folder = bench.scratch / "startup"
     folder.mkdir()
     (folder / "pyproject.toml").write_text('[project]\nname = "startup"\nversion = "0"\n')
-    rejected = next(text for text in small_files(50).values() if "class " in text and "model" not in text)
+    rejected = next(text for text in small_files(50).values() if "class " in text and not _telling(text))
     for name, text in (("relevant", _RELEVANT), ("finding", _FINDING), ("rejected", rejected)):
         (folder / name).mkdir()
         (folder / name / "app.py").write_text(text)
@@ -136,10 +136,24 @@ def startup(bench: Bench) -> Part:
             job = bench.job(tool, row, folder, f"{target}/app.py", 1)
             if job is not None:
                 job.memory = False
+                if target == "rejected":
+                    job.judge = _skipped
                 jobs.append(job)
     ready = {job.row.name + str(number): job for number, job in enumerate(jobs) if job.warm_up()}
     interleave([*ready], lambda name: ready[name].once(), bench.most(40, 5), lambda text: None)  # noqa: ARG005
     return part
+
+
+def _telling(text: str) -> bool:
+    return any(word in text for word in ("model", "token", "padding", "import ."))
+
+
+def _skipped(run: Run) -> Seen:
+    if run.code or "No language-model calls in 1 file" not in run.stdout:
+        raise ToolFailed(
+            f"exit code {run.code}, and the file was not passed over: {run.stdout.strip()[-200:]}"
+        )
+    return Seen(1)
 
 
 def _passed(run: Run) -> Seen:
