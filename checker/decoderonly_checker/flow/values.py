@@ -12,8 +12,6 @@ import enum
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
-from decoderonly_checker.source.ancestors import ancestors
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
@@ -47,8 +45,8 @@ class Site:
 
     def around(self) -> list[cst.CSTNode]:
         """Return the nodes that the site stands in, outermost first."""
-        tree = self.source.cell(self.cell).tree
-        return ancestors(tree, self.node) if tree is not None else []
+        ancestors = self.source.cell(self.cell).ancestors
+        return ancestors.of(self.node) if ancestors is not None else []
 
 
 class Tri(enum.Enum):

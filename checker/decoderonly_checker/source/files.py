@@ -7,6 +7,7 @@ import os
 import re
 import tokenize
 from dataclasses import dataclass, field
+from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import libcst
+
+    from decoderonly_checker.source.ancestors import Ancestors
 
 PYTHON_SUFFIXES = frozenset({".py", ".pyi", ".pyw"})
 NOTEBOOK_SUFFIX = ".ipynb"
@@ -63,6 +66,13 @@ class Cell:
         """The tree, parsed on first use; None where the text does not parse."""
         self._parse()
         return self._tree
+
+    @cached_property
+    def ancestors(self) -> Ancestors | None:
+        """What stands around the nodes of the tree; None where there is none."""
+        from decoderonly_checker.source.ancestors import Ancestors
+
+        return None if self.tree is None else Ancestors(self.tree)
 
     @property
     def error(self) -> FileError | None:
