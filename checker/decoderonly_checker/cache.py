@@ -166,7 +166,10 @@ def clear(folder: Path) -> int:
 
 def key_of(*parts: bytes | str) -> bytes:
     """Digest parts so that no other parts give the same: `("ab", "c")`, `("a", "bc")` and `(b"ab", "c")` differ."""
-    from hashlib import blake2b  # 3 ms to import, and not every run needs a key
+    try:
+        from _blake2 import blake2b  # as in hashlib, which loads OpenSSL: 3 ms
+    except ImportError:
+        from hashlib import blake2b
 
     digest = blake2b(digest_size=16)
     for part in parts:

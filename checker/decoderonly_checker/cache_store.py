@@ -97,7 +97,7 @@ class Store:
         """
         if self._damaged or not self._file.exists():
             return {}
-        wanted = sorted(keys)  # neighbours lie on one page
+        wanted = set(keys)
         seed = crc32(kind.encode())
         found: dict[bytes, bytes] = {}
         stale: list[tuple[str, bytes]] = []
@@ -105,14 +105,10 @@ class Store:
             connection = self._connect(create=False)
             if not _shape(connection):
                 return {}  # another process is about to create it
-            for start in range(0, len(wanted), _CHUNK):
-                chunk = wanted[start : start + _CHUNK]
-                marks = ",".join("?" * len(chunk))
-                statement = f"SELECT key, value, used FROM entries WHERE kind = ? AND key IN ({marks})"  # noqa: S608
-                for key, value, used in connection.execute(statement, (kind, *chunk)).fetchall():
-                    found[key] = _opened(seed, key, value)
-                    if not isinstance(used, int) or abs(now - used) > DAY:
-                        stale.append((kind, key))
+            for key, value, used in _rows(connection, kind, wanted):
+                found[key] = _opened(seed, key, value)
+                if not isinstance(used, int) or abs(now - used) > DAY:
+                    stale.append((kind, key))
         self._stale.update(stale)
         return found
 
@@ -245,6 +241,28 @@ def _shape(connection: sqlite3.Connection) -> bool:
     if found and found != set(_SCHEMA):
         raise _DamagedError("it has other tables")
     return bool(found)
+
+
+def _rows(
+    connection: sqlite3.Connection, kind: str, wanted: set[bytes]
+) -> Iterator[tuple[bytes, object, object]]:
+    """Keys that are wanted and there, with what is stored of them."""
+    count = connection.execute("SELECT max(rowid) FROM entries").fetchone()[0] or 0
+    if count <= 2 * len(wanted):
+        # Twice as fast as to look up each.
+        for row in connection.execute(
+            "SELECT key, value, used FROM entries WHERE +kind = ?", (kind,)
+        ).fetchall():
+            if row[0] in wanted:
+                yield row
+        return
+    keys = sorted(wanted)  # neighbours lie on one page
+    for start in range(0, len(keys), _CHUNK):
+        chunk = keys[start : start + _CHUNK]
+        statement = (
+            f"SELECT key, value, used FROM entries WHERE kind = ? AND key IN ({','.join('?' * len(chunk))})"  # noqa: S608
+        )
+        yield from connection.execute(statement, (kind, *chunk)).fetchall()
 
 
 def _sealed(seed: int, key: bytes, value: bytes) -> bytes:

@@ -292,3 +292,14 @@ def test_a_changed_file_of_the_tool_is_another_version(tmp_path):
     (tmp_path / "pytest_decoderonly-9.9.9.dist-info").mkdir()
     seen.append(version())
     assert len(set(seen)) == 5
+
+
+@pytest.mark.parametrize("wanted", [1, 30, 700, 1990, 2000])
+def test_many_and_few_are_read_alike(tmp_path, wanted):
+    keys = [key_of("many", str(number)) for number in range(2000)]
+    put(tmp_path / "cache", {key: b"one" + key for key in keys})
+    put(tmp_path / "cache", {key: b"two" + key for key in keys[:1000]}, "other")
+    asked = keys[-wanted:]
+    assert got(tmp_path / "cache", [*asked, b"gone"]) == {key: b"one" + key for key in asked}
+    expected = {key: b"two" + key for key in asked if key in keys[:1000]}
+    assert got(tmp_path / "cache", asked, "other") == expected
