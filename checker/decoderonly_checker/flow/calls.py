@@ -9,6 +9,7 @@ import libcst as cst
 
 from decoderonly_checker.flow.access import MAKERS
 from decoderonly_checker.flow.choices import join, join_all, under
+from decoderonly_checker.flow.literals import plain_text
 from decoderonly_checker.flow.project import dotted_name
 from decoderonly_checker.flow.state import DictRec, ListRec, ObjRec
 from decoderonly_checker.flow.values import (
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
     from decoderonly_checker.flow.interpreter import Frame, Interpreter
 
+MAX_ANNOTATION = 500  # characters
 _YIELD = re.compile(r"^\s*yield\b", re.MULTILINE)
 _WRAPPING_ANNOTATIONS = frozenset({"Optional", "Union", "Annotated", "Final", "ClassVar", "Required", "Type"})
 _SEQUENCE_ANNOTATIONS = frozenset(
@@ -377,9 +379,13 @@ class Calls:
     def from_annotation(self: Interpreter, node: cst.BaseExpression) -> Value | None:
         """Return what an annotation says, None where it says nothing useful."""
         if isinstance(node, cst.SimpleString):
+            text = plain_text(node)
+            # What is longer names no type; the parser would recurse into it until the process dies.
+            if not isinstance(text, str) or len(text) > MAX_ANNOTATION:
+                return None
             try:
-                return self.from_annotation(cst.parse_expression(cast("str", node.evaluated_value)))
-            except cst.ParserSyntaxError:
+                return self.from_annotation(cst.parse_expression(text))
+            except (cst.ParserSyntaxError, ValueError):
                 return None
         if isinstance(node, cst.BinaryOperation) and isinstance(node.operator, cst.BitOr):
             return self.either([node.left, node.right])

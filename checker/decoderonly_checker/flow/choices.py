@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from decoderonly_checker.flow.facts import Completion, Decode, PipelineCall, Stream
 
 MAX_ALTERNATIVES = 6
+MAX_TEXT = 100_000  # characters of one literal part of a text that is put together
 MAX_WEIGHT = 400  # a text built in a loop out of itself would double with each round
 _ASKS_KIND = re.compile(r"is_encoder_decoder(?:['\"], \w+\))?$")
 
@@ -127,6 +128,15 @@ def lightened(value: Value) -> Value:
     return _decoded_alone(value)
 
 
+def bounded(value: Tuple) -> Tuple:
+    """Return a tuple that has just been made, without what its parts hold where that is much: `t = (t, t)` would double."""
+    if weight(value) <= MAX_WEIGHT:
+        return value
+    room = max(1, MAX_WEIGHT // (2 * len(value.items)))
+    items = (item if weight(item) <= room else _decoded_alone(item) for item in value.items)
+    return Tuple(tuple(items), origin=value.origin)
+
+
 def _light_hole(hole: Hole) -> Hole:
     if weight(hole) <= MAX_WEIGHT // 32:
         return hole
@@ -209,7 +219,10 @@ def concat(*pieces: tuple[str | Hole, ...]) -> Str:
     parts: list[str | Hole] = []
     for part in (p for piece in pieces for p in piece):
         if isinstance(part, str) and parts and isinstance(parts[-1], str):
-            parts[-1] += part
+            if len(parts[-1]) <= MAX_TEXT:
+                parts[-1] += part
+            else:  # what is added to itself doubles each time
+                parts.append(Hole(UNKNOWN))
         elif part != "":
             parts.append(part)
     made = Str(tuple(parts[:64]))

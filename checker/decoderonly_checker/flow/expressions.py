@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from dataclasses import replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 import libcst as cst
 
 from decoderonly_checker.flow.boundaries import note_boundary, positions_below
-from decoderonly_checker.flow.choices import concat, decoded_in, each, join, join_all, text_of
+from decoderonly_checker.flow.choices import (
+    MAX_TEXT,
+    bounded,
+    concat,
+    decoded_in,
+    each,
+    join,
+    join_all,
+    text_of,
+)
 from decoderonly_checker.flow.labels import IGNORE_INDEX
-from decoderonly_checker.flow.state import DictRec, ListRec
+from decoderonly_checker.flow.literals import literal_of, plain_text
+from decoderonly_checker.flow.state import MAX_ITEMS, DictRec, ListRec
 from decoderonly_checker.flow.templates import percent
 from decoderonly_checker.flow.values import (
     UNKNOWN,
@@ -94,21 +102,6 @@ _TEXTLIKE = re.compile(
 )
 
 
-def plain_text(node: cst.SimpleString) -> str | bytes:
-    """Return the value of a string literal; most need no evaluation."""
-    text = node.value
-    if "\\" not in text and text[0] in "\"'":
-        quotes = 3 if text[:3] in {'"""', "'''"} else 1
-        return text[quotes:-quotes]
-    return cast("str | bytes", literal_of(text))
-
-
-@lru_cache(maxsize=4096)
-def literal_of(text: str) -> str | bytes | int | float:
-    """Return the value of a literal by its source: few are written, and each is run many times."""
-    return cast("str | bytes | int | float", ast.literal_eval(text))
-
-
 class Expressions:
     """The expression half of the interpreter."""
 
@@ -134,7 +127,10 @@ class Expressions:
     def string(self: Interpreter, node: cst.SimpleString) -> Value:
         known = self.literals.get(id(node))
         if known is None:
-            known = self.literals[id(node)] = Const(plain_text(node), origin=self.site(node))
+            text = plain_text(node)
+            if text is None:
+                return Unknown(origin=self.site(node))
+            known = self.literals[id(node)] = Const(text, origin=self.site(node))
         return known
 
     def joined_string(self: Interpreter, node: cst.ConcatenatedString) -> Value:
@@ -154,7 +150,8 @@ class Expressions:
         return text.at(self.site(node))
 
     def number(self: Interpreter, node: cst.Integer | cst.Float) -> Value:
-        return Const(literal_of(node.value), origin=self.site(node))
+        number = literal_of(node.value)
+        return Unknown(origin=self.site(node)) if number is None else Const(number, origin=self.site(node))
 
     def tuple_(self: Interpreter, node: cst.Tuple) -> Value:
         items: list[Value] = []
@@ -166,7 +163,9 @@ class Expressions:
                 items.extend(inner)
             else:
                 items.append(self.eval(element.value))
-        return Tuple(tuple(items), origin=self.site(node))
+        if len(items) > MAX_ITEMS:
+            return Ref(self.store.new(ListRec(None, join_all(items))), "list", origin=self.site(node))
+        return bounded(Tuple(tuple(items), origin=self.site(node)))
 
     def list_(self: Interpreter, node: cst.List | cst.Set) -> Value:
         items: list[Value] | None = []
@@ -252,7 +251,10 @@ class Expressions:
             return replace(left, count=replace(left.count, offset=left.count.offset - shift))
         a = literal(left)
         if isinstance(a, int | float) and isinstance(shift, int | float):
-            return Const(a - shift, origin=self.site(node))
+            try:
+                return Const(a - shift, origin=self.site(node))
+            except OverflowError:
+                return Unknown(origin=self.site(node))
         rest = any(isinstance(one, Length) for one in alternatives(right))
         return Unknown(hint="remaining" if rest else "", origin=self.site(node))
 
@@ -274,9 +276,11 @@ class Expressions:
     def add_one(self: Interpreter, left: Value, right: Value, node: cst.CSTNode) -> Value:
         site = self.site(node)
         if isinstance(left, Const) and isinstance(right, Const):
+            if isinstance(left.value, str | bytes) and len(left.value) > MAX_TEXT:
+                return Unknown(origin=site)  # `x = x + x` over and over would fill the memory
             try:
                 return Const(left.value + right.value, origin=site)
-            except TypeError:
+            except (TypeError, OverflowError):
                 return Unknown(origin=site)
         shift, other = (literal(right), left) if isinstance(left, Length) else (literal(left), right)
         if isinstance(other, Length):

@@ -261,11 +261,18 @@ class Interpreter(
             if value is not None:
                 value = self.settle(value)
                 return self.restricted(value)
-        for module in self.frame.module.star_imports:
+        value = self.starred(name, self.frame.module)
+        return None if value is None else self.settle(value)
+
+    def starred(self, name: str, importer: Module) -> Value | None:
+        """Return what `from … import *` gives a name, from modules that import so themselves too."""
+        queue = [importer]
+        for module in queue:  # grows
             self.run_module(module)
-            value = self.store.get((module.scope, name))
-            if value is not None:
-                return self.settle(value)
+            value: Value | None = self.store.get((module.scope, name))
+            if value is not None and module is not importer:
+                return value
+            queue += [star for star in module.star_imports if star not in queue]
         return None
 
     def settle(self, value: Value) -> Value:
@@ -279,11 +286,7 @@ class Interpreter(
             self.run_module(module)
             inner = self.store.get((module.scope, value.name))
             if inner is None:
-                for star in module.star_imports:
-                    self.run_module(star)
-                    inner = self.store.get((star.scope, value.name))
-                    if inner is not None:
-                        break
+                inner = self.starred(value.name, module)
             if inner is None:
                 sub = (
                     self.project.resolve(module, value.name, 1) if module.path.name == "__init__.py" else None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 import libcst as cst
 
+from decoderonly_checker.flow.literals import plain_text
 from decoderonly_checker.flow.project import dotted_name
 from decoderonly_checker.flow.values import (
     ClassObj,
@@ -97,10 +98,11 @@ def path_of(node: cst.BaseExpression) -> str:
     if isinstance(node, cst.Subscript) and len(node.slice) == 1:
         index = node.slice[0].slice
         key = index.value if isinstance(index, cst.Index) else None
-        if not isinstance(key, cst.SimpleString) or not isinstance(key.evaluated_value, str):
+        text = plain_text(key) if isinstance(key, cst.SimpleString) else None
+        if not isinstance(text, str):
             return ""
         owner = path_of(node.value)
-        return f"{owner}.{key.evaluated_value}" if owner and key.evaluated_value.isidentifier() else ""
+        return f"{owner}.{text}" if owner and text.isidentifier() else ""
     if isinstance(node, cst.Attribute):
         owner = path_of(node.value)
         return f"{owner}.{node.attr.value}" if owner else ""

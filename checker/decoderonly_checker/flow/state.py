@@ -40,9 +40,12 @@ class DictRec:
         return replace(self, entries={**self.entries, key: value})
 
 
+MAX_ITEMS = 256
+
+
 @dataclass(frozen=True)
 class ListRec:
-    """A list: its items where all are known, and the join of what it may hold.
+    """A list: its items where all are known, and the join of what it may hold. Of a long list only the latter is kept.
 
     `front_of` is the list that `x[:-1]` is of, `times` is n of `[x] * n`, `begins` is x of `x + [y]`.
     """
@@ -52,6 +55,11 @@ class ListRec:
     front_of: int = 0
     times: Value | None = None
     begins: Value | None = None
+
+    def __post_init__(self) -> None:
+        """Drop the items of a long list: one that is added to itself doubles each time."""
+        if self.items is not None and len(self.items) > MAX_ITEMS:
+            object.__setattr__(self, "items", None)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from decoderonly_checker.flow.boundaries import note_boundary, note_mask
 from decoderonly_checker.flow.choices import concat, text_of
 from decoderonly_checker.flow.facts import IdsCut, IdsWrite
 from decoderonly_checker.flow.labels import ignores
+from decoderonly_checker.flow.literals import literal_of
 from decoderonly_checker.flow.state import DictRec, ListRec, ObjRec
 from decoderonly_checker.flow.values import (
     UNKNOWN,
@@ -481,7 +482,8 @@ def _sum(node: Node) -> tuple[str, int]:
     if isinstance(bound, cst.BinaryOperation):
         sign = {cst.Add: 1, cst.Subtract: -1}.get(type(bound.operator))
         right = bound.right
-        if sign is not None and isinstance(right, cst.Integer):
-            bound, number = bound.left, sign * right.evaluated_value
+        added = literal_of(right.value) if isinstance(right, cst.Integer) else None
+        if sign is not None and isinstance(added, int):
+            bound, number = bound.left, sign * added
     code = cst.Module([]).code_for_node(bound) if bound is not None else "?"
     return "".join(code.split()), number

@@ -16,6 +16,9 @@ MAX_BRACKETS = 200
 # 8 MiB). Deep input is parsed on a thread with room to spare, deeper input is refused.
 _DEEP = 150
 MAX_NESTING = 1000
+# The parser cannot be interrupted, and its trees take 300 to 700 times the text: 1 to 2 GB here. Nobody writes
+# as much into one file by hand.
+MAX_LENGTH = 2_500_000
 
 _LIBCST_PLACE = re.compile(r"error at (\d+):\d+: (.*)")
 
@@ -34,8 +37,11 @@ def parse(text: str) -> libcst.Module:
     """Parse a module.
 
     Raises:
-        ParseError: The text does not parse, or nests too deep.
+        ParseError: The text does not parse, nests too deep, or is too long.
     """
+    if len(text) > MAX_LENGTH:
+        reason = f"is too long to be analysed: {len(text) / 1e6:.1f} MB of code, the limit is {MAX_LENGTH / 1e6:g} MB"
+        raise ParseError(reason, None)
     nesting = _nesting(text)
     try:
         if nesting > _DEEP:
