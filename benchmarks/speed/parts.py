@@ -43,7 +43,7 @@ def trees(bench: Bench) -> Part:
         jobs = {}
         for tool in bench.chosen():
             rows.append(Row(tool.name))
-            job = _prepared(bench, tool, tree, rows[-1])
+            job = prepared(bench, tool, tree, rows[-1])
             if job is not None:
                 jobs[tool.name] = job
         interleave([*jobs], lambda name, jobs=jobs: jobs[name].once(), bench.most(7, 2), say)  # type: ignore[misc]
@@ -62,7 +62,7 @@ def _tree(name: str, bench: Bench) -> Tree:
     return generated(200 if bench.quick else 5_000, bench.scratch)
 
 
-def _prepared(bench: Bench, tool: Tool, tree: Tree, row: Row) -> Job | None:
+def prepared(bench: Bench, tool: Tool, tree: Tree, row: Row) -> Job | None:
     """Warm a tool up and fill its cache; None if it is not to be run on the whole tree."""
     expected, _ = tree.files(holding=tool.only)
     job = bench.job(tool, row, tree.folder, tree.target, expected)

@@ -172,7 +172,7 @@ def _show_tree(tree: TreeResult) -> str:
     for row in tree.rows:
         name = row.name
         if row.note:
-            notes.append(f"[{len(notes) + 1}] {row.name} {row.note}.")
+            notes.append(f"{len(notes) + 1}. {row.name}: {row.note}.")
             name += f" [{len(notes)}]"
         about = "about " if row.estimated else ""
         best = "" if row.estimated or len(row.walls) < 2 else f" ({_seconds(min(row.walls))})"
@@ -191,13 +191,13 @@ def _show_tree(tree: TreeResult) -> str:
         )
     head = ("tool", "wall", "to ruff", "processor", "memory", "files", "runs")
     title = f"**{tree.name}**: {tree.files:,} files, {tree.size / 1e6:.1f} MB"
-    return "\n\n".join([title, _table(head, lines), *(["  \n".join(notes)] if notes else [])])
+    return "\n\n".join([title, _table(head, lines), *(["\n".join(notes)] if notes else [])])
 
 
 def _show_startup(part: Part) -> str:
     rows = {row.name: row for row in part.rows}
     none, libcst = rows[_PASS].wall, rows[_LIBCST].wall
-    notes = [f"{row.name}: {row.note}." for row in part.rows if row.note]
+    notes = [f"- {row.name}: {row.note}." for row in part.rows if row.note]
     lines = [
         (
             row.name,
@@ -210,7 +210,7 @@ def _show_startup(part: Part) -> str:
         for row in part.rows
     ]
     head = ("command", "wall", "best", "processor", "to `pass`", "to `import libcst`")
-    return "\n\n".join([_table(head, lines), *(["  \n".join(notes)] if notes else [])])
+    return "\n\n".join([_table(head, lines), *(["\n".join(notes)] if notes else [])])
 
 
 def _show_scaling(part: Part) -> str:
@@ -221,10 +221,13 @@ def _show_scaling(part: Part) -> str:
         head = (unit, *(f"{size:,}" for size in lines[0].sizes), "exponent")
         blocks.append(_table(head, body))
         notes = [
-            f"{line.name}, {row.name} {unit}: {row.note}." for line in lines for row in line.rows if row.note
+            f"- {line.name}, {row.name} {unit}: {row.note}."
+            for line in lines
+            for row in line.rows
+            if row.note
         ]
         if notes:
-            blocks.append("  \n".join(notes))
+            blocks.append("\n".join(notes))
     return "\n\n".join(blocks)
 
 
