@@ -138,8 +138,8 @@ class Store:
             if self._opened != _identity(self._file):
                 self.close()  # replaced by another process; SQLite would not write to the one that has gone
             connection = self._connect(create=True)
-            # Has a say only before the first table is made.
-            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            # The file shrinks when entries are dropped. Has a say only before the first table is made.
+            connection.execute("PRAGMA auto_vacuum = FULL")
             # A crash of the machine may damage the file; that is noticed. A crash of this process does not.
             connection.execute("PRAGMA synchronous = OFF")
             connection.execute("BEGIN IMMEDIATE")
@@ -287,7 +287,9 @@ def _prune(connection: sqlite3.Connection, now: int) -> None:
         connection.execute("DELETE FROM pruned")
         connection.execute("INSERT INTO pruned VALUES (?)", (now,))
     if _size(connection) > LIMIT:
-        sizes = "SELECT used, sum(length(value) + length(key)) FROM entries GROUP BY used ORDER BY used DESC"
+        sizes = (
+            "SELECT used, total(length(value) + length(key)) FROM entries GROUP BY used ORDER BY used DESC"
+        )
         groups = connection.execute(sizes).fetchall()
         room = sum(size for _, size in groups) * _LEAVE * LIMIT / _size(connection)
         for used, size in groups:
@@ -295,8 +297,6 @@ def _prune(connection: sqlite3.Connection, now: int) -> None:
             if room < 0:
                 connection.execute("DELETE FROM entries WHERE used <= ?", (used,))
                 break
-    # A cursor that is not read to its end gives back one page only.
-    connection.execute("PRAGMA incremental_vacuum").fetchall()
 
 
 def _size(connection: sqlite3.Connection) -> int:
