@@ -31,15 +31,11 @@ def draw(parts: dict[str, Part], file: Path) -> None:
     from matplotlib import pyplot as plt
 
     trees = parts["trees"].trees
-    columns = max(len(trees), 2)
-    figure = plt.figure(figsize=(4.2 * columns, 7.4), layout="constrained")
-    grid = figure.add_gridspec(2, 6 * columns)
-    for number, tree in enumerate(trees):
-        width = 6 * columns // len(trees)
-        axes = figure.add_subplot(grid[0, number * width : (number + 1) * width])
+    figure = plt.figure(figsize=(max(4.4 * len(trees), 9), 7.6), layout="constrained")
+    above, below = figure.subfigures(2, 1)
+    for axes, tree in zip(above.subplots(1, len(trees), squeeze=False)[0], trees, strict=True):
         _bars(axes, f"{tree.name}: {tree.files:,} files, {tree.size / 1e6:.1f} MB", tree.rows)
-    for number, unit in enumerate(("files", "KB")):
-        axes = figure.add_subplot(grid[1, number * 3 * columns : (number + 1) * 3 * columns])
+    for axes, unit in zip(below.subplots(1, 2), ("files", "KB"), strict=True):
         _growth(axes, [line for line in parts["scaling"].lines if line.unit == unit], unit)
     figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
     plt.close(figure)
@@ -65,13 +61,14 @@ def _bars(axes: Any, title: str, rows: list[Any]) -> None:
         hatch = "///" if row.estimated else None
         axes.barh(place, row.wall, color=_colour(row.name), hatch=hatch, edgecolor="white")
         shown = f"{row.wall:,.0f} s" if row.wall >= 10 else f"{row.wall:.2f} s"
-        axes.text(row.wall * 1.08, place, shown + (" (extrapolated)" if row.estimated else ""), va="center")
+        axes.text(row.wall * 1.08, place, ("about " if row.estimated else "") + shown, va="center")
     axes.set_xscale("log")
     axes.set_xlim(lowest, highest)
     axes.set_yticks(range(len(rows)), [row.name for row in rows])
-    axes.invert_yaxis()
+    axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_title(title)
-    axes.set_xlabel("wall time in seconds (logarithmic)")
+    hatched = "; hatched: extrapolated" if any(row.estimated for row in rows) else ""
+    axes.set_xlabel(f"wall time in seconds (logarithmic{hatched})")
     axes.spines[["top", "right"]].set_visible(False)
 
 

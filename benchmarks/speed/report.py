@@ -27,7 +27,8 @@ _TREES_TEXT = """## Whole trees
 
 The Python files of the installed transformers and trl packages, and a generated project of small files of which three in ten
 have to do with language models. Each tool was called as on a command line, in turns, up to 7 times (3 where a run
-takes over 10 s, once where it takes over a minute), after a warm-up; files are in the page cache. *Wall* is the median (the
+takes over 10 s, once where it takes over a minute); files are in the page cache, and ruff and this checker had a run
+before that does not count. *Wall* is the median (the
 best run in brackets), *processor* the time of all processes of a run together, *memory* the highest sum of their
 resident memory, sampled every 10 ms, where pages that processes share count in each.
 

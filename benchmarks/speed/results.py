@@ -134,7 +134,7 @@ def machine() -> dict[str, str]:
         "processor": cpu,
         "cores": str(len(os.sched_getaffinity(0))),
         "memory": memory,
-        "system": f"{platform.system()} {platform.release()}",
+        "system": f"{platform.system()} {platform.release().partition('-')[0]}",
         "python": platform.python_version(),
     }
 

@@ -71,7 +71,7 @@ def generated(number: int, scratch: Path) -> Tree:
     """The project of small files, the first so many of it."""
     folder = _project(scratch, f"generated-{number}")
     write_files(small_files(number), folder / "generated")
-    return Tree(f"{number:,} small files", folder, "generated")
+    return Tree("small generated files", folder, "generated")
 
 
 def _project(scratch: Path, name: str) -> Path:

@@ -354,5 +354,5 @@ def test_plot_is_the_same_for_the_same_numbers(tmp_path):
         draw(parts(), tmp_path / name)
     drawn = (tmp_path / "one.svg").read_text()
     assert drawn == (tmp_path / "two.svg").read_text()
-    for words in ("1,234 s (extrapolated)", "failed or not available", "exponent 1.00"):
+    for words in ("about 1,234 s", "hatched: extrapolated", "failed or not available", "exponent 1.00"):
         assert words in drawn.replace("<!-- ", "").replace(" -->", "")
