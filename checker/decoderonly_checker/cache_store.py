@@ -48,22 +48,6 @@ class _BusyError(StoreError):
     """Another process holds it for longer than a write takes."""
 
 
-@contextlib.contextmanager
-def _telling() -> Iterator[None]:
-    """Turn what SQLite raises into one of our errors."""
-    try:
-        yield
-    except sqlite3.OperationalError as problem:  # busy, full, read-only, not to be opened
-        # Python 3.10 does not tell the code.
-        if "locked" in str(problem):
-            raise _BusyError(_BUSY) from problem
-        raise StoreError(_one_line(problem)) from problem
-    except sqlite3.ProgrammingError:
-        raise  # a mistake of ours
-    except (sqlite3.Error, MemoryError, OverflowError) as problem:
-        raise _DamagedError(_one_line(problem)) from problem
-
-
 def _one_line(problem: BaseException) -> str:
     return " ".join(str(problem).split()) or type(problem).__name__
 
@@ -101,7 +85,7 @@ class Store:
         seed = crc32(kind.encode())
         found: dict[bytes, bytes] = {}
         stale: list[tuple[str, bytes]] = []
-        with self._noticing_damage(), _telling():
+        with self._noticing_damage(), self._telling():
             connection = self._connect(create=False)
             if not _shape(connection):
                 return {}  # another process is about to create it
@@ -134,7 +118,7 @@ class Store:
         self._write(entries, now)
 
     def _write(self, entries: Mapping[tuple[str, bytes], bytes], now: int) -> None:
-        with self._noticing_damage(), _telling():
+        with self._noticing_damage(), self._telling():
             if self._opened != _identity(self._file):
                 self.close()  # replaced by another process; SQLite would not write to the one that has gone
             connection = self._connect(create=True)
@@ -190,7 +174,7 @@ class Store:
     def _exclusive(self) -> Iterator[None]:
         """Keep others from writing meanwhile, where the file is a database."""
         try:
-            with _telling():
+            with self._telling():
                 self._connect(create=False).execute("BEGIN EXCLUSIVE")
         except _BusyError:
             raise
@@ -219,7 +203,31 @@ class Store:
                 isolation_level=None,
                 check_same_thread=False,
             )
+            self._connection.text_factory = bytes  # damaged text may not be UTF-8
         return self._connection
+
+    @contextlib.contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Turn what SQLite raises into one of our errors."""
+        try:
+            yield
+        except sqlite3.OperationalError as problem:  # busy, full, read-only, not to be opened
+            said = _one_line(problem)  # Python 3.10 does not tell the code
+            if "locked" in said:
+                raise _BusyError(_BUSY) from problem
+            # Two fields of a damaged header are taken for the wish of a later version of SQLite.
+            if "unsupported file format" in said or ("readonly" in said and self._may_be_written()):
+                raise _DamagedError(said) from problem
+            raise StoreError(said) from problem
+        except sqlite3.ProgrammingError:
+            raise  # a mistake of ours
+        except (sqlite3.Error, MemoryError, OverflowError, UnicodeError) as problem:
+            raise _DamagedError(_one_line(problem)) from problem
+
+    def _may_be_written(self) -> bool:
+        """Whether the system lets us write to the file that is open."""
+        there = self._opened == _identity(self._file)
+        return there and os.access(self._file, os.W_OK) and os.access(self._file.parent, os.W_OK)
 
     @contextlib.contextmanager
     def _noticing_damage(self) -> Iterator[None]:
@@ -238,7 +246,7 @@ def leftovers(file: Path) -> list[Path]:
 def _shape(connection: sqlite3.Connection) -> bool:
     """Whether the tables are there; False for a database without any."""
     found = {row[0] for row in connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}
-    if found and found != set(_SCHEMA):
+    if found and found != {statement.encode() for statement in _SCHEMA}:
         raise _DamagedError("it has other tables")
     return bool(found)
 

@@ -318,6 +318,26 @@ def test_one_cache_for_two_projects(project, tmp_path):
     assert check(project, *shared, ".") == check(project, "--no-cache", ".")
 
 
+def test_only_what_a_branch_changed(project):
+    def git(*arguments):
+        identity = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
+        subprocess.run(["git", *identity, *arguments], cwd=project, check=True, capture_output=True)
+
+    (project / ".git").rmdir()
+    git("init", "-q")
+    git("add", "--all")
+    git("commit", "-q", "-m", "x")
+    whole = agreed(project, ".")
+    asked = ("--changed-since", "HEAD", ".")
+    nothing = agreed(project, *asked)
+    write("app/batch.py", MASKS)(project)
+    changed = agreed(project, *asked)
+    assert len({whole, nothing, changed, agreed(project, ".")}) == 4
+    git("checkout", "app/batch.py")
+    assert agreed(project, *asked) == nothing
+    assert agreed(project, ".") == whole
+
+
 def test_another_build_of_the_checker_does_not_believe_this_one(project, tmp_path):
     package = tmp_path / "build/decoderonly_checker"
     shutil.copytree(Path(caches.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
