@@ -204,8 +204,8 @@ HARD = {
     "tabs and blanks": "if ids:\n\tif model:\n\t    ids = 1\n\t    ids = 2\n\telse:\n\t\tids = 3\n",
     "form feeds": "\x0cdef f(ids):\n\x0c    return model.generate(ids)\n    \x0c\n\x0c\x0c\nf\x0c(1)\n",
     "letters of other scripts": "模型 = model\n"
-    + "x = 模型.\U0001d420\U0001d41e\U0001d427\U0001d41e\U0001d42b\U0001d41a\U0001d42d\U0001d41e(\u0131ds := 1)\n"
-    + "\u210c = '\u202e\u2066 \u2028 \u0085'; \u00e9 = e\u0301 = \u210c\n",
+    "x = 模型.\U0001d420\U0001d41e\U0001d427\U0001d41e\U0001d42b\U0001d41a\U0001d42d\U0001d41e(\u0131ds := 1)\n"
+    "\u210c = '\u202e\u2066 \u2028 \u0085'; \u00e9 = e\u0301 = \u210c\n",
 }
 
 

@@ -1,0 +1,67 @@
+"""Mistakes put into the checker of a worker, to see that the harness notices them.
+
+A worker imports this where a job's input holds the word in front; what it does is what a mistake would do.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_KEPT: list[bytes] = []
+_COUNT = itertools.count()
+
+
+def _raise() -> None:
+    raise ValueError("planted")
+
+
+def _hang() -> None:
+    while True:
+        pass
+
+
+def _crash() -> None:
+    ctypes.string_at(0)
+
+
+def _eat() -> None:
+    _KEPT[:] = [b"x" * 400_000_000]
+
+
+MISTAKES: dict[str, Callable[[], None]] = {
+    "RAISE": _raise,
+    "HANG": _hang,
+    "CRASH": _crash,
+    "EAT": _eat,
+    "EXIT": lambda: sys.exit(3),
+}
+
+
+def plant() -> None:
+    """Make the scanner of this process do what comments in the text ask for."""
+    from decoderonly_checker.source import files, parse
+
+    original = parse._nesting
+
+    def nesting(text: str) -> int:
+        for word, mistake in MISTAKES.items():
+            if f"# {word}" in text:
+                mistake()
+        return original(text)
+
+    parse._nesting = nesting
+
+    shown = files.shown_path
+
+    def flickering(path: Any) -> str:
+        if path.name == "flicker.py":
+            return f"{shown(path)}{next(_COUNT)}"
+        return shown(path)
+
+    files.shown_path = flickering
