@@ -177,6 +177,10 @@ def main() -> int:
     unknown = sorted({*kinds} - {*inputs.KINDS})
     if unknown:
         parser.error(f"--kinds: unknown {', '.join(unknown)}; known: {', '.join(inputs.KINDS)}")
+    generated = not arguments.as_is and (not kinds or "generated" in kinds)
+    if generated and importlib.util.find_spec("hypothesmith") is None:
+        others = ",".join(kind for kind in inputs.KINDS if kind != "generated")
+        parser.error(f"generated modules need hypothesmith: pip install hypothesmith, or --kinds {others}")
     missing = [str(folder) for folder in arguments.folders if not folder.exists()]
     if missing:
         parser.error(f"no such file or folder: {', '.join(missing)}")
