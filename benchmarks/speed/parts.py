@@ -168,21 +168,23 @@ def scaling(bench: Bench) -> Part:
     numbers = [50, 100, 200, 400] if bench.quick else [250, 500, 1_000, 2_000, 4_000, 8_000]
     kilobytes = [16, 32, 64, 128] if bench.quick else [16, 32, 64, 128, 256, 512, 1_024, 2_048]
     part.lines += _lines("files", numbers, [generated(number, bench.scratch) for number in numbers], bench)
-    singles = []
-    for size in kilobytes:
-        folder = bench.scratch / f"app-{size}k"
-        folder.mkdir()
-        (folder / "pyproject.toml").write_text(f'[project]\nname = "app-{size}k"\nversion = "0"\n')
-        (folder / "app.py").write_text(long_file(size * 1_024))
-        singles.append(Tree(f"one file of {size} KB", folder, "app.py"))
+    singles = [_single(f"app-{size}k", long_file(size * 1_024), bench) for size in kilobytes]
     part.lines += _lines("KB", kilobytes, singles, bench)
     return part
+
+
+def _single(name: str, text: str, bench: Bench) -> Tree:
+    folder = bench.scratch / name
+    folder.mkdir(exist_ok=True)
+    (folder / "pyproject.toml").write_text(f'[project]\nname = "{name}"\nversion = "0"\n')
+    (folder / "app.py").write_text(text)
+    return Tree(name, folder, "app.py")
 
 
 def _lines(unit: str, sizes: list[int], inputs: list[Tree], bench: Bench) -> list[Line]:
     """The times of ours and of ruff over growing inputs, and over one small file to begin with."""
     lines = []
-    first = generated(1, bench.scratch)
+    first = _single("app-small", _RELEVANT, bench)  # relevant: the start includes the import of libcst
     for tool in bench.chosen(OURS, f"{OURS}, warm", "ruff"):
         say(f"{tool.name} over {unit}")
         jobs = {}

@@ -48,7 +48,8 @@ _SCALING_TEXT = """## Growth
 
 Time over the number of files of the generated project, and over the length of a single generated program, in which every
 function has to do with a language model and one in ten is wrong. The exponent is the slope of the logarithms, after
-subtracting what the start takes; 1 is linear.
+subtracting what a run on one small relevant file takes; 1 is linear. *Last doubling* is the time of the largest size by that of
+the one before, nothing subtracted.
 """
 
 
@@ -134,7 +135,8 @@ def _ratios(parts: dict[str, Part]) -> str:
         if row.name.startswith(f"`{OURS}") and row.wall and none and libcst
     ]
     lines += [
-        f"{line.name}, over {line.unit}: exponent {_exponent(line)}."
+        f"{line.name}, over {line.unit}: exponent {_exponent(line)}; "
+        f"the last doubling takes {_or_dash(line.last_doubling, _ratio)} times as long."
         for line in parts["scaling"].lines
         if line.exponent is not None and line.name.startswith(OURS)
     ]
@@ -219,7 +221,7 @@ def _show_scaling(part: Part) -> str:
     for unit in dict.fromkeys(line.unit for line in part.lines):
         lines = [line for line in part.lines if line.unit == unit]
         body = [_growth(line) for line in lines]
-        head = (unit, *(f"{size:,}" for size in lines[0].sizes), "exponent")
+        head = (unit, *(f"{size:,}" for size in lines[0].sizes), "exponent", "last doubling")
         blocks.append(_table(head, body))
         notes = [
             f"- {line.name}, {row.name} {unit}: {row.note}."
@@ -234,7 +236,7 @@ def _show_scaling(part: Part) -> str:
 
 def _growth(line: Line) -> tuple[str, ...]:
     times = (_or_dash(row.wall, _seconds) for row in line.rows)
-    return (line.name, *times, _exponent(line))
+    return (line.name, *times, _exponent(line), _or_dash(line.last_doubling, lambda times: f"x {times:.2f}"))
 
 
 def _exponent(line: Line) -> str:

@@ -96,6 +96,12 @@ class Line:
             return None
         return slope([size for size, _ in points], [seconds for _, seconds in points])
 
+    @property
+    def last_doubling(self) -> float | None:
+        """By how much the last step of the size multiplies the time, start included; None if it was not run."""
+        before, last = (row.wall for row in self.rows[-2:])
+        return None if before is None or last is None else last / before
+
 
 @dataclass
 class Part:
