@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from decoderonly_checker.source.scan import Lines, logical_lines
 
-_CODES = r"[A-Za-z][\w-]*(?:[ \t]*,[ \t]*[A-Za-z][\w-]*)*[ \t]*,?"
+_CODES = r"[A-Za-z][\w-]*(?:[ \t]*,[ \t]*[A-Za-z][\w-]*)*(?:[ \t]*,)?"
 _IGNORE = re.compile(
     r"\#[ \t]*decoderonly:[ \t]*ignore"
     rf"(?:[ \t]*\[[ \t]*(?P<codes>{_CODES})[ \t]*\]|(?![\w\[-]|[ \t]*\[))"
@@ -22,7 +22,7 @@ _SKIP_FILE = re.compile(r"\#[ \t]*decoderonly:[ \t]*skip-file(?![\w-])(?P<reason
 # As flake8 and ruff read it: codes are separated by commas or blanks and end where a word is no code.
 _NOQA = re.compile(
     r"\#[ \t]*noqa(?![\w-])"
-    r"(?:[ \t]*:[ \t]*(?P<codes>[A-Z]+[0-9]+(?:[ \t]*[, \t][ \t]*[A-Z]+[0-9]+)*))?"
+    r"(?:[ \t]*:[ \t]*(?P<codes>[A-Z]+[0-9]+(?:(?:[ \t]+(?:,[ \t]*)?|,[ \t]*)[A-Z]+[0-9]+)*))?"
     r"(?P<reason>[^#]*)",
     re.IGNORECASE,
 )

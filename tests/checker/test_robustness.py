@@ -200,6 +200,9 @@ HARD = {
     "20,000 comments": "# decoderonly: ignore[DLM101]\n# noqa: X1\n" * 10_000,
     "20,000 blank lines": "\n \n\t\n\x0c\n" * 5_000,
     "20,000 continued lines": "ids = \\\n" * 1 + "(" + "\\\n" * 20_000 + "1)\n",
+    "comments that nearly silence": f"x = 1  # noqa: E501{' ' * 50_000}x\n"
+    f"x = 1  # decoderonly: ignore[DLM101{' ' * 50_000}x\nx = 1  # decoderonly: ignore[{'a,' * 20_000} x\n",
+    "names of 20,000 letters": f"answer_x = {'x' * 20_000} + {'prompt' * 4000}\ntokenizer({'_text' * 4000} + answer_x)\n",
     "200 semicolons a line": ("ids = model.generate(ids); " * 200 + "pass\n") * 10,
     "tabs and blanks": "if ids:\n\tif model:\n\t    ids = 1\n\t    ids = 2\n\telse:\n\t\tids = 3\n",
     "form feeds": "\x0cdef f(ids):\n\x0c    return model.generate(ids)\n    \x0c\n\x0c\x0c\nf\x0c(1)\n",

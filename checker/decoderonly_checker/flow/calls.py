@@ -376,30 +376,35 @@ class Calls:
         """Return what a name alone suggests: evidence of the weakest kind."""
         return self.knowledge.by_name(self, name, site)
 
-    def from_annotation(self: Interpreter, node: cst.BaseExpression) -> Value | None:
-        """Return what an annotation says, None where it says nothing useful."""
+    def from_annotation(
+        self: Interpreter, node: cst.BaseExpression, written: cst.CSTNode | None = None
+    ) -> Value | None:
+        """Return what an annotation says, None where it says nothing useful.
+
+        `written` is the string that the annotation stands in: what is parsed from it has no place in the file.
+        """
         if isinstance(node, cst.SimpleString):
             text = plain_text(node)
             # What is longer names no type; the parser would recurse into it until the process dies.
             if not isinstance(text, str) or len(text) > MAX_ANNOTATION:
                 return None
             try:
-                return self.from_annotation(cst.parse_expression(text))
+                return self.from_annotation(cst.parse_expression(text), written or node)
             except (cst.ParserSyntaxError, ValueError):
                 return None
         if isinstance(node, cst.BinaryOperation) and isinstance(node.operator, cst.BitOr):
-            return self.either([node.left, node.right])
+            return self.either([node.left, node.right], written)
         if isinstance(node, cst.Subscript):
             outer = dotted_name(node.value).rpartition(".")[2]
             inner = [e.slice.value for e in node.slice if isinstance(e.slice, cst.Index)]
             if outer in _WRAPPING_ANNOTATIONS:
-                return self.either(inner if outer == "Union" else inner[:1])
+                return self.either(inner if outer == "Union" else inner[:1], written)
             if outer in {"tuple", "Tuple"} and not any(isinstance(one, cst.Ellipsis) for one in inner):
-                parts = [self.from_annotation(one) for one in inner]
+                parts = [self.from_annotation(one, written) for one in inner]
                 known = any(part is not None for part in parts)
                 return Tuple(tuple(part or UNKNOWN for part in parts)) if known else None
             if outer in _SEQUENCE_ANNOTATIONS and inner:
-                element = self.from_annotation(inner[0]) or UNKNOWN
+                element = self.from_annotation(inner[0], written) or UNKNOWN
                 return Ref(self.store.new(ListRec(None, element)), "list")
             return None
         if not isinstance(node, cst.Name | cst.Attribute):
@@ -413,7 +418,7 @@ class Calls:
             elif isinstance(one, External) and one.name == "builtins.str":
                 said = Str((Hole(UNKNOWN),))
             elif isinstance(one, External):
-                said = self.knowledge.annotated(self, one.name, self.site(node))
+                said = self.knowledge.annotated(self, one.name, self.site(written or node))
             if said is not None:
                 found.append(said)
         return join_all(found) if found else None
@@ -434,9 +439,11 @@ class Calls:
         says_less = known is None or (outside and isinstance(known, Str))
         return value if says_less else cast("Value", known).at(self.site(node))
 
-    def either(self: Interpreter, options: Sequence[cst.BaseExpression]) -> Value | None:
+    def either(
+        self: Interpreter, options: Sequence[cst.BaseExpression], written: cst.CSTNode | None
+    ) -> Value | None:
         """Return what a union of annotations says: any of those that say something."""
-        known = [value for value in map(self.from_annotation, options) if value is not None]
+        known = [value for one in options if (value := self.from_annotation(one, written)) is not None]
         return join_all(known) if known else None
 
     # -- objects -------------------------------------------------------------------------------------------------

@@ -318,7 +318,7 @@ class Expressions:
         if (
             isinstance(left, Unknown)
             and isinstance(right, Unknown)
-            and all(_TEXTLIKE.search(v.hint) for v in (left, right))
+            and all(len(v.hint) < 200 and _TEXTLIKE.search(v.hint) for v in (left, right))
         ):
             return concat(text_of(left, left.hint), text_of(right, right.hint)).at(site)
         if next(decoded_in(left), None) or next(decoded_in(right), None):

@@ -258,6 +258,8 @@ def register(registry: Registry) -> None:
 
     def decorated(interp: Interpreter, target: Function, name: str) -> Value | None:
         """The default that `@click.option("--name", default=…)` gives to a parameter."""
+        from decoderonly_checker.flow.interpreter import Frame
+
         for decorator in getattr(target.node, "decorators", ()):
             call = decorator.decorator
             if not isinstance(call, cst.Call) or dotted_name(call.func).rpartition(".")[2] not in {
@@ -265,10 +267,17 @@ def register(registry: Registry) -> None:
                 "argument",
             }:
                 continue
-            args = interp.arguments(call)
-            names = [text for v in args.positional if isinstance(text := literal(v), str)]
-            bare = next((n for n in names if n.isidentifier()), None)
-            dest, value = option(interp, [bare] if bare is not None else names, args, call)
+            # The caller may stand in another cell or module.
+            interp.frames.append(
+                Frame(target.module, target.cell, target.scopes or (target.module.scope,), target)
+            )
+            try:
+                args = interp.arguments(call)
+                names = [text for v in args.positional if isinstance(text := literal(v), str)]
+                bare = next((n for n in names if n.isidentifier()), None)
+                dest, value = option(interp, [bare] if bare is not None else names, args, call)
+            finally:
+                interp.frames.pop()
             if dest == name:
                 return value if isinstance(value, Const) else None
         return None
