@@ -35,7 +35,8 @@ resident memory, sampled every 10 ms, where pages that processes share count in 
 ruff runs `check --isolated` with its default rules, flake8 with its own, both with one line a finding; Fixit and TorchFix
 with their default rules; semgrep with one local rule, `generate()` without `attention_mask`; this checker with all its
 rules. They do not look for the same things: the table says what a run costs, not what it is worth. *Warm* is
-a run on a cache that an earlier run has filled, nothing having changed; ruff keeps only files without findings there. A run counts only if its exit code and its own words
+a run on a cache that an earlier run has filled, nothing having changed; ruff
+keeps only files without findings there. A run counts only if its exit code and its own words
 show that it looked at all the files (TorchFix leaves out those without the word `torch`).
 """
 
