@@ -466,30 +466,24 @@ class Calls:
         """Set annotated fields from the arguments, or from their defaults."""
         if self.class_attribute(cls, "__init__") is not None:
             return
-        names: dict[str, tuple[cst.BaseExpression, Value | None]] = {}
-        for owner in reversed(self.mro(cls)):
-            names.update(self.fields.get(owner.key, {}))
-        if not names:
-            return
         from decoderonly_checker.flow.interpreter import Frame
 
-        self.frames.append(Frame(cls.module, cls.cell, (cls.module.scope,)))
-        try:
-            self.set_fields(ref, names, args)
-        finally:
-            self.frames.pop()
-
-    def set_fields(
-        self: Interpreter,
-        ref: Ref,
-        names: Mapping[str, tuple[cst.BaseExpression, Value | None]],
-        args: Args | None,
-    ) -> None:
-        for position, (name, (annotation, default)) in enumerate(names.items()):
+        fields: dict[str, tuple[ClassObj, cst.BaseExpression, Value | None]] = {}
+        for owner in reversed(self.mro(cls)):
+            declared = self.fields.get(owner.key, {}).items()
+            fields.update((name, (owner, *field)) for name, field in declared)
+        for position, (name, (owner, annotation, default)) in enumerate(fields.items()):
             value = args.get(position, name) if args is not None else None
             if value is None:
-                made = None if default is None else self.knowledge.field_default(self, default, annotation)
-                value = made or default or self.from_annotation(annotation) or Unknown(hint=name)
+                # What an annotation means is told where it is written, perhaps in another module.
+                self.frames.append(Frame(owner.module, owner.cell, (owner.module.scope,)))
+                try:
+                    made = (
+                        None if default is None else self.knowledge.field_default(self, default, annotation)
+                    )
+                    value = made or default or self.from_annotation(annotation) or Unknown(hint=name)
+                finally:
+                    self.frames.pop()
                 if isinstance(default, Const) and args is None:
                     value = Const(default.value, default=True, origin=default.origin)
             record = cast("ObjRec", self.store.get(ref.id))
