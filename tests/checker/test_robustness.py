@@ -1,6 +1,7 @@
 """Input that is long, deep, circular or broken: a run ends, says why where it gives up, and never fails."""
 
 import re
+import warnings
 from pathlib import Path
 
 import pytest
@@ -323,4 +324,13 @@ IMPORTS = {
 def test_modules_that_import(check, files):
     result = check(30, **files)
     assert not said(result)
+    assert "DLM201" in [d.code for d in result.diagnostics]
+
+
+def test_nothing_is_said_of_escapes_in_strings(check):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        result = check(30, main=HEAD + "ids = tokenizer('\\d \\[INST\\]')\n" + BAD.replace("Hello", "\\w"))
+    assert not said(result)
+    assert not caught
     assert "DLM201" in [d.code for d in result.diagnostics]

@@ -6,6 +6,8 @@ import ast
 from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 
+from decoderonly_checker.source.syntax import quiet
+
 if TYPE_CHECKING:
     import libcst as cst
 
@@ -26,6 +28,7 @@ def literal_of(text: str) -> str | bytes | int | float | None:
     None for one that Python refuses: an unknown escape, or more than 4,300 digits.
     """
     try:
-        return cast("str | bytes | int | float", ast.literal_eval(text))
+        with quiet():
+            return cast("str | bytes | int | float", ast.literal_eval(text))
     except (SyntaxError, ValueError, MemoryError):
         return None

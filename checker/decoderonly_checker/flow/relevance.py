@@ -10,6 +10,8 @@ import ast
 import re
 from typing import TYPE_CHECKING
 
+from decoderonly_checker.source.syntax import quiet
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
@@ -117,7 +119,8 @@ class Relevance:
 
     def _tree(self, text: str) -> ast.Module | None:
         try:
-            return ast.parse(text)
+            with quiet():
+                return ast.parse(text)
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             # Python 2, or newer than this interpreter: nothing can be ruled out.
             names = re.findall(r"(?:def|class)\s+(\w+)", text)

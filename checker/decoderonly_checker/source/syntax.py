@@ -4,6 +4,19 @@ from __future__ import annotations
 
 import ast
 import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep to itself what Python says of escapes in the user's strings: a warning on standard error, from 3.12 on."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def syntax_error(text: str) -> tuple[str, int | None] | None:
@@ -12,8 +25,7 @@ def syntax_error(text: str) -> tuple[str, int | None] | None:
     A newer syntax than the running Python's is reported too, so a caller that must be sure asks the parser.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # invalid escapes in the user's strings
+        with quiet():
             ast.parse(text)
     except SyntaxError as problem:
         return f"syntax error: {problem.msg}", problem.lineno
