@@ -161,28 +161,17 @@ class StaticPlugin:
         if not roots:
             return [], 0
         from decoderonly_checker.discovery import find_files
-        from decoderonly_checker.source.imports import ImportReach
-        from decoderonly_checker.source.prefilter import may_matter
+        from decoderonly_checker.work import relevant_files
 
         settings = options.settings(self._config)
-        reach = ImportReach(settings.root)
         found, errors = find_files(roots, settings)
-        # What cannot be listed or read becomes an item too, which then says why.
-        relevant = [_absolute(error.path) for error in errors]
-        skipped = 0
-        for path in found:
-            if _ignored(self._config, path):
-                continue
-            try:
-                data = path.read_bytes()
-            except OSError:
-                relevant.append(path)
-                continue
-            if may_matter(data, notebook=path.suffix.lower() == ".ipynb") or reach.reaches(path, data):
-                relevant.append(path)
-            else:
-                skipped += 1
-        return relevant, skipped
+        files = [path for path in found if not _ignored(self._config, path)]
+        relevant = set(relevant_files([str(path) for path in files], settings))
+        # What cannot be listed becomes an item too, which then says why.
+        chosen = [_absolute(error.path) for error in errors] + [
+            path for path in files if str(path) in relevant
+        ]
+        return chosen, len(files) - sum(str(path) in relevant for path in files)
 
 
 class StaticFile(pytest.File):

@@ -10,7 +10,7 @@ from decoderonly_checker.source.files import SourceFile, load_source
 from decoderonly_checker.source.stack import on_deep_stack
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Mapping, Sequence
 
     from decoderonly_checker.flow.facts import Facts
     from decoderonly_checker.flow.values import Site
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 class Analyser:
     """Analyses files together, so that facts flow between them.
 
-    `errors` holds, after a run, what went wrong inside the analysis: one entry a file, never an exception.
+    `errors` holds, after a run, what went wrong inside the analysis: one entry a file, never an exception. `read` holds the
+    bytes of the modules that were followed into, and `missed` the files that would have been, had they been there.
+    `hurried` says that some file took too long.
     """
 
     def __init__(
@@ -33,10 +35,22 @@ class Analyser:
         self._roots = list(roots) if roots else [Path.cwd()]
         self._positions: dict[Path, Positions] = {}
         self._overdue: set[Path] = set()
+        self._idle: Mapping[Path, Container[str]] = {}
         self.errors: list[FileError] = []
+        self.read: dict[Path, bytes] = {}
+        self.missed: list[str] = []
+        self.hurried = False
 
-    def analyse(self, sources: Sequence[SourceFile]) -> list[Diagnostic]:
-        """Return the findings in `sources`, in source order, each place and code once (the surest finding)."""
+    def analyse(
+        self, sources: Sequence[SourceFile], idle: Mapping[Path, Container[str]] | None = None
+    ) -> list[Diagnostic]:
+        """Return the findings in `sources` and in what they call, in source order, each place and code once (the surest).
+
+        Args:
+            sources: Files that are looked at together.
+            idle: The names of a file's top level that are known to lead to no finding by themselves.
+        """
+        self._idle = idle or {}
         # Modules that import modules, and calls that are followed into calls, nest deeper than Python's usual limit.
         return on_deep_stack(lambda: self._analyse(sources), recursion_limit=20_000)
 
@@ -54,9 +68,14 @@ class Analyser:
         clock = Clock(self._timeout)
         project = Project(load_source, store.new_id, self._roots)
         interpreter = Interpreter(store, project, clock)
-        interpreter.run_entries([project.add(source) for source in sources])
+        interpreter.run_entries([project.add(source) for source in sources], self._idle)
+        given = {source.path for source in sources}
+        self.read |= {m.path: m.source.data for m in project.modules if m.path not in given}
+        self.read |= dict.fromkeys(project.failed, b"")
+        self.missed += project.missed
         for module, problem in interpreter.failures.items():
             self.errors.append(FileError(module.source.shown, problem))
+        self.hurried |= bool(clock.overdue)
         for module in clock.overdue:
             # What was seen so far may be half a story: a finding made of it may be wrong.
             self._overdue.add(module.path)
@@ -74,11 +93,10 @@ class Analyser:
 
     def _analyse(self, sources: Sequence[SourceFile]) -> list[Diagnostic]:
         facts = self._facts(sources)
-        wanted = {source.path for source in sources} - self._overdue
         best: dict[tuple[str, Place], Diagnostic] = {}
         for rule in self._rules:
             for finding in rule.check(facts):
-                if finding.site.source.path not in wanted:
+                if finding.site.source.path in self._overdue:
                     continue
                 diagnostic = self._diagnostic(rule, finding)
                 key = (diagnostic.code, diagnostic.place)

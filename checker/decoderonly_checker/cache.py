@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import hashlib
     from collections.abc import Iterable, Iterator, Mapping
     from types import TracebackType
 
@@ -64,6 +65,11 @@ class Cache:
         except (OSError, ValueError) as problem:
             reason = _os_reason(problem)
         return cls(folder, None if reason is None else f"cache {folder}: {reason}")
+
+    @property
+    def forgets(self) -> bool:
+        """Whether it remembers nothing."""
+        return self._folder is None
 
     def get(self, kind: str, keys: Iterable[bytes]) -> dict[bytes, bytes]:
         """Return those that are there, those put before `close` among them."""
@@ -164,14 +170,24 @@ def clear(folder: Path) -> int:
     return deleted
 
 
-def key_of(*parts: bytes | str) -> bytes:
-    """Digest parts so that no other parts give the same: `("ab", "c")`, `("a", "bc")` and `(b"ab", "c")` differ."""
+def digest_of(data: bytes) -> bytes:
+    """Return what tells one content from another: 16 bytes."""
+    digest = _blake2b()
+    digest.update(data)
+    return digest.digest()
+
+
+def _blake2b() -> hashlib.blake2b:
     try:
         from _blake2 import blake2b  # as in hashlib, which loads OpenSSL: 3 ms
     except ImportError:
         from hashlib import blake2b
+    return blake2b(digest_size=16)
 
-    digest = blake2b(digest_size=16)
+
+def key_of(*parts: bytes | str) -> bytes:
+    """Digest parts so that no other parts give the same: `("ab", "c")`, `("a", "bc")` and `(b"ab", "c")` differ."""
+    digest = _blake2b()
     for part in parts:
         data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
         digest.update(b"%c%d:" % (b"s" if isinstance(part, str) else b"b", len(data)))

@@ -30,8 +30,7 @@ from decoderonly_checker.flow.values import (
     alternatives,
 )
 from decoderonly_checker.rules.evidence import decoder_only
-from decoderonly_checker.runner import callers_of
-from decoderonly_checker.source.imports import ImportReach
+from decoderonly_checker.work import loaded_together
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,8 +50,7 @@ class Explainer:
     def __init__(self, source: SourceFile, settings: Settings) -> None:
         self._source = source
         self._analyser = Analyser([], [settings.root])
-        callers = callers_of([source], settings, ImportReach(settings.root))
-        self._facts: Facts = self._analyser.facts([source, *callers])
+        self._facts: Facts = self._analyser.facts(loaded_together(source, settings))
 
     def lines(self, line: int, cell: int | None = None) -> list[str]:
         """Return the explanation of one line (of one cell of a notebook), empty where nothing was recorded there."""

@@ -2,46 +2,50 @@
 
 from __future__ import annotations
 
-import traceback
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from decoderonly_checker.config import PROJECT_MARKERS, Settings, load_settings, selects
+from decoderonly_checker.config import Settings, load_settings, selects
 from decoderonly_checker.diagnostics import CheckResult, Confidence, Diagnostic, FileError, Severity
 from decoderonly_checker.discovery import find_files
 from decoderonly_checker.patterns import Patterns
-from decoderonly_checker.source.files import (
-    NOTEBOOK_SUFFIX,
-    SourceError,
-    SourceFile,
-    load_source,
-    read_bytes,
-    shown_path,
-)
-from decoderonly_checker.source.imports import ImportReach
-from decoderonly_checker.source.prefilter import may_matter
-from decoderonly_checker.source.syntax import syntax_error
+from decoderonly_checker.plan import Contents, make_plan, project_files
+from decoderonly_checker.source.files import SourceError, SourceFile, load_source, read_bytes, shown_path
 from decoderonly_checker.suppress import Suppressions
+from decoderonly_checker.work import Workers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
     from decoderonly_checker.cache import Cache
-
-# Files that cannot matter are still looked over for syntax errors, but not generated data of megabytes.
-_MAX_SYNTAX_CHECK = 1_000_000
+    from decoderonly_checker.plan import Plan
+    from decoderonly_checker.remembered import Remembered
+    from decoderonly_checker.source.selection import Scan
+    from decoderonly_checker.work import Outcome
 
 
 class AnalyserLike(Protocol):
-    """What the runner needs of an analyser; one is made for each group of files under the same settings.
+    """What the runner needs of an analyser; one is made for each group of files that are looked at together.
 
-    `errors` holds what went wrong inside the analysis, file by file.
+    `errors` holds what went wrong inside the analysis, file by file, `read` the bytes of the modules that were followed into,
+    `missed` the files that would have been, had they been there; `hurried` says that some file took too long.
     """
 
     errors: list[FileError]
+    read: dict[Path, bytes]
+    missed: list[str]
+    hurried: bool
 
-    def analyse(self, sources: Sequence[SourceFile]) -> list[Diagnostic]:
-        """Return the findings of files that are looked at together."""
+    def analyse(
+        self, sources: Sequence[SourceFile], idle: Mapping[Path, Container[str]] | None = None
+    ) -> list[Diagnostic]:
+        """Return the findings of files that are looked at together.
+
+        Args:
+            sources: The files.
+            idle: The names of a file's top level that are known to lead to no finding by themselves.
+        """
         ...
 
 
@@ -54,7 +58,7 @@ def check_paths(
     narrow: Callable[[list[Path], Settings], list[Path]] | None = None,
     progress: Callable[[int, int], None] | None = None,
     analyser: Callable[[Settings], AnalyserLike] | None = None,
-    cache: Cache | None = None,  # noqa: ARG001 - results are not kept yet
+    cache: Cache | None = None,
 ) -> CheckResult:
     """Check files and folders.
 
@@ -83,10 +87,17 @@ def check_paths(
         errors += missing
         for file in found if narrow is None else narrow(found, governing):
             files.setdefault(file, governing)
-    for done, file in enumerate(sorted(files, key=lambda path: path.parts), start=1):
-        run.add_file(file, files[file])
+    ordered = sorted(files, key=lambda path: path.parts)
+    done = 0
+
+    def tell(count: int) -> None:
+        nonlocal done
+        done += count
         if progress is not None:
-            progress(done, len(files))
+            progress(done, len(ordered))
+
+    for governing in {id(one): one for one in files.values()}.values():
+        run.check([file for file in ordered if files[file] is governing], governing, tell, cache)
     return run.result(errors)
 
 
@@ -113,7 +124,7 @@ def check_source(
     run = _Run(settings, confidence, analyser)
     path = Path(path)
     data = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
-    run.add_file(path.absolute(), run.settings_for(path), data)
+    run.check([path.absolute()], run.settings_for(path), given={str(path.absolute()): data})
     return run.result([])
 
 
@@ -128,9 +139,7 @@ class _Run:
     ) -> None:
         self._settings = settings
         self._confidence = confidence
-        self._make_analyser = make_analyser or _real_analyser
-        self._groups: dict[int, tuple[Settings, list[SourceFile]]] = {}
-        self._reaches: dict[Path, ImportReach] = {}
+        self._make_analyser = make_analyser
         self._settings_of_folder: dict[Path, Settings] = {}
         self._found: list[Diagnostic] = []
         self._errors: list[FileError] = []
@@ -153,47 +162,99 @@ class _Run:
                 return known
         return settings
 
-    def add_file(self, path: Path, settings: Settings, data: bytes | None = None) -> None:
-        """Check one file; what goes wrong becomes an error of that file."""
-        shown = shown_path(path)
-        self._governing[shown] = (path, settings, data)
-        try:
-            data = read_bytes(path) if data is None else data
-            source = load_source(path, data)
-            if not self._matters(path, data, settings):
-                self._skipped.append(shown)
-                self._errors += _plain_errors(source)
-                return
-            self._checked.append(shown)
-            self._errors += source.errors
-            if any(cell.tree is not None for cell in source.cells):
-                self._groups.setdefault(id(settings), (settings, []))[1].append(source)
-        except SourceError as problem:
-            self._errors.append(problem.error)
-        except Exception as problem:
-            self._errors.append(FileError(shown, _internal_error(problem)))
+    def check(
+        self,
+        files: Sequence[Path],
+        settings: Settings,
+        tell: Callable[[int], None] = lambda _: None,
+        cache: Cache | None = None,
+        given: Mapping[str, bytes] | None = None,
+    ) -> None:
+        """Check the files that are governed by the same settings.
 
-    def _analyse(self, settings: Settings, sources: list[SourceFile]) -> None:
-        """Look at files together; if that fails, one by one: no file takes the others along."""
-        try:
-            analyser = self._make_analyser(settings)
-            found = analyser.analyse([*sources, *callers_of(sources, settings, self._reach(settings))])
-        except Exception as problem:
-            if len(sources) == 1:
-                deep = isinstance(problem, RecursionError)
-                reason = "nests too deep to be analysed" if deep else _internal_error(problem)
-                self._errors.append(FileError(sources[0].shown, reason))
-                return
-            for source in sources:
-                self._analyse(settings, [source])
+        Args:
+            files: Absolute paths.
+            settings: What governs them.
+            tell: Called with the number of files that are done, again and again.
+            cache: What earlier runs found out.
+            given: The bytes of files that need not be on disk.
+        """
+        names = [str(path) for path in files]
+        for path in files:
+            self._governing[shown_path(path)] = (path, settings, (given or {}).get(str(path)))
+        contents = Contents(given)
+        project = project_files(names, settings)
+        remembered = None
+        if cache is not None and not cache.forgets:
+            from decoderonly_checker.remembered import Remembered
+
+            remembered = Remembered(cache, settings, names, project, contents)
+        known = None if remembered is None else remembered.run()
+        if known is not None:
+            plan, outcome = known
+            self._take(plan, outcome)
+            tell(len(names))
             return
-        self._found += found
-        self._errors += analyser.errors
+        workers = Workers(self._make_analyser, contents)
+        try:
+            self._check(names, project, settings, contents, workers=workers, remembered=remembered, tell=tell)
+        finally:
+            workers.close()
+
+    def _check(
+        self,
+        names: Sequence[str],
+        project: Sequence[str],
+        settings: Settings,
+        contents: Contents,
+        *,
+        workers: Workers,
+        remembered: Remembered | None,
+        tell: Callable[[int], None],
+    ) -> None:
+        def scan(paths: Iterable[str]) -> dict[str, Scan]:
+            wanted = list(paths)
+            if remembered is None:
+                return workers.scan(wanted)
+            found = remembered.scans(wanted)
+            fresh = workers.scan(path for path in wanted if path not in found)
+            remembered.keep_scans(fresh)
+            return {**found, **fresh}
+
+        plan = make_plan(names, project, str(settings.root), contents, scan)
+        tell(len(plan.skipped) + len(plan.unread))
+        known = {} if remembered is None else remembered.units(plan.units)
+        fresh = workers.analyse([unit for unit in plan.units if unit not in known], settings)
+        outcomes: list[Outcome] = []
+        asked = set(names)
+        for unit, outcome in chain(known.items(), fresh):
+            if remembered is not None and unit not in known and outcome.steady:
+                remembered.keep_unit(unit, outcome)
+            outcomes.append(outcome)
+            tell(sum(path in asked for path in unit.files))
+        if remembered is not None and all(outcome.steady for outcome in outcomes):
+            remembered.keep_run(plan, outcomes)
+        self._take(plan, *outcomes)
+
+    def _take(self, plan: Plan, *outcomes: Outcome) -> None:
+        """Add what came out of a plan."""
+        # A helper that does nothing by itself is checked where it is called.
+        called = {found.place.path for outcome in outcomes for found in outcome.found}
+        skipped = [shown_path(Path(path)) for path in plan.skipped]
+        self._checked += [shown_path(Path(path)) for path in plan.checked]
+        self._checked += [path for path in skipped if path in called]
+        self._skipped += [path for path in skipped if path not in called]
+        for path in plan.unread:
+            try:
+                read_bytes(Path(path))
+            except SourceError as problem:  # noqa: PERF203 - one file after the other
+                self._errors.append(problem.error)
+        for outcome in outcomes:
+            self._found += outcome.found
+            self._errors += [error for error in outcome.errors if error.path in self._governing]
 
     def result(self, errors: Iterable[FileError]) -> CheckResult:
-        """Analyse what was added and sum up."""
-        for settings, sources in self._groups.values():
-            self._analyse(settings, sources)
+        """Sum up what was found."""
         shown: list[Diagnostic] = []
         suppressed = hidden = 0
         for diagnostic in _without_duplicates(self._found):
@@ -215,63 +276,11 @@ class _Run:
         return CheckResult(
             diagnostics=tuple(shown),
             errors=tuple(sorted(every_error, key=lambda e: (e.path, e.cell or 0, e.line or 0, e.message))),
-            checked=tuple(self._checked),
-            skipped=tuple(self._skipped),
+            checked=tuple(sorted(self._checked)),
+            skipped=tuple(sorted(self._skipped)),
             suppressed=suppressed,
             hidden=hidden,
         )
-
-    def _matters(self, path: Path, data: bytes, settings: Settings) -> bool:
-        if may_matter(data, notebook=path.suffix.lower() == NOTEBOOK_SUFFIX):
-            return True
-        return self._reach(settings).reaches(path, data)
-
-    def _reach(self, settings: Settings) -> ImportReach:
-        return self._reaches.setdefault(settings.root, ImportReach(settings.root))
-
-
-def callers_of(sources: list[SourceFile], settings: Settings, reach: ImportReach) -> list[SourceFile]:
-    """The files of the project that call into the given ones: a cut may be made there. Nothing is said of them."""
-    asked = [source.path for source in sources]
-    root = settings.root
-    if any((root / marker).exists() for marker in PROJECT_MARKERS):
-        others, _ = find_files([root], settings)
-    else:
-        # No project is to be seen: not all that lies below some folder belongs together.
-        others = [file for folder in {path.parent for path in asked} for file in sorted(folder.glob("*.py"))]
-    known = set(asked)
-    callers: list[SourceFile] = []
-    for path in reach.importers(asked, (other for other in others if other not in known)):
-        try:
-            source = load_source(path)
-        except SourceError:
-            continue  # it would be reported if it were asked about
-        if any(cell.tree is not None for cell in source.cells):
-            callers.append(source)
-    return callers
-
-
-def _real_analyser(settings: Settings) -> AnalyserLike:
-    from decoderonly_checker.analysis import Analyser  # brings libcst
-    from decoderonly_checker.rules import codes, load_all
-
-    return Analyser(load_all(settings.enabled(codes())), [settings.root], settings.timeout)
-
-
-def _plain_errors(source: SourceFile) -> list[FileError]:
-    """Syntax errors of a file that is not worth parsing; the parser is asked only where Python complains."""
-    if len(source.data) > _MAX_SYNTAX_CHECK:
-        return []
-    return [
-        cell.error for cell in source.cells if syntax_error(cell.text) is not None and cell.error is not None
-    ]
-
-
-def _internal_error(problem: Exception) -> str:
-    frames = traceback.extract_tb(problem.__traceback__)
-    where = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
-    said = " ".join(str(problem).split())[:200]
-    return f"internal error: {type(problem).__name__}{where}: {said}; please report"
 
 
 def _without_duplicates(found: Iterable[Diagnostic]) -> list[Diagnostic]:

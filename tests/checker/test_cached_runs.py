@@ -5,6 +5,7 @@ import io
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from decoderonly_checker import cache as caches
 from decoderonly_checker.__main__ import main
+from decoderonly_checker.cache import Cache
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -361,6 +363,38 @@ def test_another_build_of_the_checker_does_not_believe_this_one(project, tmp_pat
     assert "goes to `generate`" in text
     rule.write_text(text.replace("goes to `generate`", "is left for `generate`"))
     assert said() == before.replace("goes to `generate`", "is left for `generate`")
+
+
+def test_what_is_remembered_is_used(project):
+    """Where nothing has changed, nothing is parsed: the parser is not even imported."""
+    write("app/batch.py", MASKS)(project)
+    truth = agreed(project, ".")
+    program = (
+        "import sys\nfrom decoderonly_checker.__main__ import main\nsys.argv = ['decoderonly', 'check', '.']\n"
+        "try:\n    main()\nexcept SystemExit as done:\n    code = done.code\n"
+        "print('libcst' in sys.modules, code, file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=project, capture_output=True, text=True, check=True
+    )
+    assert (done.stdout, done.stderr) == (truth[0], f"{truth[1]}False {truth[2]}\n")
+
+
+@pytest.mark.parametrize(
+    "value", [b"", b"{}", b"[]", b"null", b"\x80\x04K\x01.", b"[[[", b'{"diagnostics": [{}]}']
+)
+def test_entries_that_mean_nothing(project, value):
+    """Entries that the store vouches for, but that this version of the checker would never have written."""
+    truth = agreed(project, ".")
+    folder = project / ".decoderonly_cache"
+    if not folder.exists():
+        pytest.fail("nothing was remembered")
+    with contextlib.closing(sqlite3.connect(next(folder.glob("*.sqlite")))) as connection:
+        entries = connection.execute("SELECT kind, key FROM entries").fetchall()
+    with Cache.open(folder) as cache:
+        for kind, key in entries:
+            cache.put(kind, {key: value})
+    assert agreed(project, ".") == truth
 
 
 class Project(RuleBasedStateMachine):

@@ -244,10 +244,10 @@ def test_wrong_options_are_told_by_click(run):
 
 
 def test_what_cannot_be_checked_is_named_and_the_rest_is_shown(run, tmp_path):
-    (tmp_path / "broken.py").write_text("def f(:\n", encoding="utf-8")
-    (tmp_path / "binary.py").write_bytes(b"\0\1\2")
+    (tmp_path / "broken.py").write_text("def f(:\n    model.generate(tokenizer(x))\n", encoding="utf-8")
+    (tmp_path / "binary.py").write_bytes(b"model.generate(tokenizer(x))\0\1\2")
     (tmp_path / "n.ipynb").write_text("{", encoding="utf-8")
-    (tmp_path / "deep.py").write_text("x = " + "(" * 1000 + ")" * 1000, encoding="utf-8")
+    (tmp_path / "deep.py").write_text("model.generate(tokenizer" + "(" * 1000 + ")" * 1001, encoding="utf-8")
     done = run("check", ".", "gone.py", "--output-format", "concise")
     assert done.returncode == 2
     assert [line.split()[2] for line in done.stdout.splitlines()[:-1]] == ["DLM101", "DLM102"]
@@ -255,7 +255,7 @@ def test_what_cannot_be_checked_is_named_and_the_rest_is_shown(run, tmp_path):
     assert done.stderr.splitlines() == [
         "error: binary.py:1: is binary or UTF-16: it holds a NUL byte",
         "error: broken.py:1: syntax error: invalid syntax",
-        "error: deep.py:1: brackets nest 1000 deep; Python itself stops at 200",
+        "error: deep.py:1: brackets nest 1001 deep; Python itself stops at 200",
         "error: gone.py: no such file or directory",
         "error: n.ipynb:1: is not a notebook: broken JSON, expecting property name enclosed in double quotes",
     ]
@@ -271,7 +271,7 @@ def test_standard_input(run, tmp_path):
     assert done.returncode == 1
     assert "--> app/x.py:7:7" in done.stdout
     assert ' 7 | out = model.generate(enc["input_ids"], max_new_tokens=8)' in done.stdout
-    done = run("check", "-", "-q", stdin="generate(")
+    done = run("check", "-", "-q", stdin="model.generate(tokenizer(")
     assert (done.returncode, done.stderr) == (2, "error: <stdin>:1: syntax error: '(' was never closed\n")
 
 

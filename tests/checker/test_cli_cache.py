@@ -9,7 +9,12 @@ import pytest
 from decoderonly_checker.__main__ import main
 from decoderonly_checker.cache import Cache
 
-CODE = "from transformers import AutoTokenizer\n\ntok = AutoTokenizer.from_pretrained('gpt2')\n"
+CODE = """\
+from transformers import AutoTokenizer
+
+tok = AutoTokenizer.from_pretrained("gpt2", pad_token="<pad>")
+ids = tok(texts, padding=True)
+"""
 
 
 @pytest.fixture

@@ -254,7 +254,8 @@ REFUSED = {
 
 @pytest.mark.parametrize(("text", "message"), REFUSED.values(), ids=REFUSED)
 def test_what_is_refused_is_told_in_one_line_and_the_rest_is_checked(check, tmp_path, text, message):
-    result = check(30, bad=BAD, hard=HEAD + text)
+    # What holds no language-model code is not even parsed.
+    result = check(30, bad=BAD, hard=HEAD + text + BAD)
     assert [(error.path, error.message) for error in result.errors] == [
         ((tmp_path / "hard.py").as_posix(), message)
     ]
@@ -293,7 +294,23 @@ def test_every_line_ending_is_read(check, ending):
 def test_nearly_nothing(check, data):
     result = check(30, main=data, bad=BAD)
     assert [d.code for d in result.diagnostics] == ["DLM201"]
-    assert len(result.errors) == (data == b"\x1a")
+    assert not result.errors
+    assert len(result.skipped) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"x = (\n", b"print 'Python 2'\n", b"x = '\0'\n", b"x = '\xff'\n", b"[" * 1000],
+    ids=["syntax", "Python 2", "NUL", "encoding", "deep"],
+)
+def test_what_holds_no_language_model_code_is_not_read_closer(check, tmp_path, text):
+    result = check(30, bad=BAD, other=text)
+    assert not result.errors
+    assert result.skipped == ((tmp_path / "other.py").as_posix(),)
+    # Unless it does hold some.
+    told = check(30, bad=BAD, other=b"model.generate(tokenizer(x))\n" + text)
+    assert [error.path for error in told.errors] == [(tmp_path / "other.py").as_posix()]
+    assert [d.code for d in told.diagnostics] == ["DLM201"]
 
 
 IMPORTS = {

@@ -1,6 +1,7 @@
 """A run around the analysis: what is analysed, what is said, what is silenced."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,16 +16,19 @@ from decoderonly_checker.source.positions import Positions
 
 
 class ByName:
-    """Reports every call of `generate_…` as told by its name: `generate_DLM101_likely()`.
+    """Reports every call of `generate` as told by its argument: `model.generate(tokenizer.DLM101_likely)`.
 
     A stand-in for the interpreter where the run itself is under test; it reads real sources and real places.
     """
 
     def __init__(self, log=None):
         self.errors = []
+        self.read = {}
+        self.missed = []
+        self.hurried = False
         self.log = log if log is not None else []
 
-    def analyse(self, sources):
+    def analyse(self, sources, _idle=None):
         self.log.append([source.shown for source in sources])
         found = []
         for source in sources:
@@ -39,13 +43,13 @@ class ByName:
 
         class Visitor(cst.CSTVisitor):
             def visit_Call(self, node):
-                name = node.func.value if isinstance(node.func, cst.Name) else ""
-                if name == "generate_crash":
+                name = node.args[0].value.attr.value
+                if name == "crash":
                     raise ValueError("boom\nin two lines")
-                if name == "generate_deep":
+                if name == "deep":
                     raise RecursionError
-                if name.startswith("generate_DLM"):
-                    _, code, level = name.split("_")
+                if name.startswith("DLM"):
+                    code, level = name.split("_")
                     place = positions.place(cell.index, node)
                     found.append(
                         Diagnostic(code, "a-rule", Severity.ERROR, Confidence(level), place, "m", "e", "h")
@@ -79,12 +83,12 @@ def found(result):
 def test_findings_are_sorted_and_unique(project):
     write(
         project,
-        b="generate_DLM201_certain()\n",
-        a="x = 1\ngenerate_DLM201_certain(); generate_DLM101_certain()\n",
+        b="model.generate(tokenizer.DLM201_certain)\n",
+        a="x = 1\nmodel.generate(tokenizer.DLM201_certain); model.generate(tokenizer.DLM101_certain)\n",
     )
 
     class Twice(ByName):
-        def analyse(self, sources):
+        def analyse(self, sources, _idle=None):
             return [*reversed(super().analyse(sources)), *super().analyse(sources)]
 
     result = check(analyser=Twice)
@@ -93,10 +97,10 @@ def test_findings_are_sorted_and_unique(project):
 
 
 def test_of_two_alike_the_surest_stays(project):
-    write(project, a="generate_DLM101_likely()\n")
+    write(project, a="model.generate(tokenizer.DLM101_likely)\n")
 
     class Surer(ByName):
-        def analyse(self, sources):
+        def analyse(self, sources, _idle=None):
             (first,) = super().analyse(sources)
             sure = Diagnostic(
                 "DLM101", "a-rule", Severity.WARNING, Confidence.CERTAIN, first.place, "sure", "", ""
@@ -106,17 +110,24 @@ def test_of_two_alike_the_surest_stays(project):
     assert [d.message for d in check(analyser=Surer).diagnostics] == ["sure"]
 
 
-def test_files_are_analysed_together_and_the_rest_is_counted(project):
-    write(project, a="import transformers", b="x = 1", c="import a", d="import os")
+def test_files_that_imports_join_are_analysed_together_and_the_rest_is_counted(project):
+    write(
+        project,
+        a="def ask(x):\n    return model.generate(tokenizer.none)\n",
+        b="x = 1",
+        c="from a import ask\nask(tokenizer.none)\n",
+        d="import os",
+        e="model.generate(tokenizer.alone)\n",
+    )
     log = []
     result = check_paths(["."], Settings(), analyser=lambda _: ByName(log))
-    assert log == [["a.py", "c.py"]]
-    assert result.checked == ("a.py", "c.py")
+    assert sorted(log) == [["a.py", "c.py"], ["e.py"]]
+    assert result.checked == ("a.py", "c.py", "e.py")
     assert result.skipped == ("b.py", "d.py")
 
 
 def test_progress_is_told_to_the_end(project):
-    write(project, a="model.generate(ids)\n", b="print()\n", c="x = (\n")
+    write(project, a="model.generate(tokenizer.ids)\n", b="print()\n", c="model.generate(tokenizer.ids\n")
     told = []
     check(progress=lambda *counts: told.append(counts))
     assert told == sorted(set(told))
@@ -125,7 +136,7 @@ def test_progress_is_told_to_the_end(project):
 
 
 def test_files_can_be_narrowed_by_their_settings(project):
-    write(project, a="model.generate(ids)\n", b="model.generate(ids)\n")
+    write(project, a="model.generate(tokenizer.ids)\n", b="model.generate(tokenizer.ids)\n")
     given = []
 
     def narrow(files, settings):
@@ -139,7 +150,10 @@ def test_files_can_be_narrowed_by_their_settings(project):
 
 
 def test_confidence(project):
-    write(project, a="generate_DLM101_certain()\ngenerate_DLM102_likely()\ngenerate_DLM201_possible()\n")
+    write(
+        project,
+        a="model.generate(tokenizer.DLM101_certain)\nmodel.generate(tokenizer.DLM102_likely)\nmodel.generate(tokenizer.DLM201_possible)\n",
+    )
     assert (len(check().diagnostics), check().hidden) == (2, 1)
     result = check(confidence=Confidence.CERTAIN)
     assert (len(result.diagnostics), result.hidden) == (1, 2)
@@ -149,9 +163,10 @@ def test_confidence(project):
 def test_comments_and_settings_silence(project):
     write(
         project,
-        a="generate_DLM101_certain()  # decoderonly: ignore[DLM101] seen\ngenerate_DLM101_certain()\n",
-        b="# decoderonly: skip-file\ngenerate_DLM101_certain()\n",
-        tests__c="generate_DLM101_certain()\ngenerate_DLM201_certain()\n",
+        a="model.generate(tokenizer.DLM101_certain)  # decoderonly: ignore[DLM101] seen\n"
+        "model.generate(tokenizer.DLM101_certain)\n",
+        b="# decoderonly: skip-file\nmodel.generate(tokenizer.DLM101_certain)\n",
+        tests__c="model.generate(tokenizer.DLM101_certain)\nmodel.generate(tokenizer.DLM201_certain)\n",
     )
     settings = Settings(per_file_ignores={"tests/*": ("DLM1",), "a-*.py": ("DLM201",)})
     result = check(settings=settings)
@@ -160,7 +175,10 @@ def test_comments_and_settings_silence(project):
 
 
 def test_comments_in_notebooks_count_in_their_cell(project):
-    sources = ["generate_DLM101_certain()  # noqa: DLM101", "generate_DLM101_certain()"]
+    sources = [
+        "model.generate(tokenizer.DLM101_certain)  # noqa: DLM101",
+        "model.generate(tokenizer.DLM101_certain)",
+    ]
     cells = [{"cell_type": "code", "source": source} for source in sources]
     (project / "n.ipynb").write_text(json.dumps({"cells": cells}), encoding="utf-8")
     result = check()
@@ -172,10 +190,10 @@ def test_comments_in_notebooks_count_in_their_cell(project):
 
 
 def test_findings_in_files_that_were_not_asked_about_are_left_out(project):
-    write(project, a="generate_DLM101_certain()", b="generate_DLM101_certain()")
+    write(project, a="model.generate(tokenizer.DLM101_certain)", b="model.generate(tokenizer.DLM101_certain)")
 
     class Follows(ByName):
-        def analyse(self, sources):
+        def analyse(self, sources, _idle=None):
             from decoderonly_checker.source.files import load_source
 
             return super().analyse([*sources, load_source(Path("b.py"))])
@@ -184,16 +202,19 @@ def test_findings_in_files_that_were_not_asked_about_are_left_out(project):
     assert found(check("a.py", "b.py", analyser=Follows)) == [("a.py", 1, "DLM101"), ("b.py", 1, "DLM101")]
 
 
-def test_one_bad_file_leaves_the_others(project):
+@pytest.mark.parametrize("joined", [False, True], ids=["alone", "analysed together"])
+def test_one_bad_file_leaves_the_others(project, joined):
     write(
         project,
-        a="generate_DLM101_certain()",
-        b="generate_crash()",
-        c="generate_deep()",
-        d="def generate(:",
-        e="'no call' def",
-        f="generate_DLM101_certain()",
-        g="generate_DLM101_certain() # \0",
+        a="model.generate(tokenizer.DLM101_certain)",
+        b="model.generate(tokenizer.crash)",
+        c="model.generate(tokenizer.deep)",
+        d="def generate(tokenizer: model.generate",
+        e="model.generate(tokenizer('no call')) def",
+        f="model.generate(tokenizer.DLM101_certain)",
+        g="model.generate(tokenizer.DLM101_certain) # \0",
+        h="x = (  # of no interest: it is not even parsed\n",
+        **({"all": "import a, b, c, d, e, f, g, h\nmodel.generate(tokenizer.all)\n"} if joined else {}),
     )
     result = check(".", "gone.py")
     assert found(result) == [("a.py", 1, "DLM101"), ("f.py", 1, "DLM101")]
@@ -202,7 +223,7 @@ def test_one_bad_file_leaves_the_others(project):
     assert errors["b.py"].message.startswith("internal error: ValueError at test_runner.py:")
     assert errors["b.py"].message.endswith(": boom in two lines; please report")
     assert errors["c.py"].message == "nests too deep to be analysed"
-    assert errors["d.py"].message.startswith("syntax error: ")
+    assert errors["d.py"].message == "syntax error: '(' was never closed"
     assert errors["d.py"].line == 1
     assert errors["e.py"].message == "syntax error: invalid syntax"
     assert errors["g.py"].message == "is binary or UTF-16: it holds a NUL byte"
@@ -210,10 +231,10 @@ def test_one_bad_file_leaves_the_others(project):
 
 
 def test_errors_that_the_analysis_reports_are_passed_on(project):
-    write(project, a="generate_DLM101_certain()")
+    write(project, a="model.generate(tokenizer.DLM101_certain)")
 
     class Fails(ByName):
-        def analyse(self, sources):
+        def analyse(self, sources, _idle=None):
             self.errors.append(FileError("a.py", "odd"))
             return super().analyse(sources)
 
@@ -222,27 +243,34 @@ def test_errors_that_the_analysis_reports_are_passed_on(project):
     assert len(result.diagnostics) == 1
 
 
-def test_an_unreadable_file_is_named(project, monkeypatch):
-    write(project, a="generate_DLM101_certain()", b="generate_DLM101_certain()")
-    read = Path.read_bytes
-
-    def refuse(self):
-        if self.name == "a.py":
-            raise PermissionError(13, "Permission denied", str(self))
-        return read(self)
-
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read all")
+def test_a_file_that_may_not_be_read_is_named(project):
+    write(project, a="model.generate(tokenizer.DLM101_certain)", b="model.generate(tokenizer.DLM101_certain)")
+    (project / "a.py").chmod(0)
     result = check()
     assert result.errors == (FileError("a.py", "permission denied"),)
+    assert found(result) == [("b.py", 1, "DLM101")]
+
+
+def test_a_file_that_goes_while_the_run_goes_on_is_named(project):
+    write(project, a="model.generate(tokenizer.DLM101_certain)", b="model.generate(tokenizer.DLM101_certain)")
+
+    def narrow(files, _):
+        (project / "a.py").unlink()
+        return files
+
+    result = check(narrow=narrow)
+    assert result.errors == (FileError("a.py", "no such file or directory"),)
+    assert result.checked == ("b.py",)
     assert found(result) == [("b.py", 1, "DLM101")]
 
 
 def test_settings_are_found_for_each_path(project):
     write(
         project,
-        one__a="generate_DLM101_certain()",
-        two__a="generate_DLM101_certain()",
-        two__b="generate_DLM101_certain()",
+        one__a="model.generate(tokenizer.DLM101_certain)",
+        two__a="model.generate(tokenizer.DLM101_certain)",
+        two__b="model.generate(tokenizer.DLM101_certain)",
     )
     (project / "one/pyproject.toml").write_text("[tool.decoderonly.per-file-ignores]\n'a.py' = ['DLM101']\n")
     (project / "two/decoderonly.toml").write_text("extend-exclude = ['b.py']\n")
@@ -262,13 +290,18 @@ def test_settings_are_found_for_each_path(project):
 
 
 def test_source_from_memory(project):
-    result = check_source("generate_DLM101_certain()", "app/x.py", Settings(), analyser=lambda _: ByName())
+    result = check_source(
+        "model.generate(tokenizer.DLM101_certain)", "app/x.py", Settings(), analyser=lambda _: ByName()
+    )
     assert found(result) == [("app/x.py", 1, "DLM101")]
     silent = check_source(
-        b"generate_DLM101_certain()  # noqa", "x.py", Settings(), analyser=lambda _: ByName()
+        b"model.generate(tokenizer.DLM101_certain)  # noqa", "x.py", Settings(), analyser=lambda _: ByName()
     )
     assert (silent.diagnostics, silent.suppressed) == ((), 1)
-    assert check_source("generate(", "x.py").errors[0].message == "syntax error: '(' was never closed"
+    assert (
+        check_source("model.generate(tokenizer(", "x.py").errors[0].message
+        == "syntax error: '(' was never closed"
+    )
     assert check_source("x = 1", "x.py").skipped == ("x.py",)
     assert check_source("{", "x.ipynb").errors[0].message.startswith("is not a notebook: broken JSON")
 

@@ -13,7 +13,7 @@ import inputs
 from shrink import minimal, shrink
 from workers import Job, Limits, Pool
 
-CODE = "from transformers import AutoTokenizer\ntokenizer = AutoTokenizer.from_pretrained('gpt2')\n"
+CODE = "from transformers import AutoTokenizer\ntokenizer = AutoTokenizer.from_pretrained('gpt2')\ntokenizer.pad(x)\n"
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def given(text, name="main.py"):
         ("HANG", "hang"),
         ("CRASH", "died: SIGSEGV"),
         ("EAT", "memory"),
-        ("EXIT", "SystemExit in source/parse.py parse"),
+        ("EXIT", "SystemExit in source/files.py _parse"),
     ],
 )
 def test_a_mistake_is_seen_and_the_next_input_is_checked(pool, word, signature):
@@ -58,10 +58,10 @@ def test_a_failing_input_is_made_small(pool):
     text = CODE * 20 + "x = 1  # RAISE here, and nowhere else\n" + CODE * 20
     outcome = pool.one(Job("given", "given", files={"main.py": text.encode(), "other.py": CODE.encode()}))
     ((name, data),) = shrink(outcome, pool, 60).items()
-    # The prefilter wants one of its words, the mistake its own.
+    # The checker wants words that it looks closer at, the mistake its own.
     assert name == "main.py"
     assert b"# RAISE" in data
-    assert len(data) < 40
+    assert len(data) < 80
 
 
 def test_delta_debugging_keeps_what_is_needed():

@@ -213,6 +213,8 @@ class Access:
         elif isinstance(owner, ClassObj):
             self.store.set((owner.scope, name), value)
         elif isinstance(owner, ImportRef) and owner.name is None:
+            # What the module itself binds comes first.
+            self.run_module(cast("Any", owner.module))
             self.store.set((cast("Any", owner.module).scope, name), value)
         if isinstance(owner, Ref):
             self.use(value, "kept", node)

@@ -370,7 +370,7 @@ class Calls:
 
     def yields(self: Interpreter, function: Function) -> bool:
         """Whether a function is a generator."""
-        return _YIELD.search(cst.Module([]).code_for_node(function.node)) is not None
+        return _YIELD.search(cst.Module([]).code_for_node(self.loaded(function))) is not None
 
     def named_value(self: Interpreter, name: str, site: Site) -> Value | None:
         """Return what a name alone suggests: evidence of the weakest kind."""

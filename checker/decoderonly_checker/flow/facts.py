@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     )
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False, match_args=False)
 class Record:
     """Base of all records: where it happened, in which module, called from where (outermost first)."""
 
@@ -34,7 +34,7 @@ class Record:
     calls: tuple[Site, ...]
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False, match_args=False)
 class GenerateCall(Record):
     """`model.generate(…)`, however it was reached.
 
@@ -57,7 +57,7 @@ class GenerateCall(Record):
     by_trainer: bool = False
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False, match_args=False)
 class Use:
     """Something was done with a text: "printed", "returned", "stored", "passed", "compared", "searched" or "kept".
 
@@ -68,7 +68,7 @@ class Use:
     site: Site
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False, match_args=False)
 class TextCut(Record):
     """A prompt was taken off decoded text.
 
@@ -82,7 +82,7 @@ class TextCut(Record):
     sure: bool
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False, match_args=False)
 class Decode(Record):
     """Generated ids became text. `uses` and `cuts` are filled in as the text flows on.
 
@@ -100,7 +100,7 @@ class Decode(Record):
     ignored: str = ""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False, match_args=False)
 class IdsCut(Record):
     """Generated ids were sliced from `by` on."""
 
@@ -108,7 +108,7 @@ class IdsCut(Record):
     by: Value
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False, match_args=False)
 class PipelineCall(Record):
     """A pipeline was called. `uses` and `cuts` as for `Decode`, of its `generated_text`."""
 
@@ -122,7 +122,7 @@ class PipelineCall(Record):
     cuts: list[TextCut] = field(default_factory=list)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False, match_args=False)
 class PipelineHandedOn(Record):
     """A text-generation pipeline was given to another library, which reads its output."""
 
@@ -130,7 +130,7 @@ class PipelineHandedOn(Record):
     to: str
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False, match_args=False)
 class TokenizerCall(Record):
     """A tokenizer or template made an encoding."""
 
@@ -139,7 +139,7 @@ class TokenizerCall(Record):
     args: Args
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False, match_args=False)
 class LabelsMade(Record):
     """Ids became labels: `labels` is the buffer, `inputs` are the `input_ids` beside it, where they are known.
 
@@ -152,7 +152,7 @@ class LabelsMade(Record):
     model: Model | None = None
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False, match_args=False)
 class IgnoreWrite(Record):
     """-100 was written into labels. `selector` is the index or mask that was written to, as a value.
 
@@ -167,7 +167,7 @@ class IgnoreWrite(Record):
     kind: str
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False, match_args=False)
 class LabelBoundary(Record):
     """The front of labels, up to column `count`, was set to -100 (or left so while the rest was filled in).
 
@@ -179,7 +179,7 @@ class LabelBoundary(Record):
     how: str
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False, match_args=False)
 class IdsWrite(Record):
     """Something other than -100 was written into ids; `selector` and `kind` as for `IgnoreWrite`."""
 
@@ -189,7 +189,7 @@ class IdsWrite(Record):
     value: Value
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False, match_args=False)
 class Collation(Record):
     """Rows of a dataset became a batch, at the construction of a loader or trainer.
 
@@ -204,7 +204,7 @@ class Collation(Record):
     sure: bool
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False, match_args=False)
 class TrainingRun(Record):
     """A trainer of transformers or trl was made. `trainer` is its class (of the library, for the project's subclass).
 
@@ -225,7 +225,7 @@ class TrainingRun(Record):
     appends_eos: Tri = Tri.NO
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False, match_args=False)
 class Stream(Record):
     """The text of an iterated streamer was read; `streamer` is its number on the heap. `uses` and `cuts` as for `Decode`."""
 
@@ -234,7 +234,7 @@ class Stream(Record):
     cuts: list[TextCut] = field(default_factory=list)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False, match_args=False)
 class Completion(Record):
     """A text-completion API was asked with `echo`. `scored` is set where its log-probabilities are read."""
 
@@ -244,7 +244,7 @@ class Completion(Record):
     cuts: list[TextCut] = field(default_factory=list)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False, match_args=False)
 class TokenComparison(Record):
     """`ids != token`, token by token; `code` is the source of the right side."""
 
@@ -253,7 +253,7 @@ class TokenComparison(Record):
     code: str
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False, match_args=False)
 class ForwardCall(Record):
     """A model was called. `ids` and `mask` as in `GenerateCall`; `reads` holds what was read from the output.
 
@@ -269,7 +269,7 @@ class ForwardCall(Record):
     overwritten: bool = False
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False, match_args=False)
 class PositionRead(Record):
     """Positions were picked from a forward's scores: one of each row (`index`), or those from `lower` to `upper`.
 
@@ -284,7 +284,7 @@ class PositionRead(Record):
     conditions: tuple[str, ...] = ()
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False, match_args=False)
 class Reduction(Record):
     """The scores of positions became one number: `how` is "loss" (the model's own), "cross-entropy", "mean" or "sum".
 

@@ -55,7 +55,7 @@ from decoderonly_checker.flow.values import (
 from decoderonly_checker.flow.worth import Worth
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Mapping, Sequence
 
     from decoderonly_checker.flow.project import Module, Project
 
@@ -146,6 +146,7 @@ class Interpreter(
         self.literals: dict[int, Const] = {}
         self.seen: dict[Hashable, Value] = {}
         self.relevance: Relevance | None = None
+        self.idle: Mapping[Path, Container[str]] = {}
         self.paths: dict[str, tuple[str, int, str]] = {}
         self.path_roots: dict[str, set[tuple[str, int, str]]] = {}
         self.operands: dict[int, tuple[Value, Value]] = {}
@@ -401,6 +402,7 @@ class Interpreter(
                 self.store.set((scope, name), value)
             if isinstance(function.node, cst.Lambda):
                 return self.eval(function.node.body)
+            self.loaded(function)
             self.run_block(function.node.body)
         finally:
             self.without_gradients -= gradless
@@ -418,11 +420,18 @@ class Interpreter(
             return Const(None)
         return join_all(frame.returns)
 
+    def loaded(self, function: Function) -> cst.FunctionDef | cst.Lambda:
+        """Return a function's node with its body parsed."""
+        function.module.source.cell(function.cell).load(function.node)
+        return function.node
+
     def run_module(self, module: Module) -> None:
         """Run a module's top level, once, outside any branch that happens to import it."""
         if module.started:
             return
         module.started = True
+        if self.relevance is not None:
+            self.relevance.add(module)
         saved = self.store.outside()
         frames, self.frames = self.frames, []
         calls, self.calls = self.calls, []
@@ -432,12 +441,13 @@ class Interpreter(
         try:
             with self.on_time_of(module):
                 for cell in module.source.cells:
-                    if cell.tree is None:
+                    tree = cell.started
+                    if tree is None:
                         continue
                     self.frames.append(Frame(module, cell.index, (module.scope,)))
-                    self.frame.shown = None if cell.index is None else shown_by_cell(cell.tree)
+                    self.frame.shown = None if cell.index is None else shown_by_cell(tree)
                     try:
-                        self.run_statements(cell.tree.body)
+                        self.run_statements(tree.body)
                     finally:
                         self.frames.pop()
         except BudgetExhausted:
@@ -454,9 +464,17 @@ class Interpreter(
 
     # -- what to run ---------------------------------------------------------------------------------------------
 
-    def run_entries(self, modules: Sequence[Module]) -> None:
-        """Run the top level of every module, then whatever that did not reach, callers first."""
-        self.relevance = Relevance(modules, self.project.resolve)
+    def run_entries(
+        self, modules: Sequence[Module], idle: Mapping[Path, Container[str]] | None = None
+    ) -> None:
+        """Run the top level of every module, then whatever that did not reach, callers first.
+
+        Args:
+            modules: What is looked at together.
+            idle: The names of a file's top level that are known to lead to no finding by themselves.
+        """
+        self.idle = idle or {}
+        self.relevance = Relevance(modules)
         for module in modules:
             self.run_module(module)
         self.try_loaders(modules)
@@ -468,8 +486,18 @@ class Interpreter(
                     self.run_class(cls, skipped)
                 for function in module.functions:
                     fresh = function.owner is None and function.key not in self.reached
-                    if fresh and function.name not in skipped and self.relevance.matters(function.name):
+                    if fresh and function.name not in skipped and self.is_entry(function):
                         self.run_entry(function, None)
+
+    def is_entry(self, function: Function, cls: ClassObj | None = None) -> bool:
+        """Whether running a function by itself, on an object of `cls`, can lead to a finding."""
+        outermost = cls if cls is not None else function
+        within = len(function.scopes) > 1  # a definition within another one is not told apart
+        if not within and outermost.name in self.idle.get(outermost.module.path, ()):
+            return False
+        if not within and cls is None:
+            return True  # it was told from what it mentions, module by module
+        return cast("Relevance", self.relevance).leads(function)
 
     def try_loaders(self, modules: Sequence[Module]) -> None:
         """Run, on trial, the functions that set globals and that nothing has called yet: others read what they set."""
@@ -518,11 +546,10 @@ class Interpreter(
     def run_class(self, cls: ClassObj, called: Iterable[str]) -> None:
         """Run the methods of a class that nothing has reached, on an object of it."""
         methods = {name: m for name, m in self.methods_of(cls).items() if name != "__init__"}
-        matters = cast("Relevance", self.relevance).matters
         waiting = [
             m
             for name, m in methods.items()
-            if m.key not in self.reached and name not in called and matters(name)
+            if m.key not in self.reached and name not in called and self.is_entry(m, cls)
         ]
         if not waiting:
             return
@@ -586,8 +613,12 @@ class Interpreter(
             self.frames, self.calls, self.active, self.budget = frames, calls, active, budget
 
     def sets_attributes(self, function: Function) -> bool:
-        """Whether a method assigns to attributes of `self`."""
-        return self.relevance is None or self.relevance.sets_attributes(function.name)
+        """Whether a method assigns something that may matter to attributes of `self`."""
+        known = self.relevance
+        return known is None or (
+            known.sets_attributes(function.name)
+            and (known.matters(function.name) or known.is_short(function.name))
+        )
 
     def external_bases(self, cls: ClassObj) -> list[str]:
         """Return the dotted names of the library classes that a class derives from."""

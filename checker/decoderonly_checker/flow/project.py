@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from decoderonly_checker.flow.outline import Outline, outline_of
 from decoderonly_checker.source.files import SourceError, SourceFile
+from decoderonly_checker.source.libraries import INSTALLED, library_package
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     import libcst as cst
 
@@ -71,6 +73,11 @@ class Module:
         return found
 
     @cached_property
+    def outline(self) -> Outline:
+        """The module's functions and classes, told from their text."""
+        return outline_of(self.source.cells)
+
+    @cached_property
     def names(self) -> frozenset[str]:
         """Every identifier that occurs other than where it is defined, to tell cheaply what nobody calls."""
         return frozenset(re.findall(r"(?<!def )(?<!class )\b[A-Za-z_]\w*", self.text))
@@ -122,8 +129,25 @@ class Project:
         init = base / "__init__.py"
         return init if self._is_file(init) else None
 
+    def library_name(self, importer: Module, dotted: str, level: int) -> str:
+        """Return what a relative import means where the importer is itself part of a library that is known; else ""."""
+        package = library_package(str(importer.path))
+        if not level or package is None:
+            return ""
+        folder = importer.path.parent
+        for _ in range(level - 1):
+            folder = folder.parent
+        try:
+            inner = folder.relative_to(Path(package).parent).parts
+        except ValueError:
+            return ""  # above the library
+        return ".".join([*inner, dotted] if dotted else inner)
+
     def resolve(self, importer: Module, dotted: str, level: int) -> Module | None:
-        """Return the project's module that `importer` imports as `dotted` (with `level` leading dots), if it is one."""
+        """Return the project's module that `importer` imports as `dotted` (with `level` leading dots), if it is one.
+
+        A copy of a library that is known is not followed: what it does for those who use it stands in the knowledge.
+        """
         key = (importer.path, dotted, level)
         if key in self._resolved:
             return self._resolved[key]
@@ -136,11 +160,13 @@ class Project:
             found = self._below(base, parts)
         else:
             for root in self._search_path(importer.path):
+                if root.name in INSTALLED and parts[:1] != list(importer.path.relative_to(root).parts[:1]):
+                    continue  # another distribution
                 found = self._below(root, parts)
                 if found is not None:
                     break
         module = None
-        if found is not None and found != importer.path:
+        if found is not None and found != importer.path and library_package(str(found)) is None:
             module = self.load(found)
             if module is not None:
                 importer.linked.add(module)
@@ -164,6 +190,11 @@ class Project:
                 roots.append(folder)
                 folder = folder.parent
         return list(dict.fromkeys(roots))
+
+    @property
+    def missed(self) -> list[str]:
+        """The files that were looked for and are not there."""
+        return [str(path) for path, there in self._files.items() if not there]
 
     @property
     def modules(self) -> list[Module]:

@@ -6,27 +6,16 @@ that matters. Names stand for all functions of that name, so that the answer err
 
 from __future__ import annotations
 
-import ast
-import re
 from typing import TYPE_CHECKING
 
-from decoderonly_checker.source.syntax import quiet
+from decoderonly_checker.source.words import LEADS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable
 
     from decoderonly_checker.flow.project import Module
+    from decoderonly_checker.flow.values import Function
 
-_WORDS = re.compile(
-    r"generate|decode|token|pipeline|labels|from_pretrained|padding|chat_template|input_ids|attention_mask|ignore_index|IGNORE"
-    r"|-100|peft|[Ss]treamer|logits|hidden_state|CausalLM|collat|[Pp]rompt|[Ii]nstruction|truncat|\becho\b|completions"
-)
-_SETS = re.compile(r"\bself\.\w+(?:\s*,\s*self\.\w+)*\s*(?::[^=\n]+)?=[^=]")
-_GLOBAL = re.compile(r"(?m)^\s+global \w")
-_SHORT = 6  # lines
-_IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
-_ROW_METHODS = frozenset({"map", "with_transform", "set_transform", "from_generator"})
-_ROW_ARGUMENTS = frozenset({"formatting_func", "collate_fn", "data_collator"})
 # Names that every project uses for everything; following them would make all functions relevant.
 _COMMON = frozenset(
     {
@@ -55,55 +44,91 @@ _COMMON = frozenset(
 )
 
 
-def _row_functions(call: ast.Call) -> Iterator[str]:
-    """Yield the names of the functions that a call such as `dataset.map(…)` runs on rows."""
-    given = [keyword.value for keyword in call.keywords if keyword.arg in _ROW_ARGUMENTS]
-    if isinstance(call.func, ast.Attribute) and call.func.attr in _ROW_METHODS:
-        given += [*call.args[:1], *(k.value for k in call.keywords if k.arg in {"function", "transform"})]
-    for value in given:
-        for node in ast.walk(value):
-            if isinstance(node, ast.Name):
-                yield node.id
-            elif isinstance(node, ast.Attribute):
-                yield node.attr
+# Those that say nothing even where they are mentioned.
+_EVERYWHERE = frozenset(
+    {"__init__", "forward", "__call__", "__getitem__", "__len__", "__iter__", "get", "update", "self", "main"}
+)
 
 
 class Relevance:
-    """Answers `matters(name)` for the functions and classes of some modules, and of what they import.
+    """Answers what can be told from the names of functions and classes, of the modules that were added.
 
     `mentioned` holds the names that stand in the bodies of functions.
-
-    `resolve` finds the project's module behind an import: importer, dotted name, number of leading dots.
     """
 
-    def __init__(
-        self, modules: Iterable[Module], resolve: Callable[[Module, str, int], Module | None]
-    ) -> None:
-        self._relevant: set[str] = set()
+    def __init__(self, modules: Iterable[Module] = ()) -> None:
+        self.mentioned: set[str] = set()
+        self._telling = _Closure()
+        self._leading = _Closure()
         self._setters: set[str] = set()
         self._global_setters: set[str] = set()
         self._short: set[str] = set()
-        bodies: list[tuple[str, frozenset[str]]] = []
-        pending = list(modules)
-        seen: set[Module] = set(pending)
-        while pending:
-            module = pending.pop()
-            for cell in module.source.cells:
-                tree = self._tree(cell.text)
-                if tree is None:
-                    continue
-                nodes = list(ast.walk(tree))
-                bodies.extend(self._definitions(nodes, cell.text))
-                for imported in self._imported(nodes, module, resolve, bodies):
-                    if imported not in seen:
-                        seen.add(imported)
-                        pending.append(imported)
-        self.mentioned = frozenset[str]().union(*(names for _, names in bodies))
-        self._close(bodies)
+        self._mention_common: dict[str, set[str]] = {}
+        self._added: set[Module] = set()
+        self._named: set[str] = set()  # what matters whatever its text says
+        for module in modules:
+            self.add(module)
+
+    def add(self, module: Module) -> None:
+        """Take in the functions and classes of a module, and what they say about those that mention them."""
+        if module in self._added:
+            return
+        self._added.add(module)
+        outline = module.outline
+        seeds = outline.unparsed | outline.row_functions
+        self._setters |= outline.unparsed
+        self._named |= seeds
+        leads = seeds | {name for name, words in outline.bound if words & LEADS}
+        for one in outline.definitions:
+            if one.telling:
+                seeds.add(one.name)
+            if one.words & LEADS:
+                leads.add(one.name)
+            if one.is_class:
+                self._leading.wait(one.name, one.names)
+                continue
+            if one.short:
+                self._short.add(one.name)
+            if one.sets_attributes:
+                self._setters.add(one.name)
+            if one.sets_globals:
+                self._global_setters.add(one.name)
+            self.mentioned |= one.names
+            self._telling.wait(one.name, one.names)
+            self._leading.wait(one.name, one.names)
+            for common in one.names & _COMMON:
+                self._mention_common.setdefault(common, set()).add(one.name)
+        for name, names in outline.given:
+            self._leading.wait(name, names)
+        for alias, name in outline.aliases:
+            self.mentioned.add(name)
+            self._telling.wait(alias, (name,))
+            self._leading.wait(alias, (name,))
+        self._telling.reach(seeds)
+        self._leading.reach(leads)
 
     def matters(self, name: str) -> bool:
-        """Whether a function or class of this name can lead to a finding."""
-        return name in self._relevant
+        """Whether what a function or class of this name does can be part of a finding."""
+        return name in self._telling.reached
+
+    def leads(self, function: Function) -> bool:
+        """Whether running a function by itself can lead to a finding: something is generated, read or learned."""
+        name, reached = function.name, self._leading.reached
+        # A common name stands for too much to be followed on, but for this one it may be just what leads.
+        if any(
+            name in mentioning and common in reached for common, mentioning in self._mention_common.items()
+        ):
+            return True
+        if name not in reached:
+            return False
+        owner = function.owner.name if function.owner is not None else ""
+        known = function.module.outline.of(owner, name)
+        # Another function of that name may be the one that does.
+        return (
+            not known
+            or name in self._named
+            or any(one.words & LEADS or (one.names & reached) - _EVERYWHERE for one in known)
+        )
 
     def sets_attributes(self, name: str) -> bool:
         """Whether a method of this name may assign to attributes of its object."""
@@ -117,74 +142,32 @@ class Relevance:
         """Whether a function of this name is short enough to be followed for what it returns."""
         return name in self._short
 
-    def _tree(self, text: str) -> ast.Module | None:
-        try:
-            with quiet():
-                return ast.parse(text)
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            # Python 2, or newer than this interpreter: nothing can be ruled out.
-            names = re.findall(r"(?:def|class)\s+(\w+)", text)
-            self._relevant.update(names)
-            self._setters.update(names)
-            return None
 
-    @staticmethod
-    def _imported(
-        nodes: list[ast.AST],
-        module: Module,
-        resolve: Callable[[Module, str, int], Module | None],
-        bodies: list[tuple[str, frozenset[str]]],
-    ) -> Iterator[Module]:
-        """Yield the project's modules that a module imports; other names for what it imports count as uses."""
-        for node in nodes:
-            asked: list[tuple[str, int]] = []
-            if isinstance(node, ast.Import):
-                asked = [(alias.name, 0) for alias in node.names]
-            elif isinstance(node, ast.ImportFrom):
-                asked = [(node.module or "", node.level)]
-                asked += [
-                    (f"{node.module or ''}.{alias.name}".strip("."), node.level) for alias in node.names
-                ]
-                bodies += [(a.asname, frozenset({a.name})) for a in node.names if a.asname is not None]
-            for dotted, level in asked:
-                found = resolve(module, dotted, level)
-                if found is not None:
-                    yield found
+class _Closure:
+    """Names, and those that are reached because they mention one that is."""
 
-    def _definitions(self, nodes: list[ast.AST], text: str) -> list[tuple[str, frozenset[str]]]:
-        lines = text.splitlines()
-        found: list[tuple[str, frozenset[str]]] = []
-        for node in nodes:
-            if isinstance(node, ast.Call):
-                # What a dataset's rows are mapped by tells what their columns are.
-                self._relevant.update(_row_functions(node))
-            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+    def __init__(self) -> None:
+        self.reached: set[str] = set()
+        self._waiting: dict[str, list[str]] = {}  # a name -> those that mention it
+
+    def wait(self, name: str, mentioned: Iterable[str]) -> None:
+        """Reach `name` as soon as one of the names that it mentions is reached."""
+        if name in self.reached:
+            return
+        for one in mentioned:
+            if one in self.reached and one not in _COMMON:
+                self.reach((name,))
+                return
+        for one in mentioned:
+            self._waiting.setdefault(one, []).append(name)
+
+    def reach(self, names: Iterable[str]) -> None:
+        """Reach names, and those that waited for them."""
+        pending = [name for name in names if name not in self.reached]
+        while pending:
+            name = pending.pop()
+            if name in self.reached:
                 continue
-            body = "\n".join(lines[node.lineno - 1 : node.end_lineno])
-            if _WORDS.search(body):
-                self._relevant.add(node.name)
-            if isinstance(node, ast.ClassDef):
-                continue
-            if (node.end_lineno or node.lineno) - node.lineno <= _SHORT:
-                self._short.add(node.name)
-            if _GLOBAL.search(body):
-                self._global_setters.add(node.name)
-            if _SETS.search(body):
-                self._setters.add(node.name)
-            found.append((node.name, frozenset(_IDENTIFIER.findall(body)) - {node.name}))
-        return found
-
-    def _close(self, bodies: list[tuple[str, frozenset[str]]]) -> None:
-        changed = True
-        waiting = [entry for entry in bodies if entry[0] not in self._relevant]
-        while changed:
-            changed = False
-            reach = self._relevant - _COMMON
-            rest = []
-            for name, identifiers in waiting:
-                if identifiers & reach:
-                    self._relevant.add(name)
-                    changed = True
-                else:
-                    rest.append((name, identifiers))
-            waiting = rest
+            self.reached.add(name)
+            if name not in _COMMON:
+                pending += self._waiting.pop(name, ())

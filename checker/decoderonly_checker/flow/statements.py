@@ -206,6 +206,9 @@ class Statements:
         dotted = dotted_name(node.module)
         level = len(node.relative)
         found = self.project.resolve(module, dotted, level)
+        library = self.project.library_name(module, dotted, level)
+        if library:
+            dotted, level, found = library, 0, None
         if isinstance(node.names, cst.ImportStar):
             if found is not None:
                 module.star_imports.append(found)

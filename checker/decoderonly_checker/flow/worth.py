@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, cast
 
 import libcst as cst
-from libcst import matchers
 
 from decoderonly_checker.flow.choices import decoded_in
 from decoderonly_checker.flow.state import DictRec, ListRec, ObjRec
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from decoderonly_checker.flow.interpreter import Interpreter
     from decoderonly_checker.flow.relevance import Relevance
 
+_IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
 _GIVES_ROWS = frozenset({"__getitem__", "__iter__", "__next__"})
 MAX_NESTING = 8  # how deep containers are looked into
 _ALWAYS = frozenset({"<lambda>", "__getattr__"})
@@ -83,11 +84,8 @@ class Worth:
             return False
         names = self.identifiers.get(function.key)
         if names is None:
-            names = frozenset(
-                node.value
-                for node in matchers.findall(function.node, matchers.Name())
-                if isinstance(node, cst.Name)
-            )
+            code = cst.Module([]).code_for_node(self.loaded(function))
+            names = frozenset(_IDENTIFIER.findall(code))
             self.identifiers[function.key] = names
         matters = cast("Relevance", self.relevance).matters
         return any(

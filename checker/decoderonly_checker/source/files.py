@@ -16,11 +16,13 @@ from decoderonly_checker.diagnostics import FileError
 from decoderonly_checker.source.scan import split_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    import ast
+    from collections.abc import Callable, Container, Mapping
 
     import libcst
 
     from decoderonly_checker.source.ancestors import Ancestors
+    from decoderonly_checker.source.lazy import LazyTree
 
 PYTHON_SUFFIXES = frozenset({".py", ".pyi", ".pyw"})
 NOTEBOOK_SUFFIX = ".ipynb"
@@ -48,6 +50,7 @@ class Cell:
         original: What the user wrote, for excerpts.
         shown: The file's name in messages.
         shifts: Columns by which a line of `text` was moved left against `original`, by 1-based line.
+        unused: Functions and classes of the top level that need not be parsed to begin with.
         optional: Perhaps in another language (an unknown cell magic): not parsing is no error.
     """
 
@@ -57,14 +60,42 @@ class Cell:
     shown: str = ""
     shifts: Mapping[int, int] = field(default_factory=dict)
     optional: bool = False
+    unused: Container[str] = ()
+    _known: ast.Module | None = field(default=None, repr=False)
     _parsed: bool = field(default=False, repr=False)
-    _tree: libcst.Module | None = field(default=None, repr=False)
+    _tree: libcst.Module | LazyTree | None = field(default=None, repr=False)
     _error: FileError | None = field(default=None, repr=False)
+
+    def take_statements(self) -> ast.Module | None:
+        """Return Python's own tree of the text, once (it is large); None where there is none."""
+        self._parse()
+        known, self._known = self._known, None
+        return known
+
+    @property
+    def started(self) -> libcst.Module | None:
+        """The tree as far as it is needed to begin with: functions may still lack their bodies (see `load`)."""
+        self._parse()
+        from decoderonly_checker.source.lazy import LazyTree
+
+        return self._tree.root if isinstance(self._tree, LazyTree) else self._tree
+
+    def load(self, node: libcst.FunctionDef | libcst.Lambda) -> None:
+        """Parse the body of a function of the tree, if it is not there yet. One that cannot be is said in `error`."""
+        from decoderonly_checker.source.lazy import LazyTree
+
+        if isinstance(self._tree, LazyTree):
+            self._refused(lambda: self._tree.load(node))  # type: ignore[union-attr]
 
     @property
     def tree(self) -> libcst.Module | None:
-        """The tree, parsed on first use; None where the text does not parse."""
+        """The whole tree, parsed on first use; None where the text does not parse."""
         self._parse()
+        from decoderonly_checker.source.lazy import LazyTree
+
+        if isinstance(self._tree, LazyTree):
+            self._refused(self._tree.complete)
+            return self._tree.root
         return self._tree
 
     @cached_property
@@ -76,7 +107,7 @@ class Cell:
 
     @property
     def error(self) -> FileError | None:
-        """Why the text does not parse."""
+        """Why the text does not parse, as far as is known; parses what is outside of functions."""
         self._parse()
         return self._error
 
@@ -89,10 +120,25 @@ class Cell:
         if self._parsed:
             return
         self._parsed = True
-        from decoderonly_checker.source.parse import ParseError, parse  # libcst takes 0.2 s to import
+        from decoderonly_checker.source.lazy import LazyTree, statements
+        from decoderonly_checker.source.parse import parse  # libcst takes 0.2 s to import
+
+        known = self._known = statements(self.text)
+        self._refused(
+            lambda: self._keep(
+                LazyTree(self.text, known, self.unused) if known is not None else parse(self.text)
+            )
+        )
+
+    def _keep(self, tree: libcst.Module | LazyTree) -> None:
+        self._tree = tree
+
+    def _refused(self, work: Callable[[], object]) -> None:
+        """Do some parsing, and keep why it failed."""
+        from decoderonly_checker.source.parse import ParseError
 
         try:
-            self._tree = parse(self.text)
+            work()
         except ParseError as problem:
             if not self.optional:
                 self._error = FileError(self.shown, problem.message, problem.line, self.index)

@@ -1,17 +1,12 @@
-"""Whether a file that says nothing about models calls modules of its project that do.
+"""Which files import which, told from their bytes."""
 
-`reply = ask(prompt).replace(prompt, "")` holds no telling word; that `ask` generates stands in another one.
-"""
-
-# ruff: noqa: PTH113, PTH118, PTH120, PTH123 - strings instead of Path objects: this runs for every file
+# ruff: noqa: PTH113, PTH118, PTH120 - strings instead of Path objects: this runs for every file
 
 from __future__ import annotations
 
 import os.path
 import re
 from typing import TYPE_CHECKING
-
-from decoderonly_checker.source.prefilter import may_provide
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -24,7 +19,7 @@ _NAME = re.compile(rb"[A-Za-z_]\w*")
 
 
 class ImportReach:
-    """Follows imports between the files of a project, by their bytes; every file is read once at most."""
+    """Follows imports between the files of a project, by their bytes."""
 
     def __init__(self, root: Path, *, gone: Iterable[str] = ()) -> None:
         """Look for modules beside the importing file, in the folders above it up to `root`, and in `src`.
@@ -34,36 +29,7 @@ class ImportReach:
             gone: Files to take as being there, to tell who imported them.
         """
         self._root = str(root)
-        self._provides: dict[str, bool] = {}
-        self._imports: dict[str, list[str]] = {}
         self._files: dict[str, bool] = dict.fromkeys(gone, True)
-
-    def reaches(self, path: Path, data: bytes) -> bool:
-        """Whether a module that the file imports, at whatever remove, may provide what findings are made of.
-
-        Args:
-            path: Absolute path of the file.
-            data: Its bytes.
-        """
-        seen = {str(path)}
-        pending = list(self._targets(str(path), data))
-        while pending:
-            target = pending.pop()
-            if target in seen:
-                continue
-            seen.add(target)
-            if target not in self._provides:
-                try:
-                    with open(target, "rb") as file:
-                        found = file.read()
-                except OSError:
-                    found = b""
-                self._provides[target] = may_provide(found)
-                self._imports[target] = [] if self._provides[target] else list(self._targets(target, found))
-            if self._provides[target]:
-                return True
-            pending += self._imports[target]
-        return False
 
     def importers(self, asked: Iterable[Path], others: Iterable[Path]) -> list[Path]:
         """Which other files import one of these, directly or through each other: where their functions are called.

@@ -14,7 +14,7 @@ from decoderonly_checker.source.syntax import syntax_error
 MAX_BRACKETS = 200
 # libcst's parser recurses on the native stack and the process dies where that ends (at some 2,000 levels on
 # 8 MiB). Deep input is parsed on a thread with room to spare, deeper input is refused.
-_DEEP = 150
+DEEP = 150
 MAX_NESTING = 1000
 # The parser cannot be interrupted, and its trees take 300 to 700 times the text: 1 to 2 GB here. Nobody writes
 # as much into one file by hand.
@@ -33,27 +33,41 @@ class ParseError(Exception):
         self.line = line
 
 
+def check_length(text: str) -> None:
+    """Refuse what would take too much memory.
+
+    Raises:
+        ParseError: The text is too long.
+    """
+    if len(text) > MAX_LENGTH:
+        reason = f"is too long to be analysed: {len(text) / 1e6:.1f} MB of code, the limit is {MAX_LENGTH / 1e6:g} MB"
+        raise ParseError(reason, None)
+
+
 def parse(text: str) -> libcst.Module:
     """Parse a module.
 
     Raises:
         ParseError: The text does not parse, nests too deep, or is too long.
     """
-    if len(text) > MAX_LENGTH:
-        reason = f"is too long to be analysed: {len(text) / 1e6:.1f} MB of code, the limit is {MAX_LENGTH / 1e6:g} MB"
-        raise ParseError(reason, None)
-    nesting = _nesting(text)
+    check_length(text)
+    depth = nesting(text)
     try:
-        if nesting > _DEEP:
+        if depth > DEEP:
             return on_deep_stack(lambda: libcst.parse_module(text))
         return libcst.parse_module(text)
     except libcst.ParserSyntaxError as problem:
-        raise _explain(text, problem, nesting) from None
+        raise _explain(text, problem, depth) from None
     except (RecursionError, MemoryError):
         raise ParseError("nests too deep to be parsed", None) from None
 
 
-def _nesting(text: str) -> int:
+def nesting(text: str) -> int:
+    """Return a bound from above on how deep the tree of a text nests.
+
+    Raises:
+        ParseError: It nests too deep to be parsed at all.
+    """
     deepest = 0
     line_number = 1
     # The branches of an elif chain hang below each other in the tree: (indentation, length) of open chains.
@@ -76,9 +90,9 @@ def _nesting(text: str) -> int:
     return deepest
 
 
-def _explain(text: str, problem: libcst.ParserSyntaxError, nesting: int) -> ParseError:
+def _explain(text: str, problem: libcst.ParserSyntaxError, depth: int) -> ParseError:
     """Prefer Python's own words; libcst's say which tokens it expected, and a wrong place."""
-    found = syntax_error(text) if nesting <= _DEEP else None
+    found = syntax_error(text) if depth <= DEEP else None
     if found is not None:
         return ParseError(*found)
     match = _LIBCST_PLACE.search(str(problem))

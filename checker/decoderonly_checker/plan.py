@@ -1,0 +1,255 @@
+"""Which files of a run are analysed, and which of them together: what only bytes and imports can tell."""
+
+# ruff: noqa: PTH113, PTH118, PTH119, PTH120, PTH122, PTH123 - strings instead of Path objects: this runs for every file
+
+from __future__ import annotations
+
+import os.path
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from decoderonly_checker.config import PROJECT_MARKERS
+from decoderonly_checker.discovery import find_files
+from decoderonly_checker.source.libraries import library_package
+from decoderonly_checker.source.selection import Selection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from decoderonly_checker.config import Settings
+    from decoderonly_checker.source.selection import Scan
+
+
+@dataclass(frozen=True, eq=False)
+class Unit:
+    """Files that are analysed together, as one may call what another defines.
+
+    Attributes:
+        files: Their absolute paths, in order; also files that nobody asked about, as they call those that are.
+        idle: The names of each file's top level that lead to no finding by themselves.
+        unused: Those among them that nothing uses which could.
+        weight: Bytes.
+    """
+
+    files: tuple[str, ...]
+    idle: Mapping[str, frozenset[str]]
+    unused: Mapping[str, frozenset[str]]
+    weight: int
+
+
+@dataclass
+class Plan:
+    """What is to be done.
+
+    Attributes:
+        checked: The files asked about that may hold a finding.
+        skipped: Those that hold none by themselves.
+        joined: Those among them that are joined by imports with one that may: what it calls can be wrong.
+        unread: Those that could not be read.
+        units: What to analyse; together they hold all of `checked`.
+    """
+
+    checked: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    joined: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
+    units: list[Unit] = field(default_factory=list)
+
+
+class Contents:
+    """The bytes of files, some of which do not lie on disk (standard input); each is read when it is asked for."""
+
+    def __init__(self, given: Mapping[str, bytes] | None = None) -> None:
+        """Take the bytes that are known already."""
+        self._given = dict(given or {})
+
+    def find(self, path: str) -> bytes | None:
+        """Return a file's bytes, None where it cannot be read."""
+        known = self._given.get(path)
+        if known is not None:
+            return known
+        try:
+            with open(path, "rb") as file:
+                return file.read()
+        except OSError:
+            return None
+
+    def read(self, path: str) -> bytes:
+        """Return a file's bytes; none of one that cannot be read (who is asked about it says so)."""
+        return self.find(path) or b""
+
+
+def project_files(asked: Sequence[str], settings: Settings) -> list[str]:
+    """Return the files of the project that some files belong to: callers are looked for there.
+
+    Where no project is to be seen, not all that lies below some folder belongs together: what lies beside them does.
+    """
+    root = settings.root
+    if any((root / marker).exists() for marker in PROJECT_MARKERS):
+        found, _ = find_files([root], settings)
+        return [str(path) for path in found]
+    folders = dict.fromkeys(os.path.dirname(path) for path in asked)
+    return [str(path) for folder in folders for path in sorted(Path(folder).glob("*.py")) if path.is_file()]
+
+
+def make_plan(
+    asked: Sequence[str],
+    project: Sequence[str],
+    root: str,
+    contents: Contents,
+    scan: Callable[[Iterable[str]], dict[str, Scan]],
+) -> Plan:
+    """Tell which files to analyse, and which together.
+
+    Args:
+        asked: The files of the run, absolute.
+        project: The files of the project, which may call into them or be called.
+        root: The project's root, where imports are looked up.
+        contents: Gives bytes.
+        scan: Looks files over.
+    """
+    paths = _Paths(root)
+    scans = _gather(asked, project, paths, contents, scan)
+    selection = Selection(scans, contents.read)
+    active = {path for path in scans if selection.matters(path)}
+    plan = Plan()
+    for path in asked:
+        if not scans[path].readable:
+            plan.unread.append(path)
+        else:
+            (plan.checked if path in active else plan.skipped).append(path)
+    wanted, skipped = frozenset(plan.checked), frozenset(plan.skipped)
+    for group in _together(scans, paths):
+        if wanted.isdisjoint(group):
+            continue
+        files = tuple(sorted(path for path in group if path in active or selection.sets_up(path)))
+        plan.joined += [path for path in group if path in skipped]
+        idle = {path: names for path in files if (names := selection.idle(path))}
+        unused = {path: names for path in files if (names := selection.unused(path))}
+        plan.units.append(Unit(files, idle, unused, sum(scans[path].size for path in files)))
+    return plan
+
+
+class _Paths:
+    """Finds the files behind imports, as Python and people who start scripts from any folder do."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._known: dict[str, bool] = {}
+
+    def targets(self, path: str, scan: Scan) -> Iterator[str]:
+        """Yield the files that a file imports; of a known library that it is part of, none."""
+        folder = os.path.dirname(path)
+        library = library_package(path) is not None
+        for module, name in scan.imports:
+            text = module.decode("ascii", "replace")
+            inner = text.lstrip(".")
+            dots = len(text) - len(inner)
+            if library and dots:
+                continue
+            parts = inner.split(".") if inner else []
+            for base in self._bases(folder, dots):
+                yield from self._below(
+                    os.path.join(base, *parts), name.decode("ascii", "replace"), bare=not parts
+                )
+
+    def _bases(self, folder: str, dots: int) -> Iterator[str]:
+        if dots:
+            for _ in range(dots - 1):
+                folder = os.path.dirname(folder)
+            yield folder
+            return
+        yield folder
+        while folder != self._root and folder.startswith(self._root + os.sep):
+            folder = os.path.dirname(folder)
+            yield folder
+        yield os.path.join(self._root, "src")
+
+    def _below(self, module: str, name: str, *, bare: bool) -> Iterator[str]:
+        if not bare and self._is_file(module + ".py"):
+            yield module + ".py"
+        if self._is_file(os.path.join(module, "__init__.py")):
+            yield os.path.join(module, "__init__.py")
+        for inner in (os.path.join(module, name + ".py"), os.path.join(module, name, "__init__.py")):
+            if self._is_file(inner):
+                yield inner
+
+    def _is_file(self, path: str) -> bool:
+        known = self._known.get(path)
+        if known is None:
+            known = self._known[path] = os.path.isfile(path) and library_package(path) is None
+        return known
+
+
+def _gather(
+    asked: Sequence[str],
+    project: Sequence[str],
+    paths: _Paths,
+    contents: Contents,
+    scan: Callable[[Iterable[str]], dict[str, Scan]],
+) -> dict[str, Scan]:
+    """Look over all files whose words count for those that are asked about."""
+    others = dict.fromkeys(path for path in project if path not in set(asked))
+    whole = len(others) < len(asked)
+    scans = scan([*asked, *others] if whole else asked)
+    if not whole:
+        _add_callers(scans, list(others), contents, scan)
+    # What they import, at whatever remove: also what discovery leaves out.
+    pending = list(scans)
+    while pending:
+        found = dict.fromkeys(target for path in pending for target in paths.targets(path, scans[path]))
+        pending = [target for target in found if target not in scans]
+        scans.update(scan(pending))
+    return scans
+
+
+def _add_callers(
+    scans: dict[str, Scan],
+    others: list[str],
+    contents: Contents,
+    scan: Callable[[Iterable[str]], dict[str, Scan]],
+) -> None:
+    """Add the files that import those that were scanned, directly or through each other."""
+    names = {_module_name(path) for path in scans}
+    fresh = names
+    while fresh and others:
+        mention = [path for path in others if any(name in contents.read(path) for name in fresh)]
+        made = scan(mention)
+        importing = {path: one for path, one in made.items() if any(_names(one) & fresh)}
+        scans.update(importing)
+        others = [path for path in others if path not in importing]
+        fresh = {_module_name(path) for path in importing} - names
+        names |= fresh
+
+
+def _names(scan: Scan) -> set[bytes]:
+    """Return the last part of each module that is imported from, and what is imported: it may be a module too."""
+    return {part for module, name in scan.imports for part in (module.rpartition(b".")[2], name)}
+
+
+def _module_name(path: str) -> bytes:
+    stem = os.path.splitext(os.path.basename(path))[0]
+    if stem == "__init__":
+        stem = os.path.basename(os.path.dirname(path))
+    return stem.encode("utf-8", "surrogateescape")
+
+
+def _together(scans: Mapping[str, Scan], paths: _Paths) -> Iterator[list[str]]:
+    """Yield the groups of files that imports join."""
+    leader: dict[str, str] = {path: path for path in scans}
+
+    def find(path: str) -> str:
+        while leader[path] != path:
+            leader[path] = leader[leader[path]]
+            path = leader[path]
+        return path
+
+    for path, one in scans.items():
+        for target in paths.targets(path, one):
+            if target in leader:
+                leader[find(target)] = find(path)
+    groups: dict[str, list[str]] = {}
+    for path in scans:
+        groups.setdefault(find(path), []).append(path)
+    yield from groups.values()

@@ -1,0 +1,291 @@
+"""The work of a run that takes time, done here or spread over processes: looking files over, and analysing them."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import traceback
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from decoderonly_checker.diagnostics import Diagnostic, FileError
+from decoderonly_checker.plan import Contents, make_plan, project_files
+from decoderonly_checker.source.files import NOTEBOOK_SUFFIX, SourceError, SourceFile, load_source, shown_path
+from decoderonly_checker.source.selection import Scan, scan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from concurrent.futures import Future, ProcessPoolExecutor
+
+    from decoderonly_checker.config import Settings
+    from decoderonly_checker.plan import Unit
+    from decoderonly_checker.runner import AnalyserLike
+
+# A process costs some 50 ms, and 200 ms once it analyses (it imports libcst).
+_MANY_FILES = 400
+_MUCH_CODE = 400_000  # bytes
+_CHUNK = 100  # files
+_GARBAGE = 2_000_000  # bytes of code after which unused trees are collected
+
+
+@dataclass
+class Outcome:
+    """What came out of a unit.
+
+    Attributes:
+        found: Findings, also in files that nobody asked about.
+        errors: What went wrong, file by file.
+        read: The modules beyond the unit's files that were read, with their digests (b"": could not be).
+        missed: Files that were looked for as modules and not there.
+        steady: The same would come out again: nothing took too long or ended its process.
+    """
+
+    found: list[Diagnostic] = field(default_factory=list)
+    errors: list[FileError] = field(default_factory=list)
+    read: dict[str, bytes] = field(default_factory=dict)
+    missed: list[str] = field(default_factory=list)
+    steady: bool = True
+
+
+class Workers:
+    """Does work in this process, or in as many as there are processors where that pays."""
+
+    def __init__(
+        self,
+        make_analyser: Callable[[Settings], AnalyserLike] | None,
+        contents: Contents,
+        jobs: int | None = None,
+    ) -> None:
+        """Take what the work is done with.
+
+        Args:
+            make_analyser: Makes the analyser; None for the real one. Another one is used in this process alone.
+            contents: Gives bytes.
+            jobs: Processes at most; as many as there are processors if None.
+        """
+        self._make = make_analyser
+        self._contents = contents
+        self._jobs = 1 if make_analyser is not None else jobs or _processors()
+        self._pool: ProcessPoolExecutor | None = None
+
+    def close(self) -> None:
+        """End the processes."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = None
+
+    def scan(self, paths: Iterable[str]) -> dict[str, Scan]:
+        """Look files over."""
+        names = list(paths)
+        if self._jobs == 1 or len(names) < _MANY_FILES:
+            return {path: _scan(path, self._contents) for path in names}
+        chunks = [names[i : i + _CHUNK] for i in range(0, len(names), _CHUNK)]
+        found: dict[str, Scan] = {}
+        try:
+            for made in self._started().map(_scan_chunk, chunks):
+                found.update(made)
+        except _broken():
+            self.close()
+        for path in names:
+            if path not in found:
+                found[path] = _scan(path, self._contents)
+        return found
+
+    def analyse(self, units: Sequence[Unit], settings: Settings) -> Iterator[tuple[Unit, Outcome]]:
+        """Analyse units, in any order."""
+        if self._jobs == 1 or len(units) < 2 or sum(unit.weight for unit in units) < _MUCH_CODE:
+            with _without_collecting():
+                for unit in units:
+                    yield unit, analyse_unit(unit, settings, self._contents, self._make)
+            return
+        heaviest = sorted(units, key=lambda unit: -unit.weight)
+        yield from self._spread(heaviest, settings)
+
+    def _spread(self, units: Sequence[Unit], settings: Settings) -> Iterator[tuple[Unit, Outcome]]:
+        from concurrent.futures import as_completed
+
+        left = dict.fromkeys(range(len(units)))
+        pool = self._started()
+        waiting: dict[Future[Outcome], int] = {
+            pool.submit(_analyse, unit, settings): number for number, unit in enumerate(units)
+        }
+        try:
+            for done in as_completed(waiting):
+                number = waiting.pop(done)
+                outcome = done.result()
+                del left[number]
+                yield units[number], outcome
+        except _broken():
+            # A process died (out of memory, a crash in native code): what is left is done one by one, to see on which.
+            self.close()
+            for number in left:
+                yield units[number], self._alone(units[number], settings)
+
+    def _alone(self, unit: Unit, settings: Settings) -> Outcome:
+        pool = _pool(1)
+        try:
+            return pool.submit(_analyse, unit, settings).result()
+        except _broken():
+            reason = "the analysis of this file ended its process (out of memory?): skipped"
+            return Outcome(
+                errors=[FileError(shown_path(Path(path)), reason) for path in unit.files], steady=False
+            )
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _started(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            self._pool = _pool(self._jobs)
+        return self._pool
+
+
+def _processors() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on Linux
+        return os.cpu_count() or 1
+
+
+def _pool(jobs: int) -> ProcessPoolExecutor:
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    # A fork is ready at once. Elsewhere than on Linux it is not safe, and processes are started afresh.
+    context = get_context("fork" if sys.platform == "linux" else "spawn")
+    return ProcessPoolExecutor(jobs, mp_context=context, initializer=gc.disable)
+
+
+def _broken() -> type[Exception]:
+    from concurrent.futures.process import BrokenProcessPool
+
+    return BrokenProcessPool
+
+
+def _scan(path: str, contents: Contents) -> Scan:
+    data = contents.find(path)
+    if data is None:
+        return Scan(0, 0, readable=False)
+    return scan(data, notebook=path.lower().endswith(NOTEBOOK_SUFFIX))
+
+
+def _scan_chunk(paths: Sequence[str]) -> dict[str, Scan]:
+    contents = Contents()
+    return {path: _scan(path, contents) for path in paths}
+
+
+_uncollected = 0
+
+
+def _analyse(unit: Unit, settings: Settings) -> Outcome:
+    """Analyse a unit in a process of its own."""
+    global _uncollected  # noqa: PLW0603 - of this process
+    outcome = analyse_unit(unit, settings, Contents(), None)
+    if _uncollected == 0:
+        gc.freeze()  # the modules that were imported stay
+    _uncollected += unit.weight
+    if _uncollected > _GARBAGE:
+        _uncollected = 1
+        gc.collect()
+    return outcome
+
+
+class _without_collecting:  # noqa: N801 - used as a function
+    """Trees hold no cycles: looking for them again and again takes a third of the time."""
+
+    def __enter__(self) -> None:
+        self._was_on = gc.isenabled()
+        gc.disable()
+
+    def __exit__(self, *_: object) -> None:
+        if self._was_on:
+            gc.enable()
+
+
+def analyse_unit(
+    unit: Unit, settings: Settings, contents: Contents, make: Callable[[Settings], AnalyserLike] | None
+) -> Outcome:
+    """Analyse the files of a unit together; if that fails, one by one: no file takes the others along."""
+    outcome = Outcome()
+    sources: list[SourceFile] = []
+    for path in unit.files:
+        try:
+            source = load_source(Path(path), contents.read(path) or None)
+            for cell in source.cells:
+                cell.unused = unit.unused.get(path, ())
+            if any(cell.started is not None for cell in source.cells):
+                sources.append(source)
+            outcome.errors += source.errors
+        except SourceError as problem:  # noqa: PERF203 - the others go on
+            outcome.errors.append(problem.error)
+        except Exception as problem:
+            outcome.errors.append(FileError(shown_path(Path(path)), internal_error(problem)))
+    idle = {Path(path): names for path, names in unit.idle.items()}
+    if sources:
+        _analyse_sources(sources, idle, settings, make or real_analyser, outcome)
+    outcome.errors += [error for source in sources for error in source.errors if error not in outcome.errors]
+    return outcome
+
+
+def _analyse_sources(
+    sources: list[SourceFile],
+    idle: Mapping[Path, frozenset[str]],
+    settings: Settings,
+    make: Callable[[Settings], AnalyserLike],
+    outcome: Outcome,
+) -> None:
+    try:
+        analyser = make(settings)
+        found = analyser.analyse(sources, idle)
+    except Exception as problem:
+        if len(sources) == 1:
+            deep = isinstance(problem, RecursionError)
+            reason = "nests too deep to be analysed" if deep else internal_error(problem)
+            outcome.errors.append(FileError(sources[0].shown, reason))
+            return
+        for source in sources:
+            _analyse_sources([source], idle, settings, make, outcome)
+        return
+    outcome.found += found
+    outcome.errors += analyser.errors
+    from decoderonly_checker.cache import digest_of
+
+    for path, data in analyser.read.items():
+        outcome.read[str(path)] = digest_of(data)
+    outcome.missed += analyser.missed
+    outcome.steady &= not analyser.hurried
+
+
+def loaded_together(source: SourceFile, settings: Settings) -> list[SourceFile]:
+    """Return a file with those that it is analysed together with: what calls into it, and what it calls."""
+    contents = Contents({str(source.path): source.data})
+    workers = Workers(None, contents, jobs=1)
+    names = [str(source.path)]
+    plan = make_plan(names, project_files(names, settings), str(settings.root), contents, workers.scan)
+    others = [path for unit in plan.units for path in unit.files if path != names[0]]
+    return [source, *(load_source(Path(path)) for path in others)]
+
+
+def relevant_files(names: Sequence[str], settings: Settings) -> list[str]:
+    """Return those of some files in which a finding may be made, and those that cannot be read: they will say why."""
+    contents = Contents()
+    workers = Workers(None, contents, jobs=1)
+    plan = make_plan(names, project_files(names, settings), str(settings.root), contents, workers.scan)
+    return [*plan.checked, *plan.joined, *plan.unread]
+
+
+def real_analyser(settings: Settings) -> AnalyserLike:
+    """Make the analyser that settings ask for."""
+    from decoderonly_checker.analysis import Analyser  # brings libcst
+    from decoderonly_checker.rules import codes, load_all
+
+    return Analyser(load_all(settings.enabled(codes())), [settings.root], settings.timeout)
+
+
+def internal_error(problem: Exception) -> str:
+    """Say in one line what went wrong inside this tool, and where."""
+    frames = traceback.extract_tb(problem.__traceback__)
+    where = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    said = " ".join(str(problem).split())[:200]
+    return f"internal error: {type(problem).__name__}{where}: {said}; please report"
