@@ -483,7 +483,7 @@ def test_memory_changes_nothing(steps):
     run_state_machine_as_test(
         Project,
         settings=settings(
-            max_examples=12,
+            max_examples=20,
             stateful_step_count=steps,
             deadline=None,
             suppress_health_check=list(HealthCheck),

@@ -144,6 +144,8 @@ class LazyTree:
         first, last, opening = self._bodies[number]
         if opening is None:
             return
+        # The first line break is a module's usual one, which its tree does not repeat.
+        opening = opening.replace("\n", self.root.default_newline)
         module = self._parse(opening + "".join(self._lines[first:last]))
         inner: libcst.CSTNode = module.body[0]
         if isinstance(inner, libcst.If):
@@ -169,13 +171,12 @@ class LazyTree:
                 body.append(statement)
                 continue
             first, last, _ = self._bodies[number]
-            module = self._parse("".join(self._lines[first:last]))
+            module = self._parse(self.root.default_newline + "".join(self._lines[first:last]))
             if module.default_indent != self.root.default_indent:
                 _say_indents(module, module.default_indent)
             (whole,) = module.body
-            object.__setattr__(
-                whole, "leading_lines", (*statement.leading_lines, *module.header, *whole.leading_lines)
-            )
+            leading = (*module.header, *whole.leading_lines)[1:]
+            object.__setattr__(whole, "leading_lines", (*statement.leading_lines, *leading))
             body.append(whole)
         object.__setattr__(self.root, "body", body)
         pending: list[object] = [self.root]
