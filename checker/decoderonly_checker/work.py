@@ -142,6 +142,9 @@ class Workers:
 
 
 def _processors() -> int:
+    processes = sys.modules.get("multiprocessing.process")
+    if processes is not None and processes.current_process().daemon:
+        return 1  # it may start none
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on Linux
