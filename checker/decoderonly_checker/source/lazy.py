@@ -165,7 +165,11 @@ class LazyTree:
             ParseError: libcst refuses what Python accepts.
         """
         body: list[libcst.SimpleStatementLine | libcst.BaseCompoundStatement] = []
+        between: tuple[libcst.EmptyLine, ...] = ()  # comments that belong to nothing before them
         for statement in self.root.body:
+            if between:
+                object.__setattr__(statement, "leading_lines", (*between, *statement.leading_lines))
+                between = ()
             number = _number_of(statement)
             if number is None:
                 body.append(statement)
@@ -178,6 +182,8 @@ class LazyTree:
             leading = (*module.header, *whole.leading_lines)[1:]
             object.__setattr__(whole, "leading_lines", (*statement.leading_lines, *leading))
             body.append(whole)
+            between = tuple(module.footer)
+        object.__setattr__(self.root, "footer", (*between, *self.root.footer))
         object.__setattr__(self.root, "body", body)
         pending: list[object] = [self.root]
         while pending:
