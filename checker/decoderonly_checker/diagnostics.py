@@ -131,7 +131,7 @@ class FileError:
 class CheckResult:
     """What one run found.
 
-    `checked` are the files that were analysed, `skipped` those that the prefilter proved irrelevant;
+    `checked` are the files that were analysed, `skipped` those that hold no language-model code;
     `suppressed` counts findings silenced by a comment or by settings, `hidden` those below the wanted confidence.
     """
 

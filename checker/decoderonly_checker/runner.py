@@ -59,6 +59,7 @@ def check_paths(
     progress: Callable[[int, int], None] | None = None,
     analyser: Callable[[Settings], AnalyserLike] | None = None,
     cache: Cache | None = None,
+    jobs: int | None = 1,
 ) -> CheckResult:
     """Check files and folders.
 
@@ -74,6 +75,8 @@ def check_paths(
         progress: Called as the run goes on with the number of files done and of files in all.
         analyser: Makes the analyser; the real one by default.
         cache: What earlier runs found out; read and added to, and left open.
+        jobs: Processes at most; as many as there are processors if None. More than one only where this process has no
+            threads, as they are forked on Linux, and where its main module can be imported again elsewhere.
 
     Raises:
         SettingsError: Only with `settings=None`: a settings file is wrong.
@@ -97,7 +100,7 @@ def check_paths(
             progress(done, len(ordered))
 
     for governing in {id(one): one for one in files.values()}.values():
-        run.check([file for file in ordered if files[file] is governing], governing, tell, cache)
+        run.check([file for file in ordered if files[file] is governing], governing, tell, cache, jobs=jobs)
     return run.result(errors)
 
 
@@ -169,6 +172,8 @@ class _Run:
         tell: Callable[[int], None] = lambda _: None,
         cache: Cache | None = None,
         given: Mapping[str, bytes] | None = None,
+        *,
+        jobs: int | None = 1,
     ) -> None:
         """Check the files that are governed by the same settings.
 
@@ -178,6 +183,7 @@ class _Run:
             tell: Called with the number of files that are done, again and again.
             cache: What earlier runs found out.
             given: The bytes of files that need not be on disk.
+            jobs: Processes at most; as many as there are processors if None.
         """
         names = [str(path) for path in files]
         for path in files:
@@ -195,7 +201,7 @@ class _Run:
             self._take(plan, outcome)
             tell(len(names))
             return
-        workers = Workers(self._make_analyser, contents)
+        workers = Workers(self._make_analyser, contents, jobs)
         try:
             self._check(names, project, settings, contents, workers=workers, remembered=remembered, tell=tell)
         finally:

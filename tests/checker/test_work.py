@@ -84,7 +84,7 @@ def spread(monkeypatch):
 
 
 def check(root):
-    return check_paths([root, root / "missing.py"], Settings(root=root))
+    return check_paths([root, root / "missing.py"], Settings(root=root), jobs=None)
 
 
 def test_several_processes_say_what_one_says(project, request):
@@ -158,7 +158,7 @@ def test_what_one_remembers_that_ended_its_process_is_nothing(project, spread, m
 
     def remembered():
         with Cache.open(project / "cache") as cache:
-            return check_paths([project], Settings(root=project), cache=cache)
+            return check_paths([project], Settings(root=project), cache=cache, jobs=None)
 
     real = work.analyse_unit
     with monkeypatch.context() as patch:

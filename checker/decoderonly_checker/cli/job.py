@@ -133,6 +133,7 @@ class Job:
                 narrow=narrow,
                 progress=progress,
                 cache=cache,
+                jobs=None,
             )
 
     def _check_stdin(self) -> tuple[CheckResult, Excerpts]:
