@@ -10,7 +10,7 @@ Which files become items:
   `app/serve.py::decoderonly-static` asks for one.
 
 In both cases the checker's settings and `.gitignore` apply, `--ignore` and `--ignore-glob` too, and a file
-that the prefilter proves to hold no language-model code becomes no item; the summary says how many those
+that holds no language-model code becomes no item; the summary says how many those
 were. Nothing of a file is executed.
 """
 

@@ -248,7 +248,7 @@ def modules(draw):
     return re.sub("\n", lambda _: mixed.choice(["\n", "\r\n"]), text)
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
 @given(modules(), st.integers(0, 1000))
 def test_modules_of_all_shapes(text, seed):
     hold(text, seed)
