@@ -191,7 +191,7 @@ class Calls:
         self: Interpreter, args: Args, to: str, node: cst.CSTNode, library: str = ""
     ) -> Value | None:
         """Note that values leave the analysed code; return what the call gives if it gives what a callback does."""
-        kind = "printed" if self.knowledge.only_shows(to) else "passed"
+        kind = self.knowledge.done_by(to)
         for value in args.all():
             self.use(value, kind, node)
             for one in alternatives(value):

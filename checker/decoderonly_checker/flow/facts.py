@@ -61,6 +61,7 @@ class GenerateCall(Record):
 class Use:
     """Something was done with a text: "printed", "returned", "stored", "passed", "compared", "searched" or "kept".
 
+    "stated": a test states what it is, or only its type is asked for: nobody takes it for an answer.
     "handed": a function that something unknown was given returned it; whoever gave it may get it back.
     """
 

@@ -30,6 +30,8 @@ AttributeHandler = Callable[["Interpreter", Any, str, Site], "Value | None"]
 ItemHandler = Callable[["Interpreter", Any, list[Any], Site, "cst.CSTNode"], "Value | None"]
 ValueHandler = Callable[["Interpreter", Any], "Value | None"]
 
+# What is asked about a value and not about what it says.
+_ASKING = frozenset({"type", "isinstance", "callable", "hasattr"})
 _SHOWING = frozenset(
     {
         "print",
@@ -273,11 +275,15 @@ class Registry:
         """Return the result of an external call that nothing is known of."""
         return Opaque(name, origin=site)
 
-    def only_shows(self, name: str) -> bool:
-        """Whether a function by this name shows its arguments to a person and does no more."""
-        return name.rpartition(".")[2] in _SHOWING or name.startswith(
-            ("logging.", "loguru.", "rich.", "IPython.")
-        )
+    def done_by(self, name: str) -> str:
+        """Return what a function by this name does with a text that it is given, as a kind of `Use`."""
+        last = name.rpartition(".")[2]
+        if last in _SHOWING or name.startswith(("logging.", "loguru.", "rich.", "IPython.")):
+            return "printed"
+        # unittest's `assertEqual`, numpy's `assert_array_equal`: a test states what comes out.
+        if last in _ASKING or last.startswith("assert"):
+            return "stated"
+        return "passed"
 
     def answers_a_person(self, to: str, library: str) -> bool:
         """Whether what a function returns is final where it is handed to `to` of `library`."""

@@ -77,7 +77,7 @@ class PipelineReturnsPrompt(Rule):
         given = alternatives(call.return_full_text)
         if any(not isinstance(v, Const) or isinstance(v.value, bool) for v in given):
             return None  # left out, or asked for
-        uses = {use.kind for use in call.uses}
+        uses = {use.kind for use in call.uses} - {"stated"}
         if not uses and not call.cuts:
             return None
         # A copy that is cut does not help who keeps the whole.
