@@ -9,8 +9,9 @@ from pathlib import Path
 import libcst as cst
 import pytest
 from decoderonly_checker.source.files import load_source
-from decoderonly_checker.source.lazy import LazyTree, statements
+from decoderonly_checker.source.lazy import LazyTree
 from decoderonly_checker.source.parse import ParseError, parse
+from decoderonly_checker.source.syntax import statements
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

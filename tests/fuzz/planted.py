@@ -46,9 +46,9 @@ MISTAKES: dict[str, Callable[[], None]] = {
 
 def plant() -> None:
     """Make what parses in this process do what comments in the text ask for."""
-    from decoderonly_checker.source import files, lazy
+    from decoderonly_checker.source import files, syntax
 
-    original = lazy.statements
+    original = syntax.statements
 
     def statements(text: str) -> ast.Module | None:
         for word, mistake in MISTAKES.items():
@@ -56,7 +56,7 @@ def plant() -> None:
                 mistake()
         return original(text)
 
-    lazy.statements = statements
+    syntax.statements = statements
 
     shown = files.shown_path
 

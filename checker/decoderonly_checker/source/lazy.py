@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import libcst
 
 from decoderonly_checker.source.parse import DEEP, ParseError, check_length, nesting, parse
-from decoderonly_checker.source.syntax import quiet
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Sequence
@@ -26,15 +25,6 @@ _LINE = re.compile(r"[^\r\n]*(?:\r\n|\n|\r)|[^\r\n]+")
 _DEEPENS = re.compile(r"[-+*/%@&|^~<>!.(\[{]|\b(?:not|and|or|if|lambda|await|in|is|for)\b")
 _SHALLOW = 120
 _SHORT = 240  # characters
-
-
-def statements(text: str) -> ast.Module | None:
-    """Return Python's own tree of a text, None where it has none (Python 2, newer syntax, or too deep)."""
-    try:
-        with quiet():
-            return ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
 
 
 class LazyTree:

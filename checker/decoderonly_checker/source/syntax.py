@@ -32,3 +32,12 @@ def syntax_error(text: str) -> tuple[str, int | None] | None:
     except (ValueError, RecursionError, MemoryError):
         return None
     return None
+
+
+def statements(text: str) -> ast.Module | None:
+    """Return Python's own tree of a text, None where it has none (Python 2, newer syntax, or too deep)."""
+    try:
+        with quiet():
+            return ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
