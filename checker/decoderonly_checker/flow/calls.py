@@ -9,6 +9,7 @@ import libcst as cst
 
 from decoderonly_checker.flow.access import MAKERS
 from decoderonly_checker.flow.choices import join, join_all, under
+from decoderonly_checker.flow.frames import Frame
 from decoderonly_checker.flow.literals import plain_text
 from decoderonly_checker.flow.project import dotted_name
 from decoderonly_checker.flow.state import DictRec, ListRec, ObjRec
@@ -39,7 +40,7 @@ from decoderonly_checker.flow.values import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from decoderonly_checker.flow.interpreter import Frame, Interpreter
+    from decoderonly_checker.flow.interpreter import Interpreter
 
 MAX_ANNOTATION = 500  # characters
 _YIELD = re.compile(r"^\s*yield\b", re.MULTILINE)
@@ -425,8 +426,6 @@ class Calls:
 
     def or_annotated(self: Interpreter, value: Value, function: Function, node: cst.CSTNode) -> Value:
         """Return `value`, or what the function's return annotation says where its body does not tell."""
-        from decoderonly_checker.flow.interpreter import Frame
-
         returns = getattr(function.node, "returns", None)
         outside = type(value) is Opaque
         if returns is None or not (outside or isinstance(value, Unknown)):
@@ -466,8 +465,6 @@ class Calls:
         """Set annotated fields from the arguments, or from their defaults."""
         if self.class_attribute(cls, "__init__") is not None:
             return
-        from decoderonly_checker.flow.interpreter import Frame
-
         fields: dict[str, tuple[ClassObj, cst.BaseExpression, Value | None]] = {}
         for owner in reversed(self.mro(cls)):
             declared = self.fields.get(owner.key, {}).items()

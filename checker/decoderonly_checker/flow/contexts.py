@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from decoderonly_checker.flow.choices import join_all
+from decoderonly_checker.flow.frames import MAX_DEPTH
 from decoderonly_checker.flow.project import dotted_name
 from decoderonly_checker.flow.state import ObjRec
 from decoderonly_checker.flow.values import UNKNOWN, Args, Context, Function, Ref, Value, alternatives
@@ -88,7 +89,6 @@ class Contexts:
 
     def run_context(self: Interpreter, manager: Context, inside: Callable[[Value], Exit]) -> Exit:
         """Run a generator made into a context manager, and the body of the `with` in the place of its `yield`."""
-        from decoderonly_checker.flow.interpreter import MAX_DEPTH
         from decoderonly_checker.flow.statements import Exit
 
         function = manager.function

@@ -19,6 +19,7 @@ from decoderonly_checker.flow.choices import (
     join_all,
     text_of,
 )
+from decoderonly_checker.flow.frames import Frame
 from decoderonly_checker.flow.labels import IGNORE_INDEX
 from decoderonly_checker.flow.literals import literal_of, plain_text
 from decoderonly_checker.flow.state import MAX_ITEMS, DictRec, ListRec
@@ -450,8 +451,6 @@ class Expressions:
 
     def comp_for(self: Interpreter, clause: cst.CompFor, run: Any) -> bool:
         """Run `run` for the items of a comprehension; return whether each item was seen on its own."""
-        from decoderonly_checker.flow.interpreter import Frame
-
         iterable = self.eval(clause.iter)
         items = self.elements(iterable, None)
         exact = items is not None and clause.inner_for_in is None and len(items) <= 16

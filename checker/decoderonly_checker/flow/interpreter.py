@@ -1,15 +1,13 @@
 """The abstract interpreter: runs modules, functions and classes on values instead of data.
 
-The work is split over mix-ins: `statements`, `expressions`, `access` (attributes, subscripts, slices), `calls` and `labels`. This
-file holds what they share: frames, scopes, conditions, following a function, and the choice of what to run.
+The work is split over mix-ins: `entries` (what to run), `statements`, `expressions`, `access` (attributes, subscripts, slices),
+`calls`, `labels` and so on. This file holds what they share: records, variables, and running a function or a module.
 """
 
 from __future__ import annotations
 
-import re
 import traceback
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,14 +19,15 @@ from decoderonly_checker.flow.choices import decoded_in, join_all
 from decoderonly_checker.flow.clock import Clock
 from decoderonly_checker.flow.conditions import Conditions
 from decoderonly_checker.flow.contexts import Contexts
+from decoderonly_checker.flow.entries import Entries
 from decoderonly_checker.flow.expressions import Expressions
 from decoderonly_checker.flow.facts import Facts, Record, Use
+from decoderonly_checker.flow.frames import MAX_DEPTH, MODULE_BUDGET, BudgetExhausted, Frame
 from decoderonly_checker.flow.labels import Labels
 from decoderonly_checker.flow.paths import Paths
 from decoderonly_checker.flow.patterns import Patterns
-from decoderonly_checker.flow.relevance import Relevance
 from decoderonly_checker.flow.scores import scores_in
-from decoderonly_checker.flow.state import Delta, DictRec, ListRec, ObjRec, Store
+from decoderonly_checker.flow.state import DictRec, ListRec, Store
 from decoderonly_checker.flow.statements import Statements, shown_by_cell
 from decoderonly_checker.flow.values import (
     Args,
@@ -55,19 +54,13 @@ from decoderonly_checker.flow.values import (
 from decoderonly_checker.flow.worth import Worth
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Container, Hashable, Iterator, Mapping
 
     from decoderonly_checker.flow.project import Module, Project
+    from decoderonly_checker.flow.relevance import Relevance
 
-_IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
-MAX_DEPTH = 10
 MAX_CONTEXTS = 24
-MODULE_BUDGET = 400_000
 _STEPS_BETWEEN_LOOKS = 256  # at the clock; a power of two
-
-
-class BudgetExhausted(Exception):  # noqa: N818 - no error: the entry is cut short
-    """The work allowed for one entry point is used up."""
 
 
 class _Same:
@@ -85,28 +78,8 @@ class _Same:
         return id(self.held)
 
 
-@dataclass
-class Frame:
-    """One running function or module."""
-
-    module: Module
-    cell: int | None
-    scopes: tuple[int, ...]  # innermost first
-    function: Function | None = None
-    entry: bool = False
-    returns: list[Value] = field(default_factory=list)
-    yields: list[Value] = field(default_factory=list)
-    exits: list[Delta] = field(default_factory=list)
-    loop_exits: list[list[Delta]] = field(default_factory=list)
-    globals: set[str] = field(default_factory=set)
-    nonlocals: set[str] = field(default_factory=set)
-    loop_depth: int = 0
-    shown: cst.Expr | None = None  # the expression whose value a notebook shows below the cell
-    resume: Callable[[Value], None] | None = None  # what runs in the place of a `yield`
-
-
 class Interpreter(
-    Statements, Patterns, Contexts, Paths, Expressions, Conditions, Access, Calls, Labels, Worth
+    Entries, Statements, Patterns, Contexts, Paths, Expressions, Conditions, Access, Calls, Labels, Worth
 ):
     """Runs a project and fills `facts`."""
 
@@ -461,164 +434,6 @@ class Interpreter(
             self.frames = frames
             self.budget = budget
             self.store.resume(saved)
-
-    # -- what to run ---------------------------------------------------------------------------------------------
-
-    def run_entries(
-        self, modules: Sequence[Module], idle: Mapping[Path, Container[str]] | None = None
-    ) -> None:
-        """Run the top level of every module, then whatever that did not reach, callers first.
-
-        Args:
-            modules: What is looked at together.
-            idle: The names of a file's top level that are known to lead to no finding by themselves.
-        """
-        self.idle = idle or {}
-        self.relevance = Relevance(modules)
-        for module in modules:
-            self.run_module(module)
-        self.try_loaders(modules)
-        called = frozenset().union(*(module.names for module in self.project.modules))
-        # A function that only the top level names may be handed to a library there: it is run before those that it calls.
-        for skipped in (called, self.relevance.mentioned, frozenset[str]()):
-            for module in modules:
-                for cls in sorted(module.classes, key=lambda c: bool(self.subclasses.get(c.key))):
-                    self.run_class(cls, skipped)
-                for function in module.functions:
-                    fresh = function.owner is None and function.key not in self.reached
-                    if fresh and function.name not in skipped and self.is_entry(function):
-                        self.run_entry(function, None)
-
-    def is_entry(self, function: Function, cls: ClassObj | None = None) -> bool:
-        """Whether running a function by itself, on an object of `cls`, can lead to a finding."""
-        outermost = cls if cls is not None else function
-        within = len(function.scopes) > 1  # a definition within another one is not told apart
-        if not within and outermost.name in self.idle.get(outermost.module.path, ()):
-            return False
-        if not within and cls is None:
-            return True  # it was told from what it mentions, module by module
-        return cast("Relevance", self.relevance).leads(function)
-
-    def try_loaders(self, modules: Sequence[Module]) -> None:
-        """Run, on trial, the functions that set globals and that nothing has called yet: others read what they set."""
-        recording, self.recording = self.recording, False
-        contexts = dict(self.contexts)
-        reaches = cast("Relevance", self.relevance)
-        try:
-            for function in [f for module in modules for f in module.functions]:
-                name = function.name
-                if reaches.sets_globals(name) and reaches.matters(name) and function.key not in self.reached:
-                    self.run_entry(function, None)
-        finally:
-            self.recording = recording
-            self.contexts = contexts
-
-    def run_entry(self, function: Function, receiver: Value | None) -> None:
-        """Run one function whose callers are not known. What it writes to the heap is joined, not imposed."""
-        self.frames.append(Frame(function.module, function.cell, function.scopes or (function.module.scope,)))
-        self.budget = MODULE_BUDGET
-        self.store.fork()
-        forks = self.store.depth
-        try:
-            with self.on_time_of(function.module):
-                self.run_function(function, None, receiver)
-        except BudgetExhausted:
-            self.exhausted.append(function.module)
-        except Exception as problem:
-            self.fail(function.module, problem)
-        finally:
-            while self.store.depth > forks:
-                self.store.commit()
-            self.calls.clear()
-            delta = self.store.rollback()
-            self.store.merge([({}, None), (delta, None)])
-            self.frames.pop()
-
-    def methods_of(self, cls: ClassObj) -> dict[str, Function]:
-        """Return the methods of a class and of its bases in the project, the nearest definition of each name."""
-        methods: dict[str, Function] = {}
-        for owner in self.mro(cls):
-            for key, function in self.class_body(owner).items():
-                if isinstance(function, Function):
-                    methods.setdefault(key, function)
-        return methods
-
-    def run_class(self, cls: ClassObj, called: Iterable[str]) -> None:
-        """Run the methods of a class that nothing has reached, on an object of it."""
-        methods = {name: m for name, m in self.methods_of(cls).items() if name != "__init__"}
-        waiting = [
-            m
-            for name, m in methods.items()
-            if m.key not in self.reached and name not in called and self.is_entry(m, cls)
-        ]
-        if not waiting:
-            return
-        self.budget = MODULE_BUDGET
-        try:
-            with self.on_time_of(cls.module):
-                receiver = self.instance_of(cls)
-        except BudgetExhausted:
-            self.exhausted.append(cls.module)
-            return
-        except Exception as problem:
-            self.fail(cls.module, problem)
-            return
-        for method in waiting:
-            if method.key not in self.reached:
-                self.run_entry(method, receiver)
-
-    def instance_of(self, cls: ClassObj) -> Ref:
-        """Return an object of the class: one that the program makes, else one made with unknown arguments."""
-        made = self.instances.get(cls.key)
-        if made:
-            return made[0]
-        ref = self.canonical.get(cls.key)
-        if ref is not None:
-            return ref
-        saved = self.store.outside()
-        ref = Ref(self.store.new(ObjRec(cls)), "object")
-        self.canonical[cls.key] = ref
-        self.nesting += 1
-        try:
-            # An object whose fields are annotated with classes whose fields are annotated with classes …
-            if self.nesting <= MAX_DEPTH:
-                self.fill_instance(cls, ref)
-        finally:
-            self.nesting -= 1
-            self.store.resume(saved)
-        return ref
-
-    def fill_instance(self, cls: ClassObj, ref: Ref) -> None:
-        """Run `__init__` with unknown arguments, then, on trial, the methods that set further attributes."""
-        frames, self.frames = self.frames, []
-        calls, self.calls = self.calls, []
-        active, self.active = self.active, []
-        budget = self.budget
-        try:
-            self.set_dataclass_fields(cls, ref, None)
-            methods = self.methods_of(cls)
-            init = methods.pop("__init__", None)
-            if init is not None:
-                self.run_entry(init, ref)
-            setters = [m for m in methods.values() if self.sets_attributes(m)]
-            recording, self.recording = self.recording, False
-            contexts = dict(self.contexts)
-            try:
-                for method in setters[:20]:
-                    self.run_entry(method, ref)
-            finally:
-                self.recording = recording
-                self.contexts = contexts
-        finally:
-            self.frames, self.calls, self.active, self.budget = frames, calls, active, budget
-
-    def sets_attributes(self, function: Function) -> bool:
-        """Whether a method assigns something that may matter to attributes of `self`."""
-        known = self.relevance
-        return known is None or (
-            known.sets_attributes(function.name)
-            and (known.matters(function.name) or known.is_short(function.name))
-        )
 
     def external_bases(self, cls: ClassObj) -> list[str]:
         """Return the dotted names of the library classes that a class derives from."""

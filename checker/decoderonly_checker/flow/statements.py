@@ -11,6 +11,7 @@ import libcst as cst
 from decoderonly_checker.flow.calls import is_nested
 from decoderonly_checker.flow.choices import each, join, join_all
 from decoderonly_checker.flow.contexts import Contexts
+from decoderonly_checker.flow.frames import Frame
 from decoderonly_checker.flow.patterns import Patterns
 from decoderonly_checker.flow.project import dotted_name
 from decoderonly_checker.flow.state import Delta, ListRec
@@ -473,8 +474,6 @@ class Statements:
 
     def run_class_body(self: Interpreter, cls: ClassObj) -> None:
         """Run a class's body: methods are bound, not run."""
-        from decoderonly_checker.flow.interpreter import Frame
-
         frame = self.frame
         self.frames.append(Frame(frame.module, frame.cell, (cls.scope, *frame.scopes)))
         try:

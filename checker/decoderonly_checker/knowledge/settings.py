@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import libcst as cst
 
+from decoderonly_checker.flow.frames import Frame
 from decoderonly_checker.flow.project import dotted_name
 from decoderonly_checker.flow.state import DictRec, ListRec, ObjRec
 from decoderonly_checker.flow.values import (
@@ -258,8 +259,6 @@ def register(registry: Registry) -> None:
 
     def decorated(interp: Interpreter, target: Function, name: str) -> Value | None:
         """The default that `@click.option("--name", default=…)` gives to a parameter."""
-        from decoderonly_checker.flow.interpreter import Frame
-
         for decorator in getattr(target.node, "decorators", ()):
             call = decorator.decorator
             if not isinstance(call, cst.Call) or dotted_name(call.func).rpartition(".")[2] not in {
