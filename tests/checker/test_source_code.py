@@ -1,0 +1,73 @@
+"""Code without comments, documentation and prose: as bytes for the quick tests, and line by line for who knows line numbers."""
+
+import re
+import sysconfig
+from pathlib import Path
+
+import pytest
+from decoderonly_checker.source.code import code_lines, code_of
+from hypothesis import given
+from hypothesis import strategies as st
+
+STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
+
+PIECES = [
+    *(
+        '"',
+        "'",
+        '"""',
+        "'''",
+        "\\",
+        "\n",
+        "\r\n",
+        "\r",
+        "#",
+        " ",
+        "word",
+        "two words",
+        "f",
+        "r",
+        "Rb",
+        "é",
+        "\udc80",
+    ),
+    *('f"""{x}', '"one two"', "'one'", '"a \\\n b"', "f'{x} y'", "# it's", '"""one\ntwo"""', "x = 1\n"),
+]
+
+
+def number_of_lines(text):
+    return len(re.split(r"\r\n|\r|\n", text))
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("x = 1  # one\ny = 2", ["x = 1  ", "y = 2"]),
+        ('"""One.\n\nTwo.\n"""\nx = "word"', ["", "", "", "", 'x = "word"']),
+        ('x = "some words"\r\ny = f"{some} words"\r\n', ['x = ""', 'y = f"{some} words"', ""]),
+        ('x = "some \\\nwords \\\nmore"\ny = 1', ['x = ""', "", "", "y = 1"]),
+        ("x = '\udc80'", ["x = '\udc80'"]),
+    ],
+)
+def test_lines_of_code(text, lines):
+    assert code_lines(text) == lines
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=40).map("".join))
+def test_both_keep_the_same_code(text):
+    lines = code_lines(text)
+    assert len(lines) == number_of_lines(text)
+    code = code_of(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
+    assert "".join(lines) == code.replace("\n", "")
+
+
+@pytest.mark.parametrize("folder", ["json", "email", "unittest"])
+def test_real_files_keep_their_lines(folder):
+    for path in sorted((STANDARD_LIBRARY / folder).glob("*.py")):
+        text = path.read_text("utf-8")
+        lines = code_lines(text)
+        assert len(lines) == number_of_lines(text), path
+        # Where code stood, it stands.
+        defined = [number for number, line in enumerate(lines) if line.startswith(("def ", "class "))]
+        originals = text.split("\n")
+        assert all(originals[number].startswith(("def ", "class ")) for number in defined)
