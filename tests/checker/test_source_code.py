@@ -46,6 +46,9 @@ def number_of_lines(text):
         ('"""One.\n\nTwo.\n"""\nx = "word"', ["", "", "", "", 'x = "word"']),
         ('x = "some words"\r\ny = f"{some} words"\r\n', ['x = ""', 'y = f"{some} words"', ""]),
         ('x = "some \\\nwords \\\nmore"\ny = 1', ['x = ""', "", "", "y = 1"]),
+        ('x = f"""{one\n}"""\n"""gone"""', ['x = f"""{one', '}"""', ""]),
+        ('x = rf"""\na"b"""\ny = 1\n"""gone"""\n', ['x = rf"""', 'a"b"""', "y = 1", "", ""]),
+        ("x = b'''\na'b'''\ny = f'''{it\n} \"'''\n'gone to'", ["x = b", "", "y = f'''{it", "} \"'''", '""']),
         ("x = '\udc80'", ["x = '\udc80'"]),
     ],
 )

@@ -4,20 +4,34 @@ from __future__ import annotations
 
 import re
 
-_TRIPLE = rb"""\"\"\"[^"\\]*(?:(?:\\.|"(?!""))[^"\\]*)*\"\"\"|'''[^'\\]*(?:(?:\\.|'(?!''))[^'\\]*)*'''"""
-_REST = rb"""|("[^"\\\n]*(?:\\.[^"\\\n]*)*"|'[^'\\\n]*(?:\\.[^'\\\n]*)*')|#[^\n]*"""
-# An f-string holds code; what stands in other triple quotes is documentation or text. Slower, and seldom needed.
-_UNFORMATTED = rb"(?<![fFtT])(?<![fFtT][rR])(?:" + _TRIPLE + b")"
-# One scan over strings and comments, so that a quote in one does not open the other. Its last group is a short string.
-_NOT_CODE = re.compile(_TRIPLE + _REST, re.DOTALL), re.compile(_UNFORMATTED + _REST, re.DOTALL)
-# The first group is what stands in triple quotes.
-_WITH_LINES = tuple(re.compile(b"(" + triple + b")" + _REST, re.DOTALL) for triple in (_TRIPLE, _UNFORMATTED))
+# What may follow the first character of a string or comment.
+_TRIPLE = (
+    rb"""(?<=")""[^"\\]*(?:(?:\\.|"(?!""))[^"\\]*)*\"\"\"|(?<=')''[^'\\]*(?:(?:\\.|'(?!''))[^'\\]*)*'''"""
+)
+_SHORT = rb"""(?<=")[^"\\\n]*(?:\\.[^"\\\n]*)*"|(?<=')[^'\\\n]*(?:\\.[^'\\\n]*)*'"""
+# An f-string holds code; what stands in other triple quotes is documentation or text.
+_UNFORMATTED = rb"""(?<![fFtT]["'])(?<![fFtT][rR]["'])(?:""" + _TRIPLE + b")"
+
+
+def _pattern(gone: bytes, kept: bytes) -> re.Pattern[bytes]:
+    """One scan over strings and comments, so that a quote in one does not open the other.
+
+    It begins with a set of characters, which `re` looks for without trying each alternative at each place.
+    """
+    return re.compile(rb"""["'#](?:(?<=#)[^\n]*|""" + gone + b"|(" + kept + b"))", re.DOTALL)
+
+
+_NOT_CODE = _pattern(_TRIPLE, _SHORT), _pattern(_UNFORMATTED, _TRIPLE + b"|" + _SHORT)
+# The first group is what stands in triple quotes and is left out.
+_WITH_LINES = (
+    _pattern(b"(" + _TRIPLE + b")", _SHORT),
+    _pattern(b"(" + _UNFORMATTED + b")", _TRIPLE + b"|" + _SHORT),
+)
 _SIGNS = (
     *(b'f"""', b"f'''", b'F"""', b"F'''", b't"""', b"t'''", b'T"""', b"T'''"),
-    *(b'fr"""', b"fr'''", b'tr"""', b"tr'''", b'R"""', b"R'''", b'Fr"""', b"Fr'''"),
+    *(b'fr"""', b"fr'''", b'tr"""', b"tr'''", b'R"""', b"R'''"),
+    *(b'Fr"""', b"Fr'''", b'Tr"""', b"Tr'''"),
 )
-
-
 _PREFIXES = frozenset((b"f", b"F", b"t", b"T", b"r", b"R"))
 
 
@@ -48,6 +62,8 @@ def _code(data: bytes, *, keep_lines: bool = False) -> bytes:
             parts[i] = b""
         elif b" " in text and parts[i - groups][-1:] not in _PREFIXES:
             parts[i] = b'""' + b"\n" * text.count(b"\n") if keep_lines else b'""'
+        else:
+            parts[i] = text[-1:] + text  # the quote that opens it
     if keep_lines:
         for i in range(1, len(parts), groups + 1):
             parts[i] = b"\n" * (parts[i] or b"").count(b"\n")
