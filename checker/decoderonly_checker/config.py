@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 import sys
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from decoderonly_checker.diagnostics import Confidence
+from decoderonly_checker.immutable import immutable
 from decoderonly_checker.patterns import PatternError, check_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib  # type: ignore[import-not-found, unused-ignore]
 
 DEFAULT_SELECT = ("DLM",)
 DEFAULT_TIMEOUT = 30.0
@@ -56,7 +51,7 @@ class SettingsError(Exception):
     """Settings or a selection that make no sense; the text is one line and names the file or option."""
 
 
-@dataclass(frozen=True)
+@immutable
 class Settings:
     """What to check and how.
 
@@ -144,6 +139,8 @@ def check_selectors(selectors: Iterable[str], known: Mapping[str, str], where: s
 
 def nearest_rule(word: str, known: Mapping[str, str]) -> str:
     """`; did you mean …?` for a rule that does not exist, or a list of what does."""
+    import difflib
+
     names = {name: code for code, name in known.items()}
     close = difflib.get_close_matches(word.upper(), list(known), n=len(known), cutoff=0.65)
     # Codes are typed from the left: one that begins alike is nearer than one with the same figures elsewhere.
@@ -225,6 +222,11 @@ def _table(source: Path) -> dict[str, Any] | None:
     """The settings table of a file; None for a pyproject.toml that has none."""
     from decoderonly_checker.source.files import os_reason, shown_path
 
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib  # type: ignore[import-not-found, unused-ignore]
+
     try:
         document: dict[str, Any] = tomllib.loads(source.read_text(encoding="utf-8"))
     except OSError as problem:
@@ -296,6 +298,8 @@ _KEYS = (
 
 
 def _nearest_key(key: str) -> str:
+    import difflib
+
     close = difflib.get_close_matches(key.replace("_", "-").lower(), _KEYS, n=1, cutoff=0.6)
     return f"; did you mean {close[0]}?" if close else f"; known settings: {', '.join(sorted(_KEYS))}"
 

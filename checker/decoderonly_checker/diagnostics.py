@@ -6,7 +6,8 @@ Nothing here imports libcst, so that the plugin and the suppression reader can u
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+
+from decoderonly_checker.immutable import immutable
 
 
 class Severity(str, enum.Enum):
@@ -39,7 +40,7 @@ class Confidence(str, enum.Enum):
         return self if self.rank <= other.rank else other
 
 
-@dataclass(frozen=True)
+@immutable
 class Place:
     """A span of source text. Lines and columns are 1-based; the end is exclusive.
 
@@ -54,7 +55,7 @@ class Place:
     cell: int | None = None
 
 
-@dataclass(frozen=True)
+@immutable
 class Related:
     """A further place, in any file, with what it contributed to the finding."""
 
@@ -73,7 +74,7 @@ class Applicability(str, enum.Enum):
         return self.value
 
 
-@dataclass(frozen=True)
+@immutable
 class Edit:
     """Replace the text of `place` by `content`."""
 
@@ -81,7 +82,7 @@ class Edit:
     content: str
 
 
-@dataclass(frozen=True)
+@immutable
 class Fix:
     """A change that cures a finding."""
 
@@ -90,7 +91,7 @@ class Fix:
     edits: tuple[Edit, ...]
 
 
-@dataclass(frozen=True)
+@immutable
 class Diagnostic:
     """One finding.
 
@@ -117,7 +118,7 @@ class Diagnostic:
         return (p.path, -1 if p.cell is None else p.cell, p.line, p.column, self.code)
 
 
-@dataclass(frozen=True)
+@immutable
 class FileError:
     """A file, or a notebook cell, that could not be checked, and why, in one line."""
 
@@ -127,7 +128,7 @@ class FileError:
     cell: int | None = None
 
 
-@dataclass(frozen=True)
+@immutable
 class CheckResult:
     """What one run found.
 

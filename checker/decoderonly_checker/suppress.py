@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from dataclasses import dataclass
 
+from decoderonly_checker.immutable import immutable
 from decoderonly_checker.source.scan import Lines, logical_lines
 
 _CODES = r"[A-Za-z][\w-]*(?:[ \t]*,[ \t]*[A-Za-z][\w-]*)*(?:[ \t]*,)?"
@@ -28,7 +28,7 @@ _NOQA = re.compile(
 )
 
 
-@dataclass(frozen=True)
+@immutable
 class Directive:
     """One comment that silences.
 

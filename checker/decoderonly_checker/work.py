@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import sys
-import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -288,6 +287,8 @@ def real_analyser(settings: Settings) -> AnalyserLike:
 
 def internal_error(problem: Exception) -> str:
     """Say in one line what went wrong inside this tool, and where."""
+    import traceback
+
     frames = traceback.extract_tb(problem.__traceback__)
     where = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
     said = " ".join(str(problem).split())[:200]

@@ -552,3 +552,32 @@ def test_our_own_bugs_ask_for_a_report(process, tmp_path):
         done.stderr.splitlines()[-1]
         == "error: internal error: ZeroDivisionError; please report it with the lines above"
     )
+
+
+def test_the_command_ends_its_process_after_all_is_said(tmp_path: Path) -> None:
+    """It leaves without Python's taking apart: what was printed must be out, also into a file, with the right exit code."""
+    (tmp_path / "a.py").write_text(
+        "from transformers import AutoModelForCausalLM, AutoTokenizer\n"
+        'tokenizer = AutoTokenizer.from_pretrained("gpt2")\n'
+        'model = AutoModelForCausalLM.from_pretrained("gpt2")\n'
+        'encoding = tokenizer("Hello", return_tensors="pt")\n'
+        "print(tokenizer.decode(model.generate(**encoding)[0]))\n"
+        + "".join(f"print(tokenizer.decode(model.generate(**encoding)[0]), {n})\n" for n in range(300))
+    )
+    target = tmp_path / "said.txt"
+    with target.open("wb") as out:
+        done = subprocess.run(
+            [sys.executable, "-m", "decoderonly_checker", "check", "--confidence=possible", "a.py"],
+            cwd=tmp_path, stdout=out, stderr=subprocess.PIPE, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert target.read_text().count("[DLM201]") == 301
+    assert b"301" in done.stderr or "301" in target.read_text().splitlines()[-1]
+
+
+def test_the_command_can_still_be_profiled(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("print(1)\n")
+    command = [sys.executable, "-m", "cProfile", "-o", "times", "-m", "decoderonly_checker", "check", "a.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "times").stat().st_size > 0

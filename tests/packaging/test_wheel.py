@@ -73,5 +73,5 @@ def test_command_and_plugin_are_registered(wheel):
     (name,) = (name for name in wheel.namelist() if name.endswith("entry_points.txt"))
     entries = configparser.ConfigParser()
     entries.read_string(wheel.read(name).decode())
-    assert dict(entries["console_scripts"]) == {"decoderonly": "decoderonly_checker.__main__:main"}
+    assert dict(entries["console_scripts"]) == {"decoderonly": "decoderonly_checker.__main__:command"}
     assert dict(entries["pytest11"]) == {"decoderonly": "pytest_decoderonly.plugin"}

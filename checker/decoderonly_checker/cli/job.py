@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-import shutil
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -16,6 +15,7 @@ import click
 from decoderonly_checker.cli.caches import opened_cache
 from decoderonly_checker.cli.progress import Progress
 from decoderonly_checker.config import Settings, SettingsError, load_settings, read_settings
+from decoderonly_checker.immutable import immutable
 from decoderonly_checker.render import render
 from decoderonly_checker.render.text import error_line, summary
 from decoderonly_checker.runner import check_paths, check_source
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _STDIN = "-"
 
 
-@dataclasses.dataclass(frozen=True)
+@immutable
 class Overrides:
     """What the command line lays over the settings that govern a path."""
 
@@ -60,7 +60,7 @@ class Overrides:
         )
 
 
-@dataclasses.dataclass(frozen=True)
+@immutable
 class Job:
     """The options of `decoderonly check`."""
 
@@ -99,7 +99,11 @@ class Job:
 
             drawn = render_statistics(result.diagnostics, as_json=self.output_format == "json")
         else:
-            width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+            width = None
+            if sys.stdout.isatty():
+                import shutil
+
+                width = shutil.get_terminal_size().columns
             drawn = render(result, self.output_format, excerpts, color=use_color, width=width)
         click.echo(drawn, nl=False, color=use_color)
         for error in result.errors:

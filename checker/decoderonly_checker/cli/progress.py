@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -35,6 +34,8 @@ class Progress:
         if not self._wanted or time.monotonic() - self._started < _PATIENCE_S:
             return
         if self._bar is None:
+            import shutil
+
             # It must fit into a line, or wiping it would leave a part.
             room = shutil.get_terminal_size().columns - len(f"Checking  []  {whole}/{whole}")
             bar = click.progressbar(

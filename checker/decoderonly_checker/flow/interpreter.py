@@ -6,7 +6,6 @@ The work is split over mix-ins: `entries` (what to run), `statements`, `expressi
 
 from __future__ import annotations
 
-import traceback
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -195,6 +194,8 @@ class Interpreter(
 
     def fail(self, module: Module, problem: Exception) -> None:
         """Keep the first internal error of a module, in one line."""
+        import traceback
+
         last = traceback.extract_tb(problem.__traceback__)[-1]
         text = f"internal error: {type(problem).__name__}: {problem} ({Path(last.filename).name}:{last.lineno}); please report it"
         self.failures.setdefault(module, text)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import enum
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.flow.values import (
@@ -21,6 +20,7 @@ from decoderonly_checker.flow.values import (
     Unknown,
     literal,
 )
+from decoderonly_checker.immutable import immutable
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator
@@ -45,7 +45,7 @@ class Front(enum.Enum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True)
+@immutable
 class Fit:
     """How a text stands to a longer one, and what is left of both behind what they share at the front."""
 

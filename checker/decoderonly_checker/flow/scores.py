@@ -5,10 +5,11 @@ Values like those of `flow.values`: immutable, `origin` is the place that made t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.flow.values import Tuple, Value, alternatives
+from decoderonly_checker.immutable import immutable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from decoderonly_checker.flow.facts import ForwardCall, Reduction
 
 
-@dataclass(frozen=True)
+@immutable
 class Logits(Value):
     """Numbers of a forward for each position, or what was computed from them position by position.
 
@@ -38,7 +39,7 @@ class Logits(Value):
     wide: bool = False
 
 
-@dataclass(frozen=True)
+@immutable
 class Score(Value):
     """A number for a row or for the batch, made of the numbers of its positions; `reduction` says how."""
 

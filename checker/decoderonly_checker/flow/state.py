@@ -8,17 +8,18 @@ writes and not what the program holds.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from decoderonly_checker.flow.choices import join
 from decoderonly_checker.flow.values import UNKNOWN, Alt, Choice, ClassObj, Encoding, Guard, Unknown, Value
+from decoderonly_checker.immutable import immutable
 
 Delta = dict[Hashable, Any]
 _MISSING: Any = object()
 
 
-@dataclass(frozen=True)
+@immutable
 class DictRec:
     """A dict: entries with literal keys. `open` holds what other keys give; None where there are none.
 
@@ -43,7 +44,7 @@ class DictRec:
 MAX_ITEMS = 256
 
 
-@dataclass(frozen=True)
+@immutable
 class ListRec:
     """A list: its items where all are known, and the join of what it may hold. Of a long list only the latter is kept.
 
@@ -62,7 +63,7 @@ class ListRec:
             object.__setattr__(self, "items", None)
 
 
-@dataclass(frozen=True)
+@immutable
 class ObjRec:
     """An object: its class and what was set on it."""
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any, cast
+
+from decoderonly_checker.immutable import immutable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from decoderonly_checker.source.files import SourceFile
 
 
-@dataclass(frozen=True, repr=False, match_args=False)
+@immutable
 class Site:
     """A node of a source file. Turned into a `Place` only when a finding needs it."""
 
@@ -60,7 +62,7 @@ class Tri(enum.Enum):
         return self if self is other else Tri.MAYBE
 
 
-@dataclass(frozen=True, repr=False, match_args=False)
+@immutable
 class Value:
     """Base of all values."""
 
@@ -71,7 +73,7 @@ class Value:
         return replace(self, origin=origin)
 
 
-@dataclass(frozen=True, repr=False, match_args=False)
+@immutable
 class Unknown(Value):
     """Nothing is known. `hint` is the name of the parameter or attribute it came through, evidence of the weakest kind."""
 
@@ -79,7 +81,7 @@ class Unknown(Value):
     front: bool = False  # `x[:-1]`: all but the last of what the name stands for
 
 
-@dataclass(frozen=True, repr=False, match_args=False)
+@immutable
 class Const(Value):
     """A literal. `default` marks a value that a user of the program may override (an option's default)."""
 
@@ -87,7 +89,7 @@ class Const(Value):
     default: bool = False
 
 
-@dataclass(frozen=True, repr=False, match_args=False)
+@immutable
 class Hole(Value):
     """The part of a string that is not literal."""
 
@@ -95,33 +97,33 @@ class Hole(Value):
     name: str = ""
 
 
-@dataclass(frozen=True, repr=False, match_args=False)
+@immutable
 class Scattered(Hole):
     """A part of a string that stands somewhere in it, nobody knows where."""
 
 
-@dataclass(frozen=True, repr=False, match_args=False)
+@immutable
 class Str(Value):
     """A string of literal parts and holes, in order."""
 
     parts: tuple[str | Hole, ...] = ()
 
 
-@dataclass(frozen=True, repr=False, match_args=False)
+@immutable
 class External(Value):
     """A name imported from outside the project, by its dotted path (`transformers.AutoTokenizer.from_pretrained`)."""
 
     name: str = ""
 
 
-@dataclass(frozen=True, repr=False, match_args=False)
+@immutable
 class Opaque(Value):
     """What calling something external gave, where no knowledge says more: `vllm.LLM()`."""
 
     name: str = ""
 
 
-@dataclass(frozen=True, repr=False, match_args=False)
+@immutable
 class ImportRef(Value):
     """A name imported from a module of the project; resolved on first use."""
 
@@ -130,7 +132,7 @@ class ImportRef(Value):
     key: str = ""
 
 
-@dataclass(frozen=True, repr=False, match_args=False)
+@immutable
 class Function(Value):
     """A function of the project, with the scopes it closes over."""
 
@@ -153,7 +155,7 @@ class Function(Value):
         return name.value if name is not None else "<lambda>"
 
 
-@dataclass(frozen=True, repr=False, match_args=False)
+@immutable
 class ClassObj(Value):
     """A class of the project."""
 
@@ -171,7 +173,7 @@ class ClassObj(Value):
         return self.node.name.value
 
 
-@dataclass(frozen=True, repr=False, match_args=False)
+@immutable
 class Bound(Value):
     """A method of the project together with the object it was taken from."""
 
@@ -179,7 +181,7 @@ class Bound(Value):
     function: Function = field(default=None)  # type: ignore[assignment]
 
 
-@dataclass(frozen=True, repr=False, match_args=False)
+@immutable
 class Method(Value):
     """A library's method on a value: `model.generate`, `ids.to`."""
 
@@ -187,7 +189,7 @@ class Method(Value):
     name: str = ""
 
 
-@dataclass(frozen=True, repr=False, match_args=False)
+@immutable
 class Partial(Value):
     """`functools.partial(function, …)`."""
 
@@ -195,7 +197,7 @@ class Partial(Value):
     args: Args = field(default=None)  # type: ignore[assignment]
 
 
-@dataclass(frozen=True, repr=False, match_args=False)
+@immutable
 class Context(Value):
     """A call of a generator that `contextmanager` made a context manager; run where a `with` enters it."""
 
@@ -204,14 +206,14 @@ class Context(Value):
     receiver: Value | None = None
 
 
-@dataclass(frozen=True, repr=False, match_args=False)
+@immutable
 class Tuple(Value):
     """A tuple of known length."""
 
     items: tuple[Value, ...] = ()
 
 
-@dataclass(frozen=True, repr=False, match_args=False)
+@immutable
 class Ref(Value):
     """A dict, list or object on the heap."""
 
@@ -228,7 +230,7 @@ class Kind(str, enum.Enum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, repr=False, match_args=False)
+@immutable
 class Model(Value):
     """A transformers model, or something that acts as one. Its attributes lie on the heap under `id`.
 
@@ -243,7 +245,7 @@ class Model(Value):
     custom_generate: bool = False
 
 
-@dataclass(frozen=True, repr=False, match_args=False)
+@immutable
 class Tokenizer(Value):
     """A transformers tokenizer or processor. What was set on it lies on the heap under `id`.
 
@@ -258,7 +260,7 @@ class Tokenizer(Value):
     outside: bool = False
 
 
-@dataclass(frozen=True, repr=False, match_args=False)
+@immutable
 class Pipeline(Value):
     """A `transformers.pipeline`; its construction arguments lie on the heap under `id`."""
 
@@ -266,7 +268,7 @@ class Pipeline(Value):
     task: Value = field(default_factory=Unknown)
 
 
-@dataclass(frozen=True, repr=False, match_args=False)
+@immutable
 class PipelineOutput(Value):
     """What a pipeline returned: `depth` 0 is the whole, 1 one input's list or dict, 2 a dict of a batch."""
 
@@ -275,7 +277,7 @@ class PipelineOutput(Value):
     key: int = 0
 
 
-@dataclass(frozen=True, repr=False, match_args=False)
+@immutable
 class CompletionOutput(Value):
     """What a text-completion API returned, or its list of choices, or one of them."""
 
@@ -283,7 +285,7 @@ class CompletionOutput(Value):
     key: int = 0
 
 
-@dataclass(frozen=True, repr=False, match_args=False)
+@immutable
 class Lib(Value):
     """An object of a library whose constructor's arguments are its attributes (configs, argument parsers, datasets)."""
 
@@ -291,7 +293,7 @@ class Lib(Value):
     name: str = ""
 
 
-@dataclass(frozen=True, repr=False, match_args=False)
+@immutable
 class Encoding:
     """How ids came to be: one tokenizer or template call. Not a value; ids, masks and dicts refer to it.
 
@@ -321,7 +323,7 @@ class Encoding:
     fixed: bool = False  # padded to a fixed length: a single row too
 
 
-@dataclass(frozen=True, repr=False, match_args=False)
+@immutable
 class Rendered(Hole):
     """A conversation that a chat template made into text; `encoding` says how. `bare` once its BOS was taken off."""
 
@@ -329,7 +331,7 @@ class Rendered(Hole):
     bare: bool = False
 
 
-@dataclass(frozen=True, repr=False, match_args=False)
+@immutable
 class Ids(Value):
     """Token ids or a mask of an encoding. `rank` is "batch" (rows, length), "row" (length) or "token".
 
@@ -355,7 +357,7 @@ class Ids(Value):
     token: Value | None = dataclasses.field(default=None, compare=False, repr=False)
 
 
-@dataclass(frozen=True, repr=False, match_args=False)
+@immutable
 class Generated(Value):
     """Ids that `generate` returned. `cut` is the lower bound of the slice that took the prompt off, if one did."""
 
@@ -365,7 +367,7 @@ class Generated(Value):
     cut: Value | None = None
 
 
-@dataclass(frozen=True, repr=False, match_args=False)
+@immutable
 class ModelOutput(Opaque):
     """What a model's forward returned."""
 
@@ -373,7 +375,7 @@ class ModelOutput(Opaque):
     key: int = 0
 
 
-@dataclass(frozen=True, repr=False, match_args=False)
+@immutable
 class DecodedText(Value):
     """Text decoded from generated ids; stands in a hole of a `Str`."""
 
@@ -381,7 +383,7 @@ class DecodedText(Value):
     key: int = 0
 
 
-@dataclass(frozen=True, repr=False, match_args=False)
+@immutable
 class Pieces(Value):
     """`text.split(marker)` of a text that holds decoded text."""
 
@@ -390,7 +392,7 @@ class Pieces(Value):
     how: str = "split"
 
 
-@dataclass(frozen=True, repr=False, match_args=False)
+@immutable
 class Length(Value):
     """A count: "width" of ids, "rows", "chars" or "words" of a text, "real" tokens of a mask, "index" of a marker."""
 
@@ -400,7 +402,7 @@ class Length(Value):
     loose: bool = False  # something that is not known was added
 
 
-@dataclass(frozen=True, repr=False, match_args=False)
+@immutable
 class Below(Value):
     """The positions before a count: what `range(n)` gives, or the mask `positions < n`; `negated`, those from it on."""
 
@@ -409,14 +411,14 @@ class Below(Value):
     how: str = "mask"  # "index": one position after the other; "order": they may not be columns
 
 
-@dataclass(frozen=True, repr=False, match_args=False)
+@immutable
 class Shape(Value):
     """`ids.shape`."""
 
     of: Value = field(default_factory=Unknown)
 
 
-@dataclass(frozen=True, repr=False, match_args=False)
+@immutable
 class Zip(Value):
     """`zip(a, b)` or `enumerate(a)`: iterating gives a tuple of one element of each."""
 
@@ -426,7 +428,7 @@ class Zip(Value):
 Guard = tuple[Any, str, bool]  # (owner of the name, text of the condition, its truth)
 
 
-@dataclass(frozen=True, repr=False, match_args=False)
+@immutable
 class Alt:
     """One alternative of a `Choice`, and the conditions under which it holds."""
 
@@ -434,14 +436,14 @@ class Alt:
     guards: frozenset[Guard] = frozenset()
 
 
-@dataclass(frozen=True, repr=False, match_args=False)
+@immutable
 class Choice(Value):
     """One of several values, as branches left it."""
 
     alts: tuple[Alt, ...] = ()
 
 
-@dataclass(frozen=True, repr=False, match_args=False)
+@immutable
 class Args:
     """The arguments of a call, with dicts and lists unpacked as far as they are known.
 

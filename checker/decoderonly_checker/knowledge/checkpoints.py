@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from decoderonly_checker.immutable import immutable
 from decoderonly_checker.knowledge.model_classes import Kind, Positions, kind_of_model_type, positions_of
 
 _DATA = Path(__file__).parent / "data" / "checkpoints.json"
@@ -27,7 +27,7 @@ _LOCAL = frozenset(  # first part of a relative path, not a publisher
 )
 
 
-@dataclass(frozen=True)
+@immutable
 class Checkpoint:
     """What a checkpoint's name tells. None means not known, never "no".
 

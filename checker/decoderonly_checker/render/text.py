@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Severity
+from decoderonly_checker.immutable import immutable
 from decoderonly_checker.render.width import Layout, safe
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _CODES = {"red": "31", "yellow": "33", "blue": "34", "cyan": "36", "green": "32", "bold": "1"}
 
 
-@dataclass(frozen=True)
+@immutable
 class _Mark:
     """Something to underline."""
 

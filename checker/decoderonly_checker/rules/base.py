@@ -6,10 +6,12 @@ import inspect
 import json
 import textwrap
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
+
+from decoderonly_checker.immutable import immutable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from decoderonly_checker.flow.values import Site
 
 
-@dataclass(frozen=True)
+@immutable
 class Finding:
     """What a rule found, before places are looked up. `related` is the chain of facts in program order."""
 
@@ -33,7 +35,7 @@ class Finding:
     related: tuple[tuple[Site, str], ...] = field(default=())
 
 
-@dataclass(frozen=True)
+@immutable
 class Measured:
     """What came out when both examples of a rule were run, and on which model. Generated, never written by hand."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import libcst as cst
@@ -26,6 +26,7 @@ from decoderonly_checker.flow.values import (
     alternatives,
     literal,
 )
+from decoderonly_checker.immutable import immutable
 from decoderonly_checker.rules.conversations import (
     EXTRA_HEADER,
     LACKS_HEADER,
@@ -51,7 +52,7 @@ _BOS = re.compile(r"^\s*(?:<s>|<bos>|<\|begin_of_text\|>|<[|｜]begin▁of▁sen
 _CORRECTION = 4  # a larger number that is added stands for more than special tokens
 
 
-@dataclass(frozen=True)
+@immutable
 class Reason:
     """Why a count is not that of the front of a row."""
 
@@ -61,7 +62,7 @@ class Reason:
     related: Chain
 
 
-@dataclass(frozen=True)
+@immutable
 class Verdict:
     """What is known of a count: a reason why it is wrong, or by how many tokens it misses a true front."""
 
@@ -352,7 +353,7 @@ def _optional(value: Value) -> bool:
     return isinstance(default, cst.Name) and default.value == "None"
 
 
-@dataclass(frozen=True)
+@immutable
 class Relation:
     """How a text stands to a longer one, in all their alternatives."""
 

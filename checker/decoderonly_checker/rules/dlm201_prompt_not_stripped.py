@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Confidence, Severity
 from decoderonly_checker.rules.base import Finding, Rule
-from decoderonly_checker.rules.demos import continues_a_text
 from decoderonly_checker.rules.evidence import decoder_only, model_story, weakest
 
 if TYPE_CHECKING:
@@ -87,8 +86,11 @@ class PromptNotStripped(Rule):
             sure = weakest(sure, Confidence.POSSIBLE if final is handed else Confidence.LIKELY)
         if kinds <= {"searched"}:
             sure = weakest(sure, Confidence.LIKELY)
-        if kinds <= {"printed"} and continues_a_text(decode):
-            sure = weakest(sure, Confidence.POSSIBLE)
+        if kinds <= {"printed"}:
+            from decoderonly_checker.rules.demos import continues_a_text  # many patterns, seldom needed
+
+            if continues_a_text(decode):
+                sure = weakest(sure, Confidence.POSSIBLE)
         words = {
             "returned": "returned",
             "passed": "passed on",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from decoderonly_checker.diagnostics import Confidence, Severity
@@ -25,6 +24,7 @@ from decoderonly_checker.flow.values import (
     alternatives,
     literal,
 )
+from decoderonly_checker.immutable import immutable
 from decoderonly_checker.rules.base import Finding, Rule
 from decoderonly_checker.rules.evidence import decoder_only, encodings, model_story, weakest
 
@@ -38,7 +38,7 @@ _TOKENS = re.compile(r"ids|token|inputs?$|encod", re.IGNORECASE)
 _NEW_TOKENS = re.compile(r"new_?tok", re.IGNORECASE)
 
 
-@dataclass(frozen=True)
+@immutable
 class Reason:
     """Why a cut is wrong."""
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.flow.values import Const, Ids, Tokenizer, Tri, alternatives
+from decoderonly_checker.immutable import immutable
 from decoderonly_checker.rules.evidence import model_confidence
 from decoderonly_checker.rules.prompts import absent
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _USED = frozenset({"logits", "loss", "hidden_states", "last_hidden_state"})
 
 
-@dataclass(frozen=True)
+@immutable
 class LeftPadded:
     """A left-padded batch that a decoder-only model is called with, and how sure that is."""
 

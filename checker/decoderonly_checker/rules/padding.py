@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Confidence
 from decoderonly_checker.flow.values import Const, Tokenizer, Tri, Unknown, alternatives
+from decoderonly_checker.immutable import immutable
 from decoderonly_checker.rules.evidence import model_story, tokenizer_story
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from decoderonly_checker.rules.evidence import Chain
 
 
-@dataclass(frozen=True)
+@immutable
 class RightPadding:
     """How sure it is that an encoding is padded on the right, what says so, and where, if it was set."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.flow.choices import text_of
@@ -17,6 +17,7 @@ from decoderonly_checker.flow.values import (
     alternatives,
     literal,
 )
+from decoderonly_checker.immutable import immutable
 from decoderonly_checker.knowledge.checkpoints import Checkpoint, lookup
 from decoderonly_checker.rules.evidence import decoder_only, encodings
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from decoderonly_checker.flow.values import Encoding, Hole
 
 
-@dataclass(frozen=True)
+@immutable
 class Prompt:
     """An encoding that a decoder-only `generate` continues, and how sure that is."""
 

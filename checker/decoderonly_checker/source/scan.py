@@ -12,6 +12,8 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from decoderonly_checker.immutable import immutable
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -40,7 +42,7 @@ _STRING_STOP = {
 _FIELD_STOP = re.compile(r"[{}\\\"'\r\n]")
 
 
-@dataclass(frozen=True)
+@immutable
 class Comment:
     """A comment: offset of its `#` and its text from there."""
 

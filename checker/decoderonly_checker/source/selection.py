@@ -9,11 +9,11 @@ import builtins
 import codecs
 import keyword
 import re
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
+from decoderonly_checker.immutable import immutable
 from decoderonly_checker.source.code import code_of
 from decoderonly_checker.source.files import SourceError
 from decoderonly_checker.source.libraries import library_package
@@ -82,7 +82,7 @@ _LIBRARY = frozenset(
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Scan:
     """What a file's bytes say.
 
@@ -468,7 +468,7 @@ _ANYTHING = frozenset({b""})
 _NOTHING: tuple[int, frozenset[bytes]] = (0, frozenset())
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class _Parts:
     """A file in parts: the words and names of each definition of its top level (b"": what is none), and all its names."""
 
