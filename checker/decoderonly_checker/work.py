@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,11 +23,11 @@ if TYPE_CHECKING:
     from decoderonly_checker.plan import Unit
     from decoderonly_checker.runner import AnalyserLike
 
-# A process costs some 50 ms, and 200 ms once it analyses (it imports libcst).
+# A process must be started, and import libcst before it analyses: that must pay.
 _MANY_FILES = 400
 _MUCH_CODE = 400_000  # bytes
 _CHUNK = 100  # files
-_GARBAGE = 2_000_000  # bytes of code after which unused trees are collected
+_GARBAGE = 2_000_000  # bytes of code after which what is left of it is collected
 
 
 @dataclass
@@ -95,9 +96,11 @@ class Workers:
     def analyse(self, units: Sequence[Unit], settings: Settings) -> Iterator[tuple[Unit, Outcome]]:
         """Analyse units, in any order."""
         if self._jobs == 1 or len(units) < 2 or sum(unit.weight for unit in units) < _MUCH_CODE:
-            with _without_collecting():
+            with _collecting_seldom():
                 for unit in units:
-                    yield unit, analyse_unit(unit, settings, self._contents, self._make)
+                    outcome = analyse_unit(unit, settings, self._contents, self._make)
+                    _garbage.add(unit.weight)
+                    yield unit, outcome
             return
         heaviest = sorted(units, key=lambda unit: -unit.weight)
         yield from self._spread(heaviest, settings)
@@ -156,7 +159,7 @@ def _pool(jobs: int) -> ProcessPoolExecutor:
 
     # A fork is ready at once. Elsewhere than on Linux it is not safe, and processes are started afresh.
     context = get_context("fork" if sys.platform == "linux" else "spawn")
-    return ProcessPoolExecutor(jobs, mp_context=context, initializer=gc.disable)
+    return ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin)
 
 
 def _broken() -> type[Exception]:
@@ -177,32 +180,46 @@ def _scan_chunk(paths: Sequence[str]) -> dict[str, Scan]:
     return {path: _scan(path, contents) for path in paths}
 
 
-_uncollected = 0
+class _Garbage:
+    """What units leave behind: values and objects in circles. To look for them takes time, so enough must have gathered."""
+
+    def __init__(self) -> None:
+        self._weight = 0
+
+    def add(self, weight: int) -> None:
+        """Count a unit that is done."""
+        self._weight += weight
+        if self._weight > _GARBAGE:
+            self._weight = 0
+            gc.collect()
+
+
+_garbage = _Garbage()  # of this process
+
+
+@contextmanager
+def _collecting_seldom() -> Iterator[None]:
+    """Keep Python from looking for garbage by itself: it would do so again and again as trees grow, which hold none."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _begin() -> None:
+    """Make a new process ready."""
+    gc.disable()
+    gc.freeze()  # what it has from its parent stays
 
 
 def _analyse(unit: Unit, settings: Settings) -> Outcome:
     """Analyse a unit in a process of its own."""
-    global _uncollected  # noqa: PLW0603 - of this process
     outcome = analyse_unit(unit, settings, Contents(), None)
-    if _uncollected == 0:
-        gc.freeze()  # the modules that were imported stay
-    _uncollected += unit.weight
-    if _uncollected > _GARBAGE:
-        _uncollected = 1
-        gc.collect()
+    _garbage.add(unit.weight)
     return outcome
-
-
-class _without_collecting:  # noqa: N801 - used as a function
-    """Trees hold no cycles: looking for them again and again takes a third of the time."""
-
-    def __enter__(self) -> None:
-        self._was_on = gc.isenabled()
-        gc.disable()
-
-    def __exit__(self, *_: object) -> None:
-        if self._was_on:
-            gc.enable()
 
 
 def analyse_unit(

@@ -1,16 +1,20 @@
 """A run around the analysis: what is analysed, what is said, what is silenced."""
 
+import gc
 import json
 import os
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import decoderonly_checker
 import libcst as cst
 import pytest
+from decoderonly_checker.analysis import Analyser
 from decoderonly_checker.config import Settings, SettingsError
 from decoderonly_checker.diagnostics import Confidence, Diagnostic, FileError, Severity
+from decoderonly_checker.rules import codes, load_all
 from decoderonly_checker.runner import check_paths, check_source
 from decoderonly_checker.source.positions import Positions
 
@@ -335,3 +339,29 @@ def test_public_names_are_lazy():
     assert decoderonly_checker.check_source is check_source
     with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
         decoderonly_checker.nonsense  # noqa: B018
+
+
+def test_what_is_left_of_units_is_collected_as_the_run_goes_on(tmp_path):
+    (tmp_path / "decoderonly.toml").touch()
+    for number in range(8):
+        (tmp_path / f"large{number}.py").write_text(f"#{'x' * 900_000}\n{BAD}")
+    left = weakref.WeakSet()
+    seen = []
+
+    class Leaving(Analyser):
+        """As the real one, and what it leaves behind holds itself."""
+
+        def analyse(self, sources, idle=None):
+            self.itself = self
+            left.add(self)
+            seen.append(len(left))
+            return super().analyse(sources, idle)
+
+    result = check_paths(
+        [tmp_path],
+        Settings(root=tmp_path),
+        analyser=lambda settings: Leaving(load_all(settings.enabled(codes())), [settings.root]),
+    )
+    assert len(seen) == len({found.place.path for found in result.diagnostics}) == 8
+    assert 1 < max(seen) <= 4
+    assert gc.isenabled()
