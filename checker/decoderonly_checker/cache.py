@@ -113,7 +113,7 @@ class Cache:
 
     def _opened(self) -> Store:
         if self._store is None:
-            from decoderonly_checker.cache_store import Store  # sqlite3 takes 10 ms to import
+            from decoderonly_checker.cache_store import Store  # brings sqlite3
 
             assert self._folder is not None  # noqa: S101 - for mypy
             self._store = Store(self._folder / _STORE)
@@ -179,7 +179,7 @@ def digest_of(data: bytes) -> bytes:
 
 def _blake2b() -> hashlib.blake2b:
     try:
-        from _blake2 import blake2b  # as in hashlib, which loads OpenSSL: 3 ms
+        from _blake2 import blake2b  # as in hashlib, which loads OpenSSL too
     except ImportError:
         from hashlib import blake2b
     return blake2b(digest_size=16)

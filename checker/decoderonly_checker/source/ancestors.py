@@ -30,7 +30,7 @@ class Ancestors:
         pending = [self._root]
         while pending:
             node = pending.pop()
-            # The fields themselves: `children` asks a visitor about each, at twenty times the cost.
+            # The fields themselves: `children` asks a visitor about each, which takes most of the time.
             for name in node.__dataclass_fields__:
                 value = getattr(node, name)
                 for child in value if isinstance(value, (list, tuple)) else (value,):

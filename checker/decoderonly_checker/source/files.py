@@ -120,8 +120,9 @@ class Cell:
         if self._parsed:
             return
         self._parsed = True
+        # They bring libcst, whose import takes longest: `benchmarks/checker_speed.py --part startup`.
         from decoderonly_checker.source.lazy import LazyTree
-        from decoderonly_checker.source.parse import parse  # libcst takes 0.2 s to import
+        from decoderonly_checker.source.parse import parse
         from decoderonly_checker.source.syntax import statements
 
         known = self._known = statements(self.text)

@@ -16,7 +16,7 @@ MAX_BRACKETS = 200
 # 8 MiB). Deep input is parsed on a thread with room to spare, deeper input is refused.
 DEEP = 150
 MAX_NESTING = 1000
-# The parser cannot be interrupted, and its trees take 300 to 700 times the text: 1 to 2 GB here. Nobody writes
+# The parser cannot be interrupted, and its trees take far more memory than the text. Nobody writes
 # as much into one file by hand.
 MAX_LENGTH = 2_500_000
 
