@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 
 from decoderonly_checker.config import SettingsError
 from decoderonly_checker.discovery import find_files
+from decoderonly_checker.plan import Contents
+from decoderonly_checker.source.code import code_of_file
 from decoderonly_checker.source.files import PYTHON_SUFFIXES, shown_path
-from decoderonly_checker.source.imports import ImportReach
+from decoderonly_checker.source.imports import ImportPaths, imports_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -80,9 +82,27 @@ class Changes:
         if not changed:
             return
         project, _ = find_files([settings.root], settings)
-        reach = ImportReach(settings.root, gone=changed)
-        for file in reach.importers(map(Path, changed), project):
-            yield str(file)
+        yield from _importers(changed, map(str, project), ImportPaths(root, gone=changed))
+
+
+def _importers(changed: Iterable[str], project: Iterable[str], paths: ImportPaths) -> Iterator[str]:
+    """Yield the files of a project that import changed ones, directly or through each other."""
+    importing: dict[str, list[str]] = {}
+    contents = Contents()
+    for path in project:
+        # Where an encoding hides the code, imports are looked for in the bytes as they are.
+        data = contents.read(path)
+        code = code_of_file(data, notebook=path.lower().endswith(".ipynb"))
+        for target in set(paths.targets(path, set(imports_of(data if code is None else code)))):
+            importing.setdefault(target, []).append(path)
+    found: set[str] = set()
+    pending = [*changed]
+    while pending:
+        for path in importing.get(pending.pop(), ()):
+            if path not in found:
+                found.add(path)
+                pending.append(path)
+                yield path
 
 
 def _top(folder: Path) -> str:

@@ -1,6 +1,6 @@
 """Which files of a run are analysed, and which of them together: what only bytes and imports can tell."""
 
-# ruff: noqa: PTH113, PTH118, PTH119, PTH120, PTH122, PTH123 - strings instead of Path objects: this runs for every file
+# ruff: noqa: PTH119, PTH120, PTH122, PTH123 - strings instead of Path objects: this runs for every file
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from decoderonly_checker.config import PROJECT_MARKERS
 from decoderonly_checker.discovery import find_files
-from decoderonly_checker.source.libraries import library_package
+from decoderonly_checker.source.imports import ImportPaths
 from decoderonly_checker.source.selection import Selection
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def make_plan(
         contents: Gives bytes.
         scan: Looks files over.
     """
-    paths = _Paths(root)
+    paths = ImportPaths(root)
     scans = _gather(asked, project, paths, contents, scan)
     selection = Selection(scans, contents.read)
     active = {path for path in scans if selection.matters(path)}
@@ -131,66 +131,16 @@ def make_plan(
     return plan
 
 
-class _Paths:
-    """Finds the files behind imports, as Python and people who start scripts from any folder do."""
-
-    def __init__(self, root: str) -> None:
-        self._root = root
-        self._known: dict[str, bool] = {}
-
-    def targets(self, path: str, scan: Scan) -> Iterator[str]:
-        """Yield the files that a file imports; of a known library that it is part of, none."""
-        folder = os.path.dirname(path)
-        library = library_package(path) is not None
-        for module, name in scan.imports:
-            text = module.decode("ascii", "replace")
-            inner = text.lstrip(".")
-            dots = len(text) - len(inner)
-            if library and dots:
-                continue
-            parts = inner.split(".") if inner else []
-            for base in self._bases(folder, dots):
-                yield from self._below(
-                    os.path.join(base, *parts), name.decode("ascii", "replace"), bare=not parts
-                )
-
-    def _bases(self, folder: str, dots: int) -> Iterator[str]:
-        if dots:
-            for _ in range(dots - 1):
-                folder = os.path.dirname(folder)
-            yield folder
-            return
-        yield folder
-        while folder != self._root and folder.startswith(self._root + os.sep):
-            folder = os.path.dirname(folder)
-            yield folder
-        yield os.path.join(self._root, "src")
-
-    def _below(self, module: str, name: str, *, bare: bool) -> Iterator[str]:
-        if not bare and self._is_file(module + ".py"):
-            yield module + ".py"
-        if self._is_file(os.path.join(module, "__init__.py")):
-            yield os.path.join(module, "__init__.py")
-        for inner in (os.path.join(module, name + ".py"), os.path.join(module, name, "__init__.py")):
-            if self._is_file(inner):
-                yield inner
-
-    def _is_file(self, path: str) -> bool:
-        known = self._known.get(path)
-        if known is None:
-            known = self._known[path] = os.path.isfile(path) and library_package(path) is None
-        return known
-
-
 def _gather(
     asked: Sequence[str],
     project: Sequence[str],
-    paths: _Paths,
+    paths: ImportPaths,
     contents: Contents,
     scan: Callable[[Iterable[str]], dict[str, Scan]],
 ) -> dict[str, Scan]:
     """Look over all files whose words count for those that are asked about."""
-    others = dict.fromkeys(path for path in project if path not in set(asked))
+    among = frozenset(asked)
+    others = dict.fromkeys(path for path in project if path not in among)
     whole = len(others) < len(asked)
     scans = scan([*asked, *others] if whole else asked)
     if not whole:
@@ -198,7 +148,9 @@ def _gather(
     # What they import, at whatever remove: also what discovery leaves out.
     pending = list(scans)
     while pending:
-        found = dict.fromkeys(target for path in pending for target in paths.targets(path, scans[path]))
+        found = dict.fromkeys(
+            target for path in pending for target in paths.targets(path, scans[path].imports)
+        )
         pending = [target for target in found if target not in scans]
         scans.update(scan(pending))
     return scans
@@ -213,14 +165,20 @@ def _add_callers(
     """Add the files that import those that were scanned, directly or through each other."""
     names = {_module_name(path) for path in scans}
     fresh = names
+    made: dict[str, Scan] = {}
     while fresh and others:
-        mention = [path for path in others if any(name in contents.read(path) for name in fresh)]
-        made = scan(mention)
-        importing = {path: one for path, one in made.items() if any(_names(one) & fresh)}
+        made.update(
+            scan([path for path in others if path not in made and _mentions(contents.read(path), fresh)])
+        )
+        importing = {path: made[path] for path in others if path in made and _names(made[path]) & fresh}
         scans.update(importing)
         others = [path for path in others if path not in importing]
         fresh = {_module_name(path) for path in importing} - names
         names |= fresh
+
+
+def _mentions(data: bytes, names: Iterable[bytes]) -> bool:
+    return any(name in data for name in names)
 
 
 def _names(scan: Scan) -> set[bytes]:
@@ -235,7 +193,7 @@ def _module_name(path: str) -> bytes:
     return stem.encode("utf-8", "surrogateescape")
 
 
-def _together(scans: Mapping[str, Scan], paths: _Paths) -> Iterator[list[str]]:
+def _together(scans: Mapping[str, Scan], paths: ImportPaths) -> Iterator[list[str]]:
     """Yield the groups of files that imports join."""
     leader: dict[str, str] = {path: path for path in scans}
 
@@ -246,7 +204,7 @@ def _together(scans: Mapping[str, Scan], paths: _Paths) -> Iterator[list[str]]:
         return path
 
     for path, one in scans.items():
-        for target in paths.targets(path, one):
+        for target in paths.targets(path, one.imports):
             if target in leader:
                 leader[find(target)] = find(path)
     groups: dict[str, list[str]] = {}

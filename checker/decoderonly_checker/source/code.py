@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 
 # What may follow the first character of a string or comment.
@@ -27,11 +28,17 @@ _WITH_LINES = (
     _pattern(b"(" + _TRIPLE + b")", _SHORT),
     _pattern(b"(" + _UNFORMATTED + b")", _TRIPLE + b"|" + _SHORT),
 )
+_PLAIN = rb"""\"[^"\\\n]*(?:\\.[^"\\\n]*)*\"|'[^'\\\n]*(?:\\.[^'\\\n]*)*'"""
+# A string that holds no code, behind those that do.
+_STRING = re.compile(
+    rb"""(\b(?:[fFtT][rR]?|[rR][fFtT])(?:\"{3}(?s:.*?)\"{3}|'{3}(?s:.*?)'{3}|""" + _PLAIN + rb"))|" + _PLAIN
+)
 _SIGNS = (
     *(b'f"""', b"f'''", b'F"""', b"F'''", b't"""', b"t'''", b'T"""', b"T'''"),
     *(b'fr"""', b"fr'''", b'tr"""', b"tr'''", b'R"""', b"R'''"),
     *(b'Fr"""', b"Fr'''", b'Tr"""', b"Tr'''"),
 )
+_COOKIE = re.compile(rb"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
 _PREFIXES = frozenset((b"f", b"F", b"t", b"T", b"r", b"R"))
 
 
@@ -41,6 +48,25 @@ def code_of(data: bytes) -> bytes:
     Strings of one word stay: `getattr(model, "generate")` is code. Where quotes do not pair up, more is kept.
     """
     return _code(data)
+
+
+def code_of_file(data: bytes, *, notebook: bool = False) -> bytes | None:
+    """Return the code of a file as `code_of` does, of a notebook that of its cells; None where the bytes do not show it."""
+    if not notebook:
+        return code_of(data) if _words_are_ascii(data) else None
+    from decoderonly_checker.source.files import SourceError
+    from decoderonly_checker.source.notebook import read_notebook  # most projects have none
+
+    try:
+        cells = read_notebook(data, "")
+    except SourceError:
+        return None  # whoever reads it will say what is wrong
+    return b"\n".join(code_of(cell.text.encode("utf-8", "surrogatepass")) for cell in cells)
+
+
+def without_strings(code: bytes) -> bytes:
+    """Return code without the strings that hold none; f-strings stay."""
+    return _STRING.sub(lambda match: match[1] or b"", code)
 
 
 def code_lines(text: str) -> list[str]:
@@ -68,3 +94,16 @@ def _code(data: bytes, *, keep_lines: bool = False) -> bytes:
         for i in range(1, len(parts), groups + 1):
             parts[i] = b"\n" * (parts[i] or b"").count(b"\n")
     return b"".join(parts)
+
+
+def _words_are_ascii(data: bytes) -> bool:
+    """Whether the declared encoding writes telling words as ASCII does (UTF-7 need not, for one)."""
+    for line in data[:1000].split(b"\n", 2)[:2]:
+        match = _COOKIE.match(line) if b"coding" in line else None
+        if match is not None:
+            try:
+                name = codecs.lookup(match.group(1).decode("ascii")).name
+                return name != "utf-7" and "generate".encode(name) == b"generate"
+            except (LookupError, UnicodeError):
+                return False
+    return True

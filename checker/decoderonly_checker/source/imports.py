@@ -8,92 +8,99 @@ import os.path
 import re
 from typing import TYPE_CHECKING
 
+from decoderonly_checker.source.libraries import library_package
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
-# Words of a docstring may match too; they resolve to no file.
-_FROM = re.compile(rb"\bfrom\s+(\.*)\s*([\w.]*)\s+import\s*(\([^)]*\)|[^\n;]*)")
-_IMPORT = re.compile(rb"\bimport\s+([\w. \t,]+)")
-_NAME = re.compile(rb"[A-Za-z_]\w*")
+_FROM = re.compile(
+    rb"^[ \t]*from[ \t]+([.\w]+)[ \t]+import[ \t]*(\([^)]*\)|(?:[^\n;\\]|\\\n)*)", re.MULTILINE
+)
+_IMPORT = re.compile(
+    rb"^[ \t]*import[ \t]+([\w.]+(?:[ \t]+as[ \t]+\w+)?(?:[ \t]*,[ \t]*[\w.]+(?:[ \t]+as[ \t]+\w+)?)*)",
+    re.MULTILINE,
+)
+_INLINE = re.compile(rb"[;:][ \t]*((?:from|import)[ \t]+[^\n;]+)")
+_NAMES = re.compile(rb"(\w+)(?:[ \t]+as[ \t]+\w+)?")
+EVERYTHING = b"*"  # what `from module import *` imports
 
 
-class ImportReach:
-    """Follows imports between the files of a project, by their bytes."""
+def imports_of(code: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the names that code imports, each behind its module, dots and all.
 
-    def __init__(self, root: Path, *, gone: Iterable[str] = ()) -> None:
+    For a module that is imported whole, its last part is the name; b"*" for all that a module holds.
+
+    Args:
+        code: What `code_of` leaves of a file.
+    """
+    if b"import" not in code:
+        return
+    if _INLINE.search(code) is not None:
+        code += b"\n" + b"\n".join(_INLINE.findall(code))
+    for module, names in _FROM.findall(code):
+        if b"*" in names:
+            yield module, EVERYTHING
+        else:
+            for name in _NAMES.findall(names):
+                yield module, name
+    for modules in _IMPORT.findall(code):
+        for entry in modules.split(b","):
+            module = entry.split()[0]
+            yield module, module.rpartition(b".")[2]
+
+
+class ImportPaths:
+    """Finds the files behind imports, as Python and people who start scripts from any folder do."""
+
+    def __init__(self, root: str, *, gone: Iterable[str] = ()) -> None:
         """Look for modules beside the importing file, in the folders above it up to `root`, and in `src`.
 
         Args:
             root: Where the search ends.
             gone: Files to take as being there, to tell who imported them.
         """
-        self._root = str(root)
-        self._files: dict[str, bool] = dict.fromkeys(gone, True)
+        self._root = root
+        self._known: dict[str, bool] = dict.fromkeys(gone, True)
 
-    def importers(self, asked: Iterable[Path], others: Iterable[Path]) -> list[Path]:
-        """Which other files import one of these, directly or through each other: where their functions are called.
-
-        Args:
-            asked: Absolute paths of the files in question.
-            others: Absolute paths of the files that may import them; one that cannot be read imports nothing.
-        """
-        importing: dict[str, list[Path]] = {}
-        for path in others:
-            try:
-                data = path.read_bytes()
-            except OSError:
-                continue
-            for target in self._targets(str(path), data):
-                importing.setdefault(target, []).append(path)
-        found: dict[Path, None] = {}
-        pending = [str(path) for path in asked]
-        while pending:
-            for path in importing.get(pending.pop(), ()):
-                if path not in found:
-                    found[path] = None
-                    pending.append(str(path))
-        return sorted(found)
-
-    def _targets(self, path: str, data: bytes) -> Iterator[str]:
-        if path.endswith(".ipynb"):
-            data = data.replace(b"\\n", b"\n")
+    def targets(self, path: str, imports: Iterable[tuple[bytes, bytes]]) -> Iterator[str]:
+        """Yield the files that a file imports; of a known library that it is part of, none."""
         folder = os.path.dirname(path)
-        asked: set[tuple[int, str]] = set()
-        for match in _FROM.finditer(data):
-            dots, module, names = match.groups()
-            start = module.decode("utf-8", "replace")
-            asked.add((len(dots), start))
-            asked.update(
-                (len(dots), f"{start}.{name.decode('ascii')}".strip(".")) for name in _NAME.findall(names)
-            )
-        for match in _IMPORT.finditer(data):
-            entries = [entry.split() for entry in match[1].split(b",") if entry.strip()]
-            asked.update((0, entry[0].decode("utf-8", "replace")) for entry in entries)
-        for dots, dotted in asked:
-            yield from self._resolve(folder, dots, dotted)
+        library = library_package(path) is not None
+        for module, name in imports:
+            text = module.decode("ascii", "replace")
+            inner = text.lstrip(".")
+            dots = len(text) - len(inner)
+            if library and dots:
+                continue
+            parts = inner.split(".") if inner else []
+            for base in self._bases(folder, dots):
+                yield from self._below(
+                    os.path.join(base, *parts), name.decode("ascii", "replace"), bare=not parts
+                )
 
-    def _resolve(self, folder: str, dots: int, dotted: str) -> Iterator[str]:
+    def _bases(self, folder: str, dots: int) -> Iterator[str]:
         if dots:
             for _ in range(dots - 1):
                 folder = os.path.dirname(folder)
-            folders = [folder]
-        else:
-            folders = [folder]
-            while folders[-1] != self._root and folders[-1].startswith(self._root + os.sep):
-                folders.append(os.path.dirname(folders[-1]))
-            folders.append(os.path.join(self._root, "src"))
-        inner = dotted.replace(".", os.sep)
-        for base in folders:
-            candidate = os.path.join(base, inner)
-            if dotted and self._is_file(candidate + ".py"):
-                yield candidate + ".py"
-            package = os.path.join(candidate, "__init__.py")
-            if self._is_file(package):
-                yield package
+            yield folder
+            return
+        yield folder
+        while folder != self._root and folder.startswith(self._root + os.sep):
+            folder = os.path.dirname(folder)
+            yield folder
+        yield os.path.join(self._root, "src")
+
+    def _below(self, module: str, name: str, *, bare: bool) -> Iterator[str]:
+        if not bare and self._is_file(module + ".py"):
+            yield module + ".py"
+        if self._is_file(os.path.join(module, "__init__.py")):
+            yield os.path.join(module, "__init__.py")
+        for inner in (os.path.join(module, name + ".py"), os.path.join(module, name, "__init__.py")):
+            if self._is_file(inner):
+                yield inner
 
     def _is_file(self, path: str) -> bool:
-        known = self._files.get(path)
+        known = self._known.get(path)
         if known is None:
-            known = self._files[path] = os.path.isfile(path)
+            known = self._known[path] = os.path.isfile(path) and library_package(path) is None
         return known

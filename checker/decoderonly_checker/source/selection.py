@@ -5,18 +5,16 @@
 
 from __future__ import annotations
 
-import builtins
-import codecs
-import keyword
 import re
 from functools import cached_property
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.immutable import immutable
-from decoderonly_checker.source.code import code_of
-from decoderonly_checker.source.files import SourceError
+from decoderonly_checker.source.code import code_of_file
+from decoderonly_checker.source.imports import EVERYTHING, imports_of
 from decoderonly_checker.source.libraries import library_package
+from decoderonly_checker.source.parts import DEFINED, LIBRARY, NOTHING, Parts, parts_of
 from decoderonly_checker.source.words import (
     ALL,
     GENERATES,
@@ -30,56 +28,10 @@ from decoderonly_checker.source.words import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
 
-_DEFINED = re.compile(
-    rb"^(?:async[ \t]+)?(?:def|class)[ \t]+(\w+)|^(\w+)[ \t]*(?::[^=\n]+)?=(?!=)", re.MULTILINE
-)
-_STATEMENT = re.compile(rb"^[A-Za-z_@]", re.MULTILINE)
-_PLAIN = rb"""\"[^"\\\n]*(?:\\.[^"\\\n]*)*\"|'[^'\\\n]*(?:\\.[^'\\\n]*)*'"""
-# A string that holds no code, behind those that do.
-_STRING = re.compile(
-    rb"""(\b(?:[fFtT][rR]?|[rR][fFtT])(?:\"{3}(?s:.*?)\"{3}|'{3}(?s:.*?)'{3}|""" + _PLAIN + rb"))|" + _PLAIN
-)
-_BY_TEXT = frozenset((b"getattr", b"vars", b"__dict__", b"import_module", b"globals"))
-_SETS_PART = re.compile(rb"^[ \t]+([A-Za-z_]\w*)(?:\.\w|\[)[^=\n]*=(?!=)", re.MULTILINE)
-_CHANGES = re.compile(rb"^[ \t]*([A-Za-z_]\w*)(?:\.\w|\[)[^=\n]*=(?!=)", re.MULTILINE)
-_BUILT_IN = frozenset(name.encode() for name in (*dir(builtins), *keyword.kwlist, "self", "__main__"))
-_GLOBAL = re.compile(rb"^[ \t]+global[ \t]+([\w, \t]+)", re.MULTILINE)
-# `Shared.run = model.generate` anywhere: who reads it from the class gets what was set.
-_ATTRIBUTE_SET = re.compile(rb"^[ \t]*([A-Za-z_]\w*)(?:\.\w+)+[ \t]*(?::[^=\n]+)?=(?!=)", re.MULTILINE)
-_FROM = re.compile(
-    rb"^[ \t]*from[ \t]+([.\w]+)[ \t]+import[ \t]*(\([^)]*\)|(?:[^\n;\\]|\\\n)*)", re.MULTILINE
-)
-_IMPORT = re.compile(
-    rb"^[ \t]*import[ \t]+([\w.]+(?:[ \t]+as[ \t]+\w+)?(?:[ \t]*,[ \t]*[\w.]+(?:[ \t]+as[ \t]+\w+)?)*)",
-    re.MULTILINE,
-)
-_INLINE_IMPORT = re.compile(rb"[;:][ \t]*((?:from|import)[ \t]+[^\n;]+)")
-_IMPORTED = re.compile(rb"(\w+)(?:[ \t]+as[ \t]+\w+)?")
 _OTHER_NAME = re.compile(rb"^(?:[ \t]*(?:from|import)[ \t][^\n]*|[ \t]+\w+)[ \t]as[ \t]+(\w+)", re.MULTILINE)
-_ALL = b"*"  # what `from module import *` imports
-_NAME = re.compile(rb"[A-Za-z_]\w*")
-_COOKIE = re.compile(rb"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
-# What transformers defines and everything in it imports: a copy of the library in a project does not make all of it matter.
-# What these do for code that uses them is known.
-_LIBRARY = frozenset(
-    {
-        *(b"PreTrainedModel", b"TFPreTrainedModel", b"FlaxPreTrainedModel", b"GenerationMixin", b"GenerationConfig", b"Trainer"),
-        *(b"PreTrainedTokenizer", b"PreTrainedTokenizerFast", b"PreTrainedTokenizerBase", b"TokenizersBackend", b"PythonBackend"),
-        *(b"SentencePieceBackend", b"AutoTokenizer", b"AutoProcessor", b"AutoConfig", b"AutoModel", b"AutoBackbone"),
-        *(b"AutoModelForCausalLM", b"AutoModelForSeq2SeqLM", b"PretrainedConfig", b"PreTrainedConfig", b"SubConfigSpec"),
-        *(b"ProcessorMixin", b"ProcessingKwargs", b"TextKwargs", b"ImagesKwargs", b"VideosKwargs", b"AudioKwargs"),
-        *(b"BatchFeature", b"TorchvisionBackend"),
-        *(b"BatchEncoding", b"FeatureExtractionMixin", b"SequenceFeatureExtractor", b"PushToHubMixin", b"custom_object_save"),
-        *(b"ImageProcessingMixin", b"BaseImageProcessor", b"BaseImageProcessorFast", b"BaseVideoProcessor"),
-        *(b"PilBackend", b"GenericForSequenceClassification", b"GenericForTokenClassification", b"GenericForQuestionAnswering"),
-        *(b"load_backbone", b"auto_docstring", b"logger", b"logging", b"requires", b"requires_backends", b"_LazyModule"),
-        *(b"define_import_structure", b"DummyObject", b"LogitsProcessor", b"LogitsProcessorList", b"StoppingCriteria"),
-        *(b"get_model_conversion_mapping", b"get_checkpoint_conversion_mapping", b"register_checkpoint_conversion_mapping"),
-        *(b"StoppingCriteriaList", b"ALL_ATTENTION_FUNCTIONS", b"Cache", b"DynamicCache", b"StaticCache"),
-    }
-)  # fmt: skip
+_BY_TEXT = frozenset((b"getattr", b"vars", b"__dict__", b"import_module", b"globals"))
 
 
 @immutable
@@ -111,59 +63,16 @@ def scan(data: bytes, *, notebook: bool = False) -> Scan:
         data: Its bytes, in any encoding that Python accepts for source.
         notebook: The bytes are those of a notebook.
     """
-    code = _code(data, notebook=notebook)
+    code = code_of_file(data, notebook=notebook)
     if code is None:
         return Scan(ALL, len(data), opaque=True)
-    return Scan(words_in(code), len(data), False, frozenset(_defined(code)), frozenset(_imported(code)))
-
-
-def _code(data: bytes, *, notebook: bool) -> bytes | None:
-    """Return the code of a file, None where its bytes do not show it."""
-    if not notebook:
-        return code_of(data) if words_are_ascii(data) else None
-    from decoderonly_checker.source.notebook import read_notebook  # most projects have none
-
-    try:
-        cells = read_notebook(data, "")
-    except SourceError:
-        return None  # whoever reads it will say what is wrong
-    return b"\n".join(code_of(cell.text.encode("utf-8", "surrogatepass")) for cell in cells)
+    return Scan(words_in(code), len(data), False, frozenset(_defined(code)), frozenset(imports_of(code)))
 
 
 def _defined(code: bytes) -> Iterable[bytes]:
-    yield from (a or b for a, b in _DEFINED.findall(code))
+    yield from (a or b for a, b in DEFINED.findall(code))
     if b" as " in code:
         yield from _OTHER_NAME.findall(code)
-
-
-def _imported(code: bytes) -> Iterable[tuple[bytes, bytes]]:
-    if b"import" not in code:
-        return
-    if _INLINE_IMPORT.search(code) is not None:
-        code += b"\n" + b"\n".join(_INLINE_IMPORT.findall(code))
-    for module, names in _FROM.findall(code):
-        if b"*" in names:
-            yield module, _ALL
-        else:
-            for name in _IMPORTED.findall(names):
-                yield module, name
-    for modules in _IMPORT.findall(code):
-        for entry in modules.split(b","):
-            module = entry.split()[0]
-            yield module, module.rpartition(b".")[2]
-
-
-def words_are_ascii(data: bytes) -> bool:
-    """Whether the declared encoding writes telling words as ASCII does (UTF-7 need not, for one)."""
-    for line in data[:1000].split(b"\n", 2)[:2]:
-        match = _COOKIE.match(line) if b"coding" in line else None
-        if match is not None:
-            try:
-                name = codecs.lookup(match.group(1).decode("ascii")).name
-                return name != "utf-7" and "generate".encode(name) == b"generate"
-            except (LookupError, UnicodeError):
-                return False
-    return True
 
 
 # A file and a name of its top level; None for all of a file in which the words that are looked for do not occur.
@@ -184,7 +93,7 @@ class Selection:
         self._read = read
         self._definers: dict[bytes, list[str]] = {}  # the files whose top level binds a name
         self._modules: dict[bytes, list[str]] = {}  # the files by the last part of their module's name
-        self._parts: dict[str, _Parts] = {}
+        self._parts: dict[str, Parts] = {}
         self._known: dict[tuple[_Node, int], int] = {}
         self._lives: dict[str, frozenset[bytes]] = {}
         self._changes: dict[bytes, list[_Node]] = {}
@@ -210,7 +119,7 @@ class Selection:
         """Whether importing a file may change what others use: a tokenizer, say."""
         if not self._scans[path].words & TOKENIZES or library_package(path) is not None:
             return False
-        return bool(self._parts_of(path).blocks.get(b"", _NOTHING)[0] & TOKENIZES)
+        return bool(self._parts_of(path).blocks.get(b"", NOTHING)[0] & TOKENIZES)
 
     def idle(self, path: str) -> frozenset[str]:
         """Return the names of a file's top level that lead to no finding by themselves."""
@@ -246,7 +155,7 @@ class Selection:
     def _all_imported(self) -> frozenset[bytes]:
         found: set[bytes] = set()
         for path, one in self._scans.items():
-            if any(name in (_ALL, module.rpartition(b".")[2]) for module, name in one.imports):
+            if any(name in (EVERYTHING, module.rpartition(b".")[2]) for module, name in one.imports):
                 # A whole module, or all of it: whatever is mentioned there may come from it.
                 found |= self._parts_of(path).names
             found.update(name for _, name in one.imports)
@@ -275,7 +184,7 @@ class Selection:
         parts = self._parts_of(path)
         return frozenset(name for name in parts.blocks if suffice(self._closure(path, parts, name)))
 
-    def _closure(self, path: str, parts: _Parts, start: bytes) -> int:
+    def _closure(self, path: str, parts: Parts, start: bytes) -> int:
         """Return the words of a definition and of what it mentions, until they suffice."""
         words, seen, pending = 0, {start}, [start]
         while pending:
@@ -314,7 +223,7 @@ class Selection:
         if library_package(path) is not None:
             return
         for module, name in self._scans[path].imports:
-            if name not in _LIBRARY and module.partition(b".")[0] in self._roots:
+            if name not in LIBRARY and module.partition(b".")[0] in self._roots:
                 yield module, name
 
     def _given(
@@ -330,7 +239,7 @@ class Selection:
                 yield (path, name if self._scans[path].words & wanted else None)
                 for user in self._parts_of(path).users.get(name, ()):
                     yield from self._changed(user)  # what fills it: `@register`
-        for path in self._modules.get(last if name == _ALL else name, ()):
+        for path in self._modules.get(last if name == EVERYTHING else name, ()):
             if path != importer:
                 found = True
                 yield from self._of_module(path, importer, wanted, mentioned, set())
@@ -340,8 +249,8 @@ class Selection:
                 if path != importer:
                     yield (path, b"" if self._scans[path].words & wanted else None)
                     for inner, one in self._own_imports(path):
-                        if one == _ALL:
-                            yield from self._given(inner, _ALL, path, wanted, frozenset({name}))
+                        if one == EVERYTHING:
+                            yield from self._given(inner, EVERYTHING, path, wanted, frozenset({name}))
         yield from self._changed(name)
 
     def _changed(self, name: bytes) -> list[_Node]:
@@ -380,9 +289,9 @@ class Selection:
         hits = mentioned & defined
         renamed = bool(hits) and not hits <= self._parts_of(path).blocks.keys()
         for module, name in self._own_imports(path):
-            if name == _ALL or name in mentioned or renamed:
+            if name == EVERYTHING or name in mentioned or renamed:
                 last = module.rpartition(b".")[2]
-                for inner_path in self._modules.get(last if name == _ALL else name, ()):
+                for inner_path in self._modules.get(last if name == EVERYTHING else name, ()):
                     if inner_path not in seen and inner_path != importer:
                         yield from self._of_module(inner_path, path, wanted, mentioned, seen)
 
@@ -396,10 +305,10 @@ class Selection:
             else b""
         )
 
-    def _starred(self, parts: _Parts, path: str, wanted: int, mentioned: frozenset[bytes]) -> Iterable[_Node]:
+    def _starred(self, parts: Parts, path: str, wanted: int, mentioned: frozenset[bytes]) -> Iterable[_Node]:
         """Yield what a definition may mean of the modules that its file imports all of."""
         for module in parts.starred:
-            yield from self._given(module, _ALL, path, wanted, mentioned)
+            yield from self._given(module, EVERYTHING, path, wanted, mentioned)
 
     def _evidence(self, start: _Node, wanted: int) -> int:
         """Return what is `wanted` of the words of a definition and of all that it mentions, at whatever remove."""
@@ -428,7 +337,7 @@ class Selection:
 
     def _own(self, node: _Node) -> int:
         path, name = node
-        return 0 if name is None else self._parts_of(path).blocks.get(name, _NOTHING)[0]
+        return 0 if name is None else self._parts_of(path).blocks.get(name, NOTHING)[0]
 
     def _mentioned(self, node: _Node, wanted: int) -> Iterable[_Node]:
         path, name = node
@@ -438,7 +347,7 @@ class Selection:
             return
         parts = self._parts_of(path)
         yield from ((path, user) for user in parts.users.get(name, ()))
-        names = parts.blocks.get(name, _NOTHING)[1]
+        names = parts.blocks.get(name, NOTHING)[1]
         yield from self._starred(parts, path, wanted, names)
         for one in names & parts.known:
             if one in parts.blocks:
@@ -449,111 +358,19 @@ class Selection:
             if one in parts.imported:
                 yield from self._given(parts.imported[one], one, path, wanted, names if name else parts.names)
 
-    def _parts_of(self, path: str) -> _Parts:
+    def _parts_of(self, path: str) -> Parts:
         parts = self._parts.get(path)
         if parts is None:
             imported, starred = {}, []
             for module, name in self._own_imports(path):
-                if name == _ALL:
+                if name == EVERYTHING:
                     starred.append(module)
                 else:
                     imported[name] = module
-            code = _code(self._read(path), notebook=path.lower().endswith(".ipynb")) or b""
-            parts = self._parts[path] = _parts(code, imported, starred)
+            code = code_of_file(self._read(path), notebook=path.lower().endswith(".ipynb")) or b""
+            parts = self._parts[path] = parts_of(code, imported, starred)
         return parts
 
 
 _LOUD = SERVES | GENERATES | TOKENIZES | LOADS
 _ANYTHING = frozenset({b""})
-_NOTHING: tuple[int, frozenset[bytes]] = (0, frozenset())
-
-
-@immutable
-class _Parts:
-    """A file in parts: the words and names of each definition of its top level (b"": what is none), and all its names."""
-
-    blocks: Mapping[bytes, tuple[int, frozenset[bytes]]]
-    variables: frozenset[bytes]  # definitions that are neither functions nor classes
-    users: Mapping[
-        bytes, list[bytes]
-    ]  # variables, and the definitions that mention them: one may set what another reads
-    decorated: frozenset[bytes]  # by something that the file defines or imports from the project
-    bases: Mapping[bytes, frozenset[bytes]]  # of classes
-    names: frozenset[bytes]
-    imported: Mapping[bytes, bytes]  # from the project: the module that a name comes from
-    starred: Sequence[bytes]  # the modules of the project that it imports all of
-    gives: Mapping[
-        bytes, list[bytes]
-    ]  # imported names, and the definitions that set parts of them or register there
-    known: frozenset[bytes]  # what it defines or imports
-
-
-def _code_in_string(match: re.Match[bytes]) -> bytes:
-    return match[1] or b""
-
-
-def _parts(code: bytes, imported: Mapping[bytes, bytes], starred: Sequence[bytes]) -> _Parts:
-    texts: dict[bytes, list[bytes]] = {}
-    variables: set[bytes] = set()
-    decorators: dict[bytes, set[bytes]] = {}
-    bases: dict[bytes, frozenset[bytes]] = {}
-    waiting: set[bytes] = set()
-    # Lines of a text in triple quotes may look like statements; only f-strings are left in the code.
-    statement = _DEFINED if b'"""' in code or b"'''" in code else _STATEMENT
-    starts = [0, *(match.start() for match in statement.finditer(code))]
-    for start, end in zip(starts, [*starts[1:], len(code)], strict=False):
-        match = _DEFINED.match(code, start)
-        name = b"" if match is None else match[1] or match[2]
-        text = code[start:end]
-        texts.setdefault(name, []).append(text)
-        if match is None:
-            if text.startswith(b"@"):
-                waiting.update(_NAME.findall(text))
-            continue
-        if match[1]:
-            decorators.setdefault(name, set()).update(waiting)
-            if text.startswith(b"class"):
-                bases[name] = frozenset(_NAME.findall(text.partition(b":")[0])) - {name, b"class"}
-        else:
-            variables.add(name)
-        waiting.clear()
-    blocks = {}
-    for name, parts in texts.items():
-        text = b"".join(parts)
-        words = words_in(text)
-        if name in variables:
-            # Tables of names call nothing; keys as of a batch are what it is used for.
-            words = words & USES | words_in(_STRING.sub(_code_in_string, text))
-        named = b"" if name == b"__all__" else text
-        blocks[name] = (words, frozenset(_NAME.findall(named)) - {name, *_LIBRARY})
-    names = frozenset[bytes]().union(*(mentioned for _, mentioned in blocks.values()))
-    declared = variables.union(*(_NAME.findall(found) for found in _GLOBAL.findall(code)))
-    # What has parts that a function sets: a module, a class, an object.
-    declared |= set(_SETS_PART.findall(code)) & (blocks.keys() | imported.keys())
-    # What loops, branches and unpacking bind outside of definitions.
-    declared |= (
-        blocks.get(b"", _NOTHING)[1] - blocks.keys() - {name for _, name in _imported(code)} - _BUILT_IN
-    )
-    users: dict[bytes, list[bytes]] = {}
-    for name, (_, mentioned) in blocks.items():
-        for one in mentioned & declared:
-            users.setdefault(one, []).append(name)
-    if b"." in code:
-        for name, parts in texts.items():
-            for one in {
-                found for text in parts for found in _ATTRIBUTE_SET.findall(text)
-            } & blocks.keys() - declared:
-                users.setdefault(one, []).append(name)
-    gives: dict[bytes, list[bytes]] = {}
-    if imported:
-        for name, parts in texts.items():
-            changed = {found for text in parts for found in _CHANGES.findall(text)} | decorators.get(
-                name, set()
-            )
-            for one in changed & imported.keys():
-                gives.setdefault(one, []).append(name)
-    known = frozenset(blocks) | imported.keys() | users.keys()
-    decorated = frozenset(name for name, by in decorators.items() if by & known)
-    return _Parts(
-        blocks, frozenset(variables), users, decorated, bases, names, imported, starred, gives, known
-    )
