@@ -12,11 +12,11 @@ from __future__ import annotations
 from pytest_decoderonly.tiny.config import TinyModelError, tiny_architectures, tiny_config
 from pytest_decoderonly.tiny.model import tiny_decoder
 from pytest_decoderonly.tiny.sizes import BOS_ID, EOS_ID, PAD_ID, VOCAB_SIZE
-from pytest_decoderonly.tiny.tokenizer import CHAT_TEMPLATE, tiny_tokenizer
+from pytest_decoderonly.tiny.tokenizer import CHAT_TEMPLATES, tiny_tokenizer
 
 __all__ = [
     "BOS_ID",
-    "CHAT_TEMPLATE",
+    "CHAT_TEMPLATES",
     "EOS_ID",
     "PAD_ID",
     "VOCAB_SIZE",
