@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from decoderonly_checker.diagnostics import Diagnostic, FileError, Place, Related
+from decoderonly_checker.diagnostics import Diagnostic, FileError, Related, without_duplicates
 from decoderonly_checker.source.files import SourceFile, load_source
 from decoderonly_checker.source.stack import on_deep_stack
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence
 
+    from decoderonly_checker.diagnostics import Place
     from decoderonly_checker.flow.facts import Facts
     from decoderonly_checker.flow.values import Site
     from decoderonly_checker.rules.base import Finding, Rule
@@ -93,17 +94,12 @@ class Analyser:
 
     def _analyse(self, sources: Sequence[SourceFile]) -> list[Diagnostic]:
         facts = self._facts(sources)
-        best: dict[tuple[str, Place], Diagnostic] = {}
-        for rule in self._rules:
-            for finding in rule.check(facts):
-                if finding.site.source.path in self._overdue:
-                    continue
-                diagnostic = self._diagnostic(rule, finding)
-                key = (diagnostic.code, diagnostic.place)
-                known = best.get(key)
-                if known is None or _weight(diagnostic) > _weight(known):
-                    best[key] = diagnostic
-        return sorted(best.values(), key=lambda d: d.sort_key)
+        return without_duplicates(
+            self._diagnostic(rule, finding)
+            for rule in self._rules
+            for finding in rule.check(facts)
+            if finding.site.source.path not in self._overdue
+        )
 
     def _diagnostic(self, rule: Rule, finding: Finding) -> Diagnostic:
         place = self.place(finding.site)
@@ -133,7 +129,3 @@ class Analyser:
         if positions is None:
             positions = self._positions[site.source.path] = Positions(site.source)
         return positions.place(site.cell, site.node)
-
-
-def _weight(diagnostic: Diagnostic) -> tuple[int, bool]:
-    return (diagnostic.confidence.rank, diagnostic.severity.value == "error")

@@ -6,8 +6,12 @@ Nothing here imports libcst, so that the plugin and the suppression reader can u
 from __future__ import annotations
 
 import enum
+from typing import TYPE_CHECKING
 
 from decoderonly_checker.immutable import immutable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class Severity(str, enum.Enum):
@@ -142,3 +146,18 @@ class CheckResult:
     skipped: tuple[str, ...] = ()
     suppressed: int = 0
     hidden: int = 0
+
+
+def without_duplicates(found: Iterable[Diagnostic]) -> list[Diagnostic]:
+    """Return one finding for a code at a place, the surest, then the gravest, then the one that tells most; in source order."""
+    best: dict[tuple[str, Place], Diagnostic] = {}
+    for diagnostic in found:
+        key = (diagnostic.code, diagnostic.place)
+        if key not in best or _weight(diagnostic) > _weight(best[key]):
+            best[key] = diagnostic
+    return sorted(best.values(), key=lambda diagnostic: diagnostic.sort_key)
+
+
+def _weight(diagnostic: Diagnostic) -> tuple[int, bool, int, str]:
+    grave = diagnostic.severity is Severity.ERROR
+    return (diagnostic.confidence.rank, grave, len(diagnostic.related), diagnostic.message)

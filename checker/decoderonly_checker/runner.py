@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from decoderonly_checker.config import Settings, load_settings, selects
-from decoderonly_checker.diagnostics import CheckResult, Confidence, Diagnostic, FileError, Severity
+from decoderonly_checker.diagnostics import CheckResult, Confidence, Diagnostic, FileError, without_duplicates
 from decoderonly_checker.discovery import find_files
 from decoderonly_checker.patterns import Patterns
 from decoderonly_checker.plan import Contents, make_plan, project_files
@@ -263,7 +263,7 @@ class _Run:
         """Sum up what was found."""
         shown: list[Diagnostic] = []
         suppressed = hidden = 0
-        for diagnostic in _without_duplicates(self._found):
+        for diagnostic in without_duplicates(self._found):
             governing = self._governing.get(diagnostic.place.path)
             if governing is None:
                 continue  # a module that was followed, but not asked about
@@ -287,21 +287,6 @@ class _Run:
             suppressed=suppressed,
             hidden=hidden,
         )
-
-
-def _without_duplicates(found: Iterable[Diagnostic]) -> list[Diagnostic]:
-    """One finding for a code at a place: the surest, then the gravest, then the one that tells most."""
-    best: dict[tuple[object, ...], Diagnostic] = {}
-    for diagnostic in found:
-        key = (diagnostic.code, diagnostic.place)
-        if key not in best or _weight(diagnostic) > _weight(best[key]):
-            best[key] = diagnostic
-    return sorted(best.values(), key=lambda diagnostic: diagnostic.sort_key)
-
-
-def _weight(diagnostic: Diagnostic) -> tuple[int, bool, int, str]:
-    grave = diagnostic.severity is Severity.ERROR
-    return (diagnostic.confidence.rank, grave, len(diagnostic.related), diagnostic.message)
 
 
 class _Silence:
