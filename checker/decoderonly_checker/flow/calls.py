@@ -9,6 +9,7 @@ import libcst as cst
 
 from decoderonly_checker.flow.access import MAKERS
 from decoderonly_checker.flow.choices import join, join_all, under
+from decoderonly_checker.flow.conditions import comparisons_in
 from decoderonly_checker.flow.frames import Frame
 from decoderonly_checker.flow.literals import plain_text
 from decoderonly_checker.flow.project import dotted_name
@@ -66,11 +67,19 @@ def is_nested(function: Function) -> bool:
     return len(function.scopes) > 1
 
 
+def _last_name(callee: cst.BaseExpression) -> str:
+    """Return the name by which something is called, without what it is taken from."""
+    name = callee.attr if isinstance(callee, cst.Attribute) else callee
+    return name.value if isinstance(name, cst.Name) else ""
+
+
 class Calls:
     """The part of the interpreter that calls."""
 
     def call(self: Interpreter, node: cst.Call) -> Value:
         callee = self.eval(node.func)
+        if self.knowledge.done_by(_last_name(node.func)) == "stated":
+            self.stated.update(id(one) for arg in node.args for one in comparisons_in(arg.value))
         args = self.arguments(node)
         options = [v for v in alternatives(callee) if not (isinstance(v, Const) and v.value is None)]
         if len(options) <= 1:

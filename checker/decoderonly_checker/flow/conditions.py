@@ -28,6 +28,8 @@ from decoderonly_checker.flow.values import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from decoderonly_checker.flow.interpreter import Interpreter
 
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
@@ -289,6 +291,25 @@ def _isinstance_of(node: cst.Call) -> tuple[cst.BaseExpression, set[str]] | None
     kinds = node.args[1].value
     classes = [element.value for element in kinds.elements] if isinstance(kinds, cst.Tuple) else [kinds]
     return node.args[0].value, {dotted_name(one).rpartition(".")[2] for one in classes}
+
+
+def comparisons_in(node: cst.BaseExpression) -> Iterator[cst.Comparison]:
+    """Yield the comparisons that make an expression true or false, through `not`, `and`, `or`, `all` and `any`."""
+    if isinstance(node, cst.Comparison):
+        yield node
+    elif isinstance(node, cst.UnaryOperation):
+        yield from comparisons_in(node.expression)
+    elif isinstance(node, cst.BooleanOperation):
+        yield from comparisons_in(node.left)
+        yield from comparisons_in(node.right)
+    elif isinstance(node, cst.Call) and isinstance(node.func, cst.Name) and node.func.value in {"all", "any"}:
+        for arg in node.args:
+            yield from comparisons_in(arg.value)
+    elif isinstance(node, cst.ListComp | cst.GeneratorExp | cst.SetComp):
+        yield from comparisons_in(node.elt)
+    elif isinstance(node, cst.List | cst.Tuple):
+        for element in node.elements:
+            yield from comparisons_in(element.value)
 
 
 def is_instance(one: Value, wanted: set[str]) -> bool | None:

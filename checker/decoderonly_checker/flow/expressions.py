@@ -363,12 +363,13 @@ class Expressions:
         rights = [self.eval(target.comparator) for target in node.comparisons]
         self.operands[id(node)] = (left, rights[0])
         operator = type(node.comparisons[0].operator)
-        self.use(left, "compared", node)
+        done = "stated" if id(node) in self.stated else "compared"
+        self.use(left, done, node)
         for value in rights:
             # `key in table` looks at keys, not at what the table holds.
             keys_only = operator in (cst.In, cst.NotIn) and isinstance(value, Ref) and value.kind == "dict"
             if not keys_only:
-                self.use(value, "compared", node)
+                self.use(value, done, node)
         if len(rights) == 1 and operator in (cst.Equal, cst.NotEqual):
             made = self.knowledge.compare(self, left, rights[0], operator is cst.Equal, self.site(node))
             if made is not None:

@@ -119,6 +119,7 @@ class Interpreter(
         self.seen: dict[Hashable, Value] = {}
         self.relevance: Relevance | None = None
         self.idle: Mapping[Path, Container[str]] = {}
+        self.stated: set[int] = set()  # comparisons that a test states to be true or false
         self.paths: dict[str, tuple[str, int, str]] = {}
         self.path_roots: dict[str, set[tuple[str, int, str]]] = {}
         self.operands: dict[int, tuple[Value, Value]] = {}
