@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pytest_decoderonly.tiny.sizes import BOS_ID, BY_TYPE, DECODER_FLAG, EOS_ID, PAD_ID, SIZES
+from pytest_decoderonly.tiny.sizes import (
+    BOS_ID,
+    BY_TYPE,
+    DECODER_FLAG,
+    DEPTHS,
+    EOS_ID,
+    KINDS,
+    NO_PROMPT,
+    PAD_ID,
+    SIZES,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +29,7 @@ class TinyModelError(ValueError):
 def tiny_architectures() -> tuple[str, ...]:
     """Return the model types of the installed transformers that have a causal LM class.
 
-    Most of them build with `tiny_decoder`; the rest raise `TinyModelError`.
+    Nearly all of them build with `tiny_decoder`; the rest raise `TinyModelError`.
     """
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
@@ -28,6 +38,9 @@ def tiny_architectures() -> tuple[str, ...]:
 
 def tiny_config(arch: str, **overrides: Any) -> PretrainedConfig:
     """Return the configuration that `tiny_decoder` builds: `arch`'s own class with every size shrunk.
+
+    The configurations inside it (`text_config`, `vision_config`, …) are shrunk by the same rules. An override
+    that is a dictionary changes the tiny configuration of that name instead of replacing it.
 
     Raises:
         TinyModelError: `arch` is unknown, or its configuration refuses the sizes.
@@ -44,73 +57,80 @@ def tiny_config(arch: str, **overrides: Any) -> PretrainedConfig:
             else "; such as llama, gpt2, qwen2, mistral, gpt_neox, mamba"
         )
         raise TinyModelError(f"arch: {arch!r} is no causal LM model type of the installed transformers{hint}")
+    if arch in NO_PROMPT:
+        raise TinyModelError(f"arch: {arch!r} is no model for prompts: {NO_PROMPT[arch]}")
     config_class = CONFIG_MAPPING[arch]
     with quiet():
         try:
-            default = config_class()
-            values = _shrunk(arch, default.to_dict(), getattr(default, "attribute_map", {}))
-            return config_class(**{**values, **overrides})
+            return config_class(**_merged(_shrunk(config_class()), overrides))
         except Exception as error:
             raise TinyModelError(
                 f"arch: the configuration of {arch!r} refuses tiny sizes: {one_line(error)}"
             ) from error
 
 
-def _shrunk(arch: str, default: Mapping[str, Any], aliases: Mapping[str, str]) -> dict[str, Any]:
-    known = set(default) | set(aliases)
+def _merged(values: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(values)
+    for name, value in overrides.items():
+        inner = merged.get(name)
+        merged[name] = {**inner, **value} if isinstance(inner, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _shrunk(default: PretrainedConfig) -> dict[str, Any]:
+    """The arguments that make a tiny configuration of the same class."""
+    import inspect
+
+    from transformers import PretrainedConfig
+
+    arch = default.model_type
+    # What is no argument is derived from the arguments; setting it would contradict them.
+    accepted = inspect.signature(type(default)).parameters
+    own = default.to_dict()
+    own |= {name: own[kept] for name, kept in getattr(default, "attribute_map", {}).items() if kept in own}
+    own = {name: value for name, value in own.items() if name in accepted}
     values: dict[str, Any] = {}
     for name, small in SIZES.items():
-        # A size that is absent or None by default is derived from others; setting it would contradict them.
-        if name in default and isinstance(default[name], int) and not isinstance(default[name], bool):
+        # A size that is absent or None by default is derived from others, too.
+        if isinstance(own.get(name), int) and not isinstance(own[name], bool):
             # Switched off by default (0 shared experts, no window) stays off.
-            values[name] = small if default[name] > 0 else default[name]
+            values[name] = small if own[name] > 0 else own[name]
     if "kv_lora_rank" in values and "num_key_value_heads" in values:
         values["num_key_value_heads"] = values["num_attention_heads"]  # latent attention has no groups
     if "qk_rope_head_dim" in values and "head_dim" in values:
-        values["head_dim"] = values[
-            "qk_rope_head_dim"
-        ]  # latent attention: `head_dim` sizes the rotary part alone
-    specific = dict(BY_TYPE.get(arch, {}))
-    if arch in DECODER_FLAG:
-        specific["is_decoder"] = True
-    depth = next(
-        (
-            v
-            for k, v in {**values, **specific}.items()
-            if k in {"num_hidden_layers", "n_layer", "n_layers", "num_layers"}
-        ),
-        2,
-    )
-    kinds = [
-        name
-        for name in ("layer_types", "layers_block_type", "mlp_layer_types", "indexer_types")
-        if _is_pattern(default.get(name))
-    ]
-    depth = max([depth, *(len(set(default[name])) for name in kinds)])
-    for name in kinds:
-        values[name] = _pattern(default[name], depth)
-    for name in ("num_hidden_layers", "n_layer", "n_layers", "num_layers"):
-        if name in values:
-            values[name] = depth
+        # Latent attention: `head_dim` sizes the rotary part alone.
+        values["head_dim"] = values["qk_rope_head_dim"]
+    for name, value in vars(default).items():
+        if isinstance(value, PretrainedConfig):
+            values[name] = {**_shrunk(value), "model_type": value.model_type}
+    specific = {**BY_TYPE.get(arch, {}), **({"is_decoder": True} if arch in DECODER_FLAG else {})}
+    values.update(_layers(own, {**values, **specific}))
     values.update(pad_token_id=PAD_ID, bos_token_id=BOS_ID, eos_token_id=EOS_ID)
-    return {
-        **values,
-        **{
-            k: v
-            for k, v in specific.items()
-            if k in known or k in {"is_decoder", "attn_config", "ffn_config"}
-        },
-    }
+    return _merged(values, specific)
 
 
-def _is_pattern(value: object) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(item, str) for item in value)
+def _layers(own: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+    """As many layers as there are kinds of layers, two at least; what is listed for each layer, as often."""
+    kinds = {name: asked.get(name, own.get(name)) for name in KINDS}
+    lengths = [len(set(kind)) for kind in kinds.values() if _is_list(kind)]
+    depths = {name: max([asked[name], *lengths]) for name in DEPTHS if name in asked}
+    depth = max([*depths.values(), *(lengths if not depths else [])], default=2)
+    before = next((own[name] for name in DEPTHS if isinstance(own.get(name), int)), None)
+    values: dict[str, Any] = dict(depths)
+    for name, value in own.items():
+        if _is_list(value) and (name in KINDS or len(value) == before) and not name.endswith("_token_id"):
+            # Each kind once, in order of appearance, then from the start again.
+            order = [SIZES[name]] if name in SIZES else list(dict.fromkeys(value))
+            values[name] = [order[i % len(order)] for i in range(depth)]
+    return values
 
 
-def _pattern(kinds: list[str], depth: int) -> list[str]:
-    """Each kind of layer once, in order of appearance, then from the start again."""
-    order = list(dict.fromkeys(kinds))
-    return [order[i % len(order)] for i in range(depth)]
+def _is_list(value: object) -> bool:
+    return (
+        isinstance(value, (list, tuple))
+        and bool(value)
+        and all(isinstance(item, (str, int, float)) for item in value)
+    )
 
 
 class quiet:  # noqa: N801 - reads as a statement

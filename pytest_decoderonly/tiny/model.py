@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pytest_decoderonly.tiny.config import TinyModelError, one_line, quiet, tiny_config
-from pytest_decoderonly.tiny.sizes import PAD_ID
+from pytest_decoderonly.tiny.config import TinyModelError, one_line, quiet, tiny_architectures, tiny_config
+from pytest_decoderonly.tiny.sizes import BOS_ID, EOS_ID, PAD_ID
 
 if TYPE_CHECKING:
     import torch
     from transformers import PretrainedConfig, PreTrainedModel
 
 _MAX_PARAMETERS = 5_000_000
+_SPREAD = 0.02  # of weights for which an initialisation gives none; what most of transformers uses
 
 
 def tiny_decoder(
@@ -53,30 +54,44 @@ def tiny_decoder(
     if not heat > 0:
         raise ValueError(f"heat: must be a positive number, got {heat!r}")
     config = tiny_config(arch, **overrides)
-    from transformers import AutoModelForCausalLM
-
     # Not a `with torch.device(...)`: random draws must be the CPU's, so that a seed means the same weights on
     # every machine.
     with torch.random.fork_rng(devices=[]), quiet():
         torch.manual_seed(seed)
         try:
-            _refuse_large(arch, config)
-            model = AutoModelForCausalLM.from_config(config, torch_dtype=torch.float32)
+            model_class, config = _class_and_part(config)
+            _refuse_large(arch, model_class, config)
+            model = model_class._from_config(config, torch_dtype=torch.float32)
         except TinyModelError:
             raise
         except Exception as error:
-            raise TinyModelError(f"arch: a tiny {arch!r} cannot be built: {one_line(error)}") from error
+            text = f"{arch}_text"
+            hint = f"; its text model is {text!r}" if text in tiny_architectures() else ""
+            raise TinyModelError(f"arch: a tiny {arch!r} cannot be built: {one_line(error)}{hint}") from error
         _warm(model, heat)
+    _name_special_ids(model)
     return model.to(device=device, dtype=torch_dtype).eval()
 
 
-def _refuse_large(arch: str, config: PretrainedConfig) -> None:
+def _class_and_part(config: PretrainedConfig) -> tuple[type[PreTrainedModel], PretrainedConfig]:
+    """Return the causal LM class, and the part of a composite configuration that it is made from."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    model_class = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    wanted = model_class.config_class
+    if not isinstance(config, wanted):
+        config = next((part for part in vars(config).values() if isinstance(part, wanted)), config)
+    return model_class, config
+
+
+def _refuse_large(arch: str, model_class: type[PreTrainedModel], config: PretrainedConfig) -> None:
     """A size that the table does not know would cost gigabytes: count on the meta device first."""
+    import copy
+
     import torch
-    from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
-        count = sum(p.numel() for p in AutoModelForCausalLM.from_config(config).parameters())
+        count = sum(p.numel() for p in model_class(copy.deepcopy(config)).parameters())
     if count > _MAX_PARAMETERS:
         raise TinyModelError(
             f"arch: a tiny {arch!r} would still have {count / 1e6:.0f} million parameters; "
@@ -84,18 +99,43 @@ def _refuse_large(arch: str, config: PretrainedConfig) -> None:
         )
 
 
+def _name_special_ids(model: PreTrainedModel) -> None:
+    """`generate` must find the padding and the end in the model alone, as it does in published models."""
+    settings = getattr(model, "generation_config", None)
+    for name, value in (("pad_token_id", PAD_ID), ("bos_token_id", BOS_ID), ("eos_token_id", EOS_ID)):
+        if settings is not None and getattr(settings, name, None) is None:
+            setattr(settings, name, value)
+
+
 def _warm(model: PreTrainedModel, heat: float) -> None:
+    """Leave nothing at zero that training would move, scale the matrices, round to the bfloat16 grid."""
     import torch
 
     with torch.no_grad():
         table = _embedding(model)
         if table is not None and table.shape[0] > PAD_ID:
-            spread = float(table[PAD_ID + 1 :].float().std())
-            table[PAD_ID] = torch.randn(table.shape[1:]) * (spread or 0.02)
-        for parameter in model.parameters():
+            _fill_row(table, PAD_ID)
+        for module in model.modules():
+            padding = getattr(module, "padding_idx", None)
+            if isinstance(module, torch.nn.Embedding) and padding is not None:
+                _fill_row(module.weight, padding)
+        for name, parameter in model.named_parameters():
             if parameter.dim() >= 2:
-                parameter.mul_(heat)
+                if not parameter.any():
+                    parameter.normal_(std=_SPREAD)
+                # What is the same everywhere is a scale, and `A_log` the logarithm of a decay: no weights.
+                if parameter.min() != parameter.max() and not name.endswith("A_log"):
+                    parameter.mul_(heat)
             parameter.copy_(parameter.to(torch.bfloat16))
+
+
+def _fill_row(table: torch.Tensor, row: int) -> None:
+    """Give one row an ordinary embedding where it is zero, as it is for padding in every fresh model."""
+    import torch
+
+    if not table[row].any():
+        spread = float(table.float().std())
+        table[row] = torch.randn(table.shape[1:]) * (spread or _SPREAD)
 
 
 def _embedding(model: PreTrainedModel) -> torch.Tensor | None:

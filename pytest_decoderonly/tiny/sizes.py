@@ -14,6 +14,9 @@ SIZES: dict[str, int] = {
     "decoder_vocab_size": VOCAB_SIZE,
     "vocab_size_per_layer_input": VOCAB_SIZE,
     "ngram_vocab_size_base": 512,
+    "encoder_hash_byte_group_vocab": 512,
+    "pronunciation_vocab_size": VOCAB_SIZE,
+    "shape_vocab_size": VOCAB_SIZE,
     # widths
     "hidden_size": 64,
     "n_embd": 64,
@@ -26,6 +29,15 @@ SIZES: dict[str, int] = {
     "output_embedding_size": 64,
     "attention_hidden_size": 64,
     "lru_width": 64,
+    "out_hidden_size": 64,
+    "adapter_in_dim": 64,
+    "adapter_out_dim": 64,
+    "adapter_input_size": 64,
+    "backbone_hidden_size": 64,
+    "hidden_size_global": 64,
+    "pronunciation_embed_dim": 32,
+    "shape_embed_dim": 32,
+    "downsample_hidden_size": 32,
     "dim_model_base": 64,
     "hidden_size_per_layer_input": 16,
     "router_hidden_size": 32,
@@ -38,6 +50,7 @@ SIZES: dict[str, int] = {
     "n_inner": 128,
     "feed_forward_size": 128,
     "moe_intermediate_size": 64,
+    "shared_intermediate_size": 64,
     "shared_expert_intermediate_size": 64,
     "shared_experts_intermediate_size": 64,
     "moe_shared_expert_intermediate_size": 64,
@@ -66,6 +79,7 @@ SIZES: dict[str, int] = {
     "n_heads": 4,
     "num_heads": 4,
     "attention_heads": 4,
+    "num_attention_heads_per_layer": 4,
     "encoder_attention_heads": 4,
     "decoder_attention_heads": 4,
     "num_encoder_attention_heads": 4,
@@ -74,6 +88,7 @@ SIZES: dict[str, int] = {
     "num_kv_heads": 2,
     "num_query_groups": 2,
     "head_dim": 16,
+    "swa_head_dim": 16,
     "dim_head": 16,
     "d_head": 16,
     "d_kv": 16,
@@ -146,13 +161,18 @@ SIZES: dict[str, int] = {
     "adapter_rank": 8,
 }
 
+# The names of a decoder's depth, and of the lists that give each layer its kind.
+DEPTHS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+KINDS = ("layer_types", "layers_block_type", "mlp_layer_types", "indexer_types")
+
 # Where one name means different things, or sizes depend on each other.
 BY_TYPE: dict[str, dict[str, Any]] = {
     "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
     "mamba2": {"num_heads": 8, "head_dim": 16},
     "falcon": {"num_kv_heads": 1, "new_decoder_architecture": False},
     "dbrx": {
-        "attn_config": {"kv_n_heads": 2, "clip_qkv": None},
+        # `rope_theta` is read by the attention and lacks in its configuration class.
+        "attn_config": {"kv_n_heads": 2, "clip_qkv": 8.0, "rope_theta": 10000.0},
         "ffn_config": {"ffn_hidden_size": 64, "moe_num_experts": 4, "moe_top_k": 2},
     },
     "bamba": {"attn_layer_indices": [1]},
@@ -173,12 +193,69 @@ BY_TYPE: dict[str, dict[str, Any]] = {
     "hunyuan_v1_dense": {"head_dim": 16},
     "hunyuan_v1_moe": {"head_dim": 16},
     "nemotron": {"num_key_value_heads": 2},
-    "dots3_note_text": {"num_key_value_heads": 4},
     "deepseek_v2": {"num_experts_per_tok": 2},
     "zaya": {"num_experts_per_tok": 1},
-    "zamba2": {"mamba_headdim": 16, "n_mamba_heads": 8, "hybrid_layer_ids": [1]},
-    "dots1": {"n_routed_experts": 4},
+    # Weights are shared from the first hybrid layer on, so there must be two.
+    "zamba": {
+        "layers_block_type": ["linear_attention", "hybrid"] * 2,
+        "num_hidden_layers": 4,
+        "attention_hidden_size": 128,
+        "attention_head_dim": 32,
+    },
+    "zamba2": {"n_mamba_heads": 8},
+    "dots1": {"n_routed_experts": 4, "n_shared_experts": 1, "num_experts_per_tok": 2},
+    # Defaults without one kind of layer, which the published models have.
+    "cohere_compass_text": {
+        "layer_types": ["sliding_attention", "full_attention"],
+        "rope_parameters": {
+            "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0},
+            "full_attention": {"rope_type": "default", "rope_theta": 10000.0},
+        },
+    },
+    "granitemoehybrid": {"layer_types": ["linear_attention", "full_attention"]},
+    "lfm2": {"layer_types": ["conv", "full_attention"]},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"]},
+    "qwen4_exp_text": {
+        "ple_layer_ids": [1],
+        "heads_per_ngram": 2,
+        "indexer_n_heads": 2,
+        "indexer_kv_heads": 1,
+        "indexer_head_dim": 16,
+        "indexer_budget": 512,
+        "indexer_compress_ratio": 4,
+        "hc_lowrank": 16,
+    },
+    # Asked for by the cache, and in the published configuration only.
+    "blt": {"num_hidden_layers": 2},
+    "gemma4_text": {"global_head_dim": 16},
+    "gemma4_unified_text": {"global_head_dim": 16},
+    "xlstm": {"qk_dim_factor": 1.0},
+    "xmod": {"default_language": "en_XX"},
+    # Sizes of its sliding layers that only its arguments know.
+    "dots3_note_text": {
+        "num_key_value_heads": 4,
+        "swa_num_attention_heads": 4,
+        "swa_num_key_value_heads": 4,
+        "swa_q_lora_rank": 32,
+        "swa_kv_lora_rank": 32,
+        "swa_head_dim": 16,
+        "swa_qk_nope_head_dim": 8,
+        "swa_v_head_dim": 16,
+        "first_k_dense_replace": 1,
+    },
+    "dots3_note_vision_encoder": {"mlp_layer_types": ["dense", "sparse"]},
     "youtu": {"head_dim": 8},
+}
+
+_DRAFTER = "it drafts for another model, whose hidden states and cached keys its forward asks for"
+_CODES = "it continues parallel streams of audio codes, not a sequence of token ids"
+
+# Causal LM classes of transformers that continue no prompt of token ids.
+NO_PROMPT: dict[str, str] = {
+    "gemma4_assistant": _DRAFTER,
+    "gemma4_unified_assistant": _DRAFTER,
+    "musicgen": _CODES,
+    "musicgen_melody": _CODES,
 }
 
 # Encoders that become decoders only when told so.
