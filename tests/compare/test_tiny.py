@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pytest_decoderonly import TinyModelError, tiny_architectures, tiny_decoder
-from pytest_decoderonly.tiny import PAD_ID, VOCAB_SIZE
+from pytest_decoderonly.tiny import BOS_ID, EOS_ID, PAD_ID, VOCAB_SIZE
 
 MAIN = (
     "llama",
