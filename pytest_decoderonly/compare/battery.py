@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import random
-import re
 import time
 from typing import TYPE_CHECKING, Any
 
 from pytest_decoderonly.compare.culprit import ROPE, name_culprit, rope_reach
 from pytest_decoderonly.compare.drive import Batch, CannotDriveError, Driver, Row, Trace, ordinary_ids
+from pytest_decoderonly.compare.judge import has_experts, judge_rounding, limits_of
 from pytest_decoderonly.compare.layers import first_layer
 from pytest_decoderonly.compare.measure import argmaxes, row_error
 from pytest_decoderonly.compare.precision import CannotCastError, dtype_name, dtype_of, precision, undisturbed
+from pytest_decoderonly.compare.shapes import beyond_window, inside_window, sweep_widths
 from pytest_decoderonly.compare.verdict import (
-    STATE_SPACE_LIMITS,
     BatteryResult,
     Choice,
     Layer,
-    Limits,
     Relation,
     RelationResult,
     RowError,
@@ -30,11 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from pytest_decoderonly.compare.verdict import Culprit
-
-_STATE_SPACE = re.compile(
-    r"mamba|ssm|rwkv|xlstm|rglru|recurrent|deltanet|shortconv|linearattention", re.IGNORECASE
-)
-_EXPERTS = re.compile(r"experts|sparsemoe|moe", re.IGNORECASE)
 
 
 def run_battery(
@@ -149,20 +143,25 @@ class _Battery:
         self.pad_id = pad_id
         self.driver = Driver(model, pad_id)
         self.dtype = dtype_of(model)
-        names = {type(module).__name__ for module in model.modules()}
-        self.limits = STATE_SPACE_LIMITS if any(_STATE_SPACE.search(name) for name in names) else Limits()
-        self.experts = any(_EXPERTS.search(name) for name in names)
+        self.limits = limits_of(model)
+        self.experts = has_experts(model)
         self.ordinary = ordinary_ids(model, rows)
         draw = random.Random(7)  # noqa: S311 - test data
         self.continuation = tuple(self._draw(draw, steps) for _ in rows)
         self.width = max(map(len, rows))
-        if widths is None:
-            shortest = min(map(len, rows))
-            border = 32 * (shortest // 32 + 1)
-            widths = [shortest + 1, *range(border - 1, border + 3)]
-        self.widths = sorted(set(widths))
+        self.widths = sorted(
+            set(sweep_widths(model, min(map(len, rows)), steps) if widths is None else widths)
+        )
+        self.steps = steps
         self.solo = self._pick(solo_rows)
         self.notes: list[str] = []
+        longest = max(rows, key=len)
+        self.long = beyond_window(model, longest, steps)
+        if self.long is not None:
+            self.notes.append(
+                f"no prompt is longer than the sliding window, so one of {len(longest)} tokens was also "
+                f"repeated to {len(self.long)}"
+            )
         self.choices: list[Choice] = []
         self.ties: list[Choice] = []
         self.flips: list[Choice] = []
@@ -212,6 +211,20 @@ class _Battery:
     def _alone(self, i: int, width: int | None = None, fill: random.Random | None = None) -> Batch:
         return self._batch([self.rows[i]], [self.continuation[i]], width or len(self.rows[i]), fill)
 
+    def _own(self, row: Row, continuation: Row) -> Batch:
+        return self._batch([row], [continuation], len(row))
+
+    def _whole(self) -> list[tuple[int, Batch]]:
+        """The rows for cached against full: the shortest and the longest, and both sides of a window."""
+        ends = [self.solo[0], max(range(len(self.rows)), key=lambda i: len(self.rows[i]))]
+        found = [(i, self._alone(i)) for i in dict.fromkeys(ends)]
+        near = inside_window(self.model, self.rows[ends[0]], self.steps)
+        if near is not None:
+            found.insert(0, (ends[0], self._own(near, self.continuation[ends[0]])))
+        if self.long is not None:
+            found.append((ends[1], self._own(self.long, self.continuation[ends[1]])))
+        return found
+
     def pairs(self, relation: Relation) -> list[_Pair]:
         """The runs that a relation holds against each other: (reference, other, rows)."""
         if relation not in self._pairs:
@@ -241,7 +254,8 @@ class _Battery:
                 ]
                 yield self._base(width), self._batch(rows, more, width), [(observed, observed)]
         elif relation is Relation.ROW_ORDER and len(self.rows) > 1:
-            order = [*range(1, len(self.rows)), 0]
+            # Turned round, not rotated: rows that are mixed in a ring look the same after a rotation.
+            order = [*range(len(self.rows))][::-1]
             turned = self._batch(
                 [self.rows[i] for i in order], [self.continuation[i] for i in order], self.width
             )
@@ -249,6 +263,11 @@ class _Battery:
         elif relation is Relation.BATCH_VS_SOLO and len(self.rows) > 1:
             for i in self.solo:
                 yield self._alone(i), self._base(), [(0, i)]
+            if self.long is not None:
+                following = self.continuation[self.solo[-1]]
+                both = [self.continuation[short], following]
+                pair = self._batch([self.rows[short], self.long], both, len(self.long))
+                yield self._own(self.long, following), pair, [(0, 1)]
         elif relation is Relation.PAD_AMOUNT:
             for width in self.widths:
                 if width > len(self.rows[short]):
@@ -269,16 +288,20 @@ class _Battery:
 
     def _errors(self, relation: Relation, store: dict[Batch, Trace]) -> tuple[RowError, ...]:
         if relation is Relation.CACHED_VS_FULL:
-            i = self.solo[0]
-            batch = self._alone(i)
-            return (row_error(i, (self.driver.full(batch), 0), (self._trace(batch, store), 0), batch),)
+            return tuple(
+                row_error(i, (self.driver.full(batch), 0), (self._trace(batch, store), 0), batch)
+                for i, batch in self._whole()
+            )
         found = []
         for reference, other, rows in self.pairs(relation):
             first, second = self._trace(reference, store), self._trace(other, store)
             for mine, theirs in rows:
-                row = mine if len(reference.rows) == len(self.rows) else self.rows.index(reference.rows[mine])
+                row = mine if len(reference.rows) == len(self.rows) else self._index(reference.rows[mine])
                 found.append(row_error(row, (first, mine), (second, theirs), other))
         return tuple(found)
+
+    def _index(self, row: Row) -> int:
+        return self.solo[-1] if row == self.long else self.rows.index(row)
 
     def _measure(self, wanted: Sequence[Relation]) -> None:
         """Run all that a verdict will need: in the working precision, then, in one cast, in float32."""
@@ -392,7 +415,12 @@ class _Battery:
             )
         if not value <= self.limits.suspicious:
             return RelationResult(
-                relation, Verdict.DIFFERENT, "0 is expected, the shapes are the same", work, single
+                relation,
+                Verdict.DIFFERENT,
+                "0 is expected, the shapes are the same",
+                work,
+                single,
+                self.limits.exact if self.experts else 0.0,
             )
         if value > self.limits.exact:
             reason = (
@@ -438,53 +466,18 @@ class _Battery:
         return RelationResult(relation, Verdict.DIFFERENT, reason, work, ())
 
     def _other_shape(self, relation: Relation, work: _Errors, single: _Errors) -> RelationResult:
-        limits = self.limits
-        if not single:
-            if worst(work) is None or not worst(work) >= 0:  # type: ignore[operator]
-                return self._not_finite(relation, work, ())
-            return RelationResult(
-                relation,
-                Verdict.UNDECIDED,
-                f"{self.cannot_cast}; {worst(work):.1e} in {dtype_name(self.dtype)}",
-                work,
-            )
-        rel = worst(single)
-        if rel is None or not rel >= 0:
+        if any(not error.finite for error in single or work):
             return self._not_finite(relation, work, single)
-        verdict, reason = Verdict.EQUAL, "bit for bit"
-        if 0 < rel <= limits.suspicious:
-            verdict, reason = Verdict.ROUNDING, f"{rel:.1e} in float32"
-        elif rel > limits.suspicious:
-            verdict, reason = self._weigh(relation, rel)
-        return RelationResult(relation, verdict, reason, work, single, limits.suspicious)
-
-    def _weigh(self, relation: Relation, rel: float) -> tuple[Verdict, str]:
-        """Over the rounding limit: beyond doubt it is a bug, near the limit float64 has the casting vote."""
-        if rel > 10 * self.limits.bug:
-            return (
-                Verdict.DIFFERENT,
-                f"{rel:.1e} in float32, rounding stays below {self.limits.suspicious:.0e}",
-            )
-        import torch
-
-        double = float("nan")
-        try:
-            with precision(self.model, torch.float64):
-                double = worst(self._errors(relation, {})) or 0.0
-        except (CannotDriveError, CannotCastError):
-            pass
-        if double < rel * 1e-4:
-            return (
-                Verdict.ROUNDING,
-                f"{rel:.1e} in float32 shrinks to {double:.1e} in float64: rounding of a sensitive model",
-            )
-        if rel > self.limits.bug:
-            return (
-                Verdict.DIFFERENT,
-                f"{rel:.1e} in float32, rounding stays below {self.limits.suspicious:.0e}",
-            )
-        known = "float64 gives no answer" if double != double else f"{double:.1e} in float64"  # noqa: PLR0124 - NaN
-        return Verdict.UNDECIDED, f"{rel:.1e} in float32 lies between rounding and any known bug; {known}"
+        ruling = judge_rounding(
+            work,
+            single,
+            model=self.model,
+            limits=self.limits,
+            cannot_cast=self.cannot_cast,
+            again=lambda: self._errors(relation, {}),
+        )
+        limit = self.limits.suspicious if single else 0.0
+        return RelationResult(relation, ruling.verdict, ruling.reason, work, single, limit)
 
     def _tokens(self) -> None:
         """Gather the greedy choices that differ between batch and solo, in the working precision."""
@@ -527,7 +520,7 @@ class _Battery:
             return None  # the two runs have different calls; the logits' position says it all
         for reference, other, rows in self.pairs(relation):
             for mine, theirs in rows:
-                if other.width == error.width and other.rows[theirs] == self.rows[error.row]:
+                if other.width == error.width and self._index(other.rows[theirs]) == error.row:
                     tokens = len(other.rows[theirs])
                     return (
                         (lambda b=reference: self.driver.run(b), mine, tokens),

@@ -7,14 +7,17 @@ one alignment fails at some widths only.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
-from pytest_decoderonly.compare.verdict import Culprit, Relation, RelationResult, Verdict
+from pytest_decoderonly.compare.verdict import Culprit, Relation, RelationResult, Verdict, worst
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ROPE = "rope scaling"
+_QUANTISED = re.compile(r"int8|8bit|fp8|float8|quant", re.IGNORECASE)
+_EXPERTS = re.compile(r"experts|sparsemoe|moe", re.IGNORECASE)
 _CAPACITY = (
     "expert_capacity",
     "capacity_factor",
@@ -34,17 +37,12 @@ def name_culprit(results: Mapping[Relation, RelationResult], model: Any) -> Culp
         return design
     if any(not results[relation].finite for relation in failed):
         return _not_finite()
-    content, neighbour = Relation.PAD_CONTENT in failed, Relation.NEIGHBOUR_CONTENT in failed
-    if neighbour:
-        return Culprit(
-            "rows mixed",
-            "a row changes with the text of its neighbours: rows are mixed, or a value is computed "
-            "over the whole batch",
-            "look for a cache that is not reordered with its rows, a reshape that folds the batch "
-            "into another axis, "
-            "or a statistic (scale, capacity, position) taken over all rows",
-        )
-    if content:
+    if Relation.NEIGHBOUR_CONTENT in failed:
+        return _neighbours(results, model)
+    if Relation.PAD_CONTENT in failed:
+        # A lone row without padding that fails at its cached steps is wrong before padding has a part in it.
+        if Relation.CACHED_VS_FULL in failed and _phase(results, Relation.PAD_CONTENT):
+            return _cached(results, model)
         return _padding_visible(results)
     if Relation.ROW_ORDER in failed:
         return Culprit(
@@ -58,6 +56,23 @@ def name_culprit(results: Mapping[Relation, RelationResult], model: Any) -> Culp
         return _padding_amount(results)
     if Relation.BATCH_VS_SOLO in failed:
         return _batch_only(results, model)
+    return _cached(results, model)
+
+
+def _cached(results: Mapping[Relation, RelationResult], model: Any) -> Culprit:
+    result = results[Relation.CACHED_VS_FULL]
+    window = window_of(model)
+    if window is not None:
+        failing = {error.errors.size for error in result.failing}
+        passing = {error.errors.size for error in result.decisive} - failing
+        if failing and passing and min(failing) > window >= max(passing):
+            return Culprit(
+                "window",
+                f"a text of {min(failing)} tokens is read differently with a cache and without, one of "
+                f"{max(passing)} alike: what lies beyond the sliding window of {window} is visible to one of them",
+                "look at the mask of sliding layers: each query sees its own last keys, at the prompt, in the "
+                "cache and without one (not the batch's last columns, and not all of them)",
+            )
     return Culprit(
         "cache",
         "cached steps differ from one forward pass over the same text, without any padding or batch: "
@@ -65,6 +80,42 @@ def name_culprit(results: Mapping[Relation, RelationResult], model: Any) -> Culp
         "look at the position (and, with a window, the mask) that a step of length 1 gets once the "
         "cache is filled",
     )
+
+
+def _neighbours(results: Mapping[Relation, RelationResult], model: Any) -> Culprit:
+    neighbour, order = results[Relation.NEIGHBOUR_CONTENT], results.get(Relation.ROW_ORDER)
+    rows = {error.row for error in neighbour.failing}
+    if 0 not in rows and 0 in {error.row for error in neighbour.decisive} and _has(model, _EXPERTS):
+        return Culprit(
+            "expert capacity",
+            "the first row is right, later ones change with the text before them: the tokens of a batch compete "
+            "for places at the experts, and those that find none pass by",
+            "raise the capacity so that no token is dropped, and leave padding out of the count",
+        )
+    if order is not None and len(order.decisive) > 2 and _steady(order):
+        return Culprit(
+            "batch statistic",
+            "a row changes with the text of its neighbours, whatever their order: a value (a scale, a mean, a "
+            "maximum) is computed over the whole batch",
+            "compute it for each row or token, from real tokens only",
+        )
+    return Culprit(
+        "rows mixed",
+        "a row changes with the text of its neighbours: rows are mixed, or a value is computed "
+        "over the whole batch",
+        "look for a cache that is not reordered with its rows, a reshape that folds the batch "
+        "into another axis, "
+        "or a statistic (scale, capacity, position) taken over all rows",
+    )
+
+
+def _steady(order: RelationResult) -> bool:
+    rel = worst(order.decisive)
+    return rel is not None and rel <= (order.limit or 1e-4)
+
+
+def _has(model: Any, pattern: re.Pattern[str]) -> bool:
+    return hasattr(model, "modules") and any(pattern.search(type(m).__name__) for m in model.modules())
 
 
 def _padding_visible(results: Mapping[Relation, RelationResult]) -> Culprit:
@@ -112,14 +163,22 @@ def _padding_amount(results: Mapping[Relation, RelationResult]) -> Culprit:
 
 
 def _batch_only(results: Mapping[Relation, RelationResult], model: Any) -> Culprit:
-    rows = sorted({error.row for error in results[Relation.BATCH_VS_SOLO].failing})
-    padded = all(error.pads for error in results[Relation.BATCH_VS_SOLO].failing)
-    window = getattr(getattr(model, "config", None), "sliding_window", None)
+    result = results[Relation.BATCH_VS_SOLO]
+    rows = sorted({error.row for error in result.failing})
+    padded = all(error.pads for error in result.failing)
     which = "padded rows" if padded else f"rows {rows}"
+    starts = {(error.first(result.limit) or 0) for error in result.failing}
+    if len(starts) == 1 and 1 < min(starts) < min(error.prefill for error in result.failing):
+        reach = min(starts)
+        return Culprit(
+            "window",
+            f"in a batch, {which} see too little: their first {reach} tokens are right and all later ones are "
+            "wrong, though the same rows alone are right with any padding",
+            "look for a window (or a chunk) whose edge is counted over the padding, or by the batch's longest row",
+        )
+    window = window_of(model)
     guess = (
-        f", or a sliding window ({window}) counted over the padding"
-        if isinstance(window, int) and padded
-        else ""
+        f", or a sliding window ({window}) counted over the padding" if window is not None and padded else ""
     )
     return Culprit(
         "batch only",
@@ -179,7 +238,7 @@ def _by_design(
             "raise the capacity for evaluation, or compare with batches of one",
             by_design=True,
         )
-    if getattr(model, "is_quantized", False) and failed == {Relation.NEIGHBOUR_CONTENT}:
+    if _scaled_by_batch(failed, results, model):
         return Culprit(
             "activation scale",
             "the activations are quantised with one scale for the whole tensor, so that a neighbour "
@@ -188,6 +247,46 @@ def _by_design(
             by_design=True,
         )
     return None
+
+
+def _scaled_by_batch(failed: set[Relation], results: Mapping[Relation, RelationResult], model: Any) -> bool:
+    """Whether one scale for the whole tensor explains it: neighbours count, their order does not.
+
+    A leak of padding on top of it would move the logits by more than neighbours do.
+    """
+    quantised = getattr(model, "is_quantized", False) or _has(model, _QUANTISED)
+    order, pads = results.get(Relation.ROW_ORDER), results.get(Relation.PAD_CONTENT)
+    if not quantised or Relation.NEIGHBOUR_CONTENT not in failed or order is None or not _steady(order):
+        return False
+    if any(not result.finite for result in results.values()):
+        return False
+    leak = worst(pads.decisive) if pads is not None else 0.0
+    return (leak or 0.0) <= 2 * (worst(results[Relation.NEIGHBOUR_CONTENT].decisive) or 0.0)
+
+
+def window_of(model: Any) -> int | None:
+    """Return the sliding window that a configuration names and its layers use, None without one."""
+    config = text_config(model)
+    kinds = getattr(config, "layer_types", None)
+    if isinstance(kinds, (list, tuple)) and not any("sliding" in str(kind) for kind in kinds):
+        return None
+    if getattr(config, "use_sliding_window", True) is False:
+        return None
+    for name in ("sliding_window", "sliding_window_size", "window_size", "attention_window_size"):
+        value = getattr(config, name, None)
+        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+            return value
+    return None
+
+
+def text_config(model: Any) -> Any:
+    """Return the configuration of the part of a model that reads and writes text."""
+    config = getattr(model, "config", None)
+    get = getattr(config, "get_text_config", None)
+    try:
+        return get(decoder=True) if callable(get) else config
+    except (TypeError, ValueError):
+        return config
 
 
 def rope_reach(config: Any) -> tuple[str | None, int | None]:

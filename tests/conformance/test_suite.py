@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-MUTANTS = Path(__file__).parents[1] / "compare"
+MUTANTS = Path(__file__).parents[1]
 CHECKS = ("tokenizer-ready", "masked-content", "left-padding", "cached-steps", "prompt-cut")
 
 FACTORIES = f"""

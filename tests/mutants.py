@@ -70,6 +70,12 @@ def sound(model: Any) -> Any:
     return with_attention(model, _unchanged)
 
 
+def _attention_layers(model: Any) -> list[int]:
+    return [
+        m.layer_idx for m in model.modules() if "Attention" in type(m).__name__ and hasattr(m, "layer_idx")
+    ]
+
+
 def _mask_where(model: Any, where: Callable[[Any, torch.Tensor], bool], *, heads: slice = slice(None)) -> Any:
     def edit(module, query, key, value, mask):
         if where(module, query):
@@ -90,7 +96,8 @@ def mask_dropped_in_one_layer(model: Any) -> Any:
 
 
 def mask_dropped_in_one_head(model: Any) -> Any:
-    return _mask_where(model, lambda module, _query: module.layer_idx == 0, heads=slice(1, 2))
+    first = min(_attention_layers(model))
+    return _mask_where(model, lambda module, _query: module.layer_idx == first, heads=slice(1, 2))
 
 
 def mask_at_prefill_only(model: Any) -> Any:
@@ -124,9 +131,10 @@ def boolean_mask_added(model: Any) -> Any:
 
 def rows_mixed(model: Any) -> Any:
     """At a cached step, one layer reads its neighbour's cache."""
+    last = max(_attention_layers(model))
 
     def edit(module, query, key, value, mask):
-        if query.shape[2] == 1 and module.layer_idx == 1:
+        if query.shape[2] == 1 and module.layer_idx == last:
             key, value = key.roll(1, 0), value.roll(1, 0)
         return key, value, mask
 
@@ -186,6 +194,11 @@ def _with_positions(model: Any, edit: Callable[[torch.Tensor, int], torch.Tensor
     return model
 
 
+def own_positions(model: Any) -> Any:
+    """The same wrapping without any fault."""
+    return _with_positions(model, lambda positions, _held: positions)
+
+
 def positions_over_padding(model: Any) -> Any:
     """Positions count padding too: wrong for learned positions, harmless for rotary ones."""
     return _with_positions(
@@ -232,4 +245,210 @@ def state_sees_padding(model: Any) -> Any:
                 return _forward(_module, hidden_states, *args, **kwargs)
 
             module.forward = blind
+    return model
+
+
+# Faults of models without attention, or without positions of their own
+
+
+def _mixers(model: Any) -> list[Any]:
+    return [module for module in model.modules() if "Mixer" in type(module).__name__]
+
+
+def _with_mixers(
+    model: Any,
+    before: Callable[..., torch.Tensor] | None = None,
+    after: Callable[..., torch.Tensor] | None = None,
+) -> Any:
+    """Run each state-space mixer with an edit of its input or of its output: (mixer, tensor, arguments)."""
+    for module in _mixers(model):
+
+        def edited(hidden_states, *args, _forward=module.forward, _module=module, **kwargs):
+            names = ("cache_params", "attention_mask")
+            given = {**dict(zip(names, args, strict=False)), **kwargs}
+            if before is not None:
+                hidden_states = before(_module, hidden_states, given)
+            result = _forward(hidden_states, **given)
+            return result if after is None else after(_module, result, given)
+
+        module.forward = edited
+    return model
+
+
+def state_untouched(model: Any) -> Any:
+    """The same wrapping without any fault."""
+    return _with_mixers(model, lambda _module, hidden, _given: hidden)
+
+
+def state_rows_mixed(model: Any) -> Any:
+    """At a cached step, the first mixer finds its neighbour's state."""
+    first = _mixers(model)[0]
+
+    def before(module, hidden, given):
+        if module is first and hidden.shape[1] == 1:
+            state = given["cache_params"].get_recurrent_state(module.layer_idx)
+            state.copy_(state.roll(1, 0))
+        return hidden
+
+    return _with_mixers(model, before)
+
+
+def state_kernel_wrong_at_one_alignment(model: Any) -> Any:
+    """A scan forgets the last block where it holds one token: length = 1 mod 32."""
+
+    def before(_module, hidden, _given):
+        if hidden.shape[1] % 32 == 1 and hidden.shape[1] > 1:
+            hidden = hidden.clone()
+            hidden[:, -1] = 0
+        return hidden
+
+    return _with_mixers(model, before)
+
+
+def state_dead_rows(model: Any) -> Any:
+    """A kernel leaves what it gives for padding unwritten: NaN."""
+
+    def after(_module, result, given):
+        mask = given.get("attention_mask")
+        if mask is None or mask.shape != result.shape[:2]:
+            return result
+        return result.masked_fill(mask[..., None] == 0, float("nan"))
+
+    return _with_mixers(model, None, after)
+
+
+def state_stale_at_cached_steps(model: Any) -> Any:
+    """The convolution's window is one token late once the cache is filled."""
+
+    def before(module, hidden, given):
+        if hidden.shape[1] == 1:
+            state = given["cache_params"].get_conv_state(module.layer_idx)
+            state.copy_(state.roll(1, -1))
+        return hidden
+
+    return _with_mixers(model, before)
+
+
+def with_learned_positions(model: Any, edit: Callable[[torch.Tensor, int], torch.Tensor]) -> Any:
+    """Add a table of learned positions to any model's embeddings, so that faults of positions can live in it.
+
+    `edit` gets the right positions (rows, tokens) and how many columns the cache holds.
+    """
+    size = model.get_input_embeddings().weight.shape[1]
+    table = torch.randn(512, size, generator=torch.Generator().manual_seed(5))
+    scale = model.get_input_embeddings().weight.float().std()
+    state: dict[str, Any] = {}
+
+    def before(_module, args, kwargs):
+        ids = kwargs["input_ids"] if kwargs.get("input_ids") is not None else args[0]
+        if ids.shape[1] > 1:
+            mask = kwargs.get("attention_mask")
+            mask = torch.ones_like(ids) if mask is None else mask
+            state["pads"] = (mask == 0).sum(1, keepdim=True)
+            state["held"] = 0
+        held = state["held"]
+        positions = torch.arange(held, held + ids.shape[1]) - state["pads"]
+        state["held"] = held + ids.shape[1]
+        positions = edit(positions.clamp(min=0), held).clamp(0, 511)
+        embeddings = model.get_input_embeddings()(ids)
+        kwargs["inputs_embeds"] = embeddings + (table[positions] * scale).to(embeddings.dtype)
+        kwargs["input_ids"] = None
+        return args[1:], kwargs
+
+    model.base_model.register_forward_pre_hook(before, with_kwargs=True)
+    return model
+
+
+def learned_positions(model: Any) -> Any:
+    """The same without any fault."""
+    return with_learned_positions(model, lambda positions, _held: positions)
+
+
+def learned_positions_over_padding(model: Any) -> Any:
+    return with_learned_positions(
+        model, lambda positions, held: torch.arange(held, held + positions.shape[1]).expand_as(positions)
+    )
+
+
+def learned_decode_position_is_cache_length(model: Any) -> Any:
+    return with_learned_positions(
+        model, lambda positions, held: torch.full_like(positions, held) if held else positions
+    )
+
+
+def learned_decode_position_in_batches(model: Any) -> Any:
+    return with_learned_positions(
+        model,
+        lambda positions, held: (
+            torch.full_like(positions, held) if held and positions.shape[0] > 1 else positions
+        ),
+    )
+
+
+def learned_position_of_row_zero(model: Any) -> Any:
+    return with_learned_positions(
+        model, lambda positions, held: positions[:1].expand_as(positions) if held else positions
+    )
+
+
+def learned_cached_position_off_by_one(model: Any) -> Any:
+    return with_learned_positions(model, lambda positions, held: positions + 1 if held else positions)
+
+
+# Values taken over the whole batch
+
+
+def experts_with_capacity(model: Any) -> Any:
+    """Each block of experts takes so many tokens of a batch, padding included; the rest pass by."""
+    for module in model.modules():
+        if "SparseMoe" in type(module).__name__:
+
+            def limited(_module, args, output):
+                hidden = output[0] if isinstance(output, tuple) else output
+                rows, tokens, size = hidden.shape
+                flat = hidden.reshape(-1, size)
+                # Which expert a token goes to, told from what went in; the first ones to come are served.
+                choice = (args[0].reshape(-1, size)[:, :8].abs().argmax(-1)) % 4
+                rank = torch.zeros_like(choice)
+                for expert in range(4):
+                    mine = choice == expert
+                    rank[mine] = torch.arange(int(mine.sum()))
+                capacity = max(1, int(0.8 * rows * tokens / 4))
+                flat = flat * (rank < capacity)[:, None].to(flat.dtype)
+                hidden = flat.reshape(rows, tokens, size)
+                return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
+
+            module.register_forward_hook(limited)
+    return model
+
+
+class Int8Linear(torch.nn.Module):
+    """A linear layer whose activations are rounded to eight bits with one scale for the whole tensor."""
+
+    def __init__(self, linear: torch.nn.Linear) -> None:
+        super().__init__()
+        self.linear = linear
+
+    @property
+    def weight(self) -> torch.Tensor:
+        return self.linear.weight
+
+    @property
+    def bias(self) -> torch.Tensor | None:
+        return self.linear.bias
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        scale = x.abs().max() / 127
+        return self.linear((x / scale).round() * scale)
+
+
+def int8_activations(model: Any, layer: type = Int8Linear) -> Any:
+    blocks = max(
+        (m for m in model.modules() if isinstance(m, torch.nn.ModuleList) and len(m)),
+        key=lambda m: sum(p.numel() for p in m.parameters()),
+    )
+    for parent in list(blocks.modules()):
+        for name, child in list(parent.named_children()):
+            if type(child).__name__ in {"Linear", "Conv1D"} and name != "router":
+                setattr(parent, name, layer(child))
     return model

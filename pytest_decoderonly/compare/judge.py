@@ -1,0 +1,99 @@
+"""Where rounding ends: the verdict on two runs whose shapes differ, from the numbers of both precisions."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pytest_decoderonly.compare.drive import CannotDriveError
+from pytest_decoderonly.compare.precision import CannotCastError, dtype_name, dtype_of, precision
+from pytest_decoderonly.compare.verdict import STATE_SPACE_LIMITS, Limits, RowError, Verdict, worst
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_STATE_SPACE = re.compile(
+    r"mamba|ssm|rwkv|xlstm|rglru|recurrent|deltanet|shortconv|linearattention", re.IGNORECASE
+)
+_EXPERTS = re.compile(r"experts|sparsemoe|moe", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """A verdict and the sentence that gives its grounds."""
+
+    verdict: Verdict
+    reason: str
+
+
+def limits_of(model: Any) -> Limits:
+    """Return where rounding ends for a model: recurrences sum up more of it than attention does."""
+    names = {type(module).__name__ for module in model.modules()}
+    return STATE_SPACE_LIMITS if any(_STATE_SPACE.search(name) for name in names) else Limits()
+
+
+def has_experts(model: Any) -> bool:
+    """Whether a model routes tokens to experts, so that its additions are ordered by the batch."""
+    return any(_EXPERTS.search(type(module).__name__) for module in model.modules())
+
+
+def judge_rounding(
+    work: tuple[RowError, ...],
+    single: tuple[RowError, ...],
+    *,
+    model: Any,
+    limits: Limits,
+    cannot_cast: str = "",
+    again: Callable[[], tuple[RowError, ...]],
+) -> Ruling:
+    """Tell rounding from a bug where shapes differ, so that the bits may.
+
+    Args:
+        work: Errors in the model's own precision.
+        single: The same in float32 on the same weights; empty where there is no such copy.
+        model: The model, for a third run in float64 where the numbers leave a doubt.
+        limits: Where rounding ends for this model.
+        cannot_cast: Why there is no float32 run.
+        again: Measures the same errors once more; called with the model in float64.
+
+    Returns:
+        The verdict with its grounds. Errors that are not finite are different: what that means is for the
+        caller to find out.
+    """
+    if not single:
+        value = worst(work)
+        number = "" if value is None else f"; {value:.1e} in {dtype_name(dtype_of(model))}"
+        return Ruling(Verdict.UNDECIDED, f"{cannot_cast}{number}")
+    rel = worst(single)
+    if rel is None or not rel >= 0:
+        return Ruling(Verdict.DIFFERENT, "not finite")
+    if rel == 0:
+        return Ruling(Verdict.EQUAL, "bit for bit")
+    if rel <= limits.suspicious:
+        return Ruling(Verdict.ROUNDING, f"{rel:.1e} in float32")
+    beyond = f"{rel:.1e} in float32, rounding stays below {limits.suspicious:.0e}"
+    if rel > 10 * limits.bug:
+        return Ruling(Verdict.DIFFERENT, beyond)
+    double = _in_double(model, again)
+    if double is not None and double < rel * 1e-4:
+        return Ruling(
+            Verdict.ROUNDING,
+            f"{rel:.1e} in float32 shrinks to {double:.1e} in float64: rounding of a sensitive model",
+        )
+    if rel > limits.bug:
+        return Ruling(Verdict.DIFFERENT, beyond)
+    known = "float64 gives no answer" if double is None else f"{double:.1e} in float64"
+    return Ruling(Verdict.UNDECIDED, f"{rel:.1e} in float32 lies between rounding and any known bug; {known}")
+
+
+def _in_double(model: Any, again: Callable[[], tuple[RowError, ...]]) -> float | None:
+    """Near the limit float64 has the casting vote; some models cannot run in it, or give NaN there."""
+    import torch
+
+    try:
+        with precision(model, torch.float64):
+            value = worst(again())
+    except (CannotDriveError, CannotCastError):
+        return None
+    return None if value is None or value != value else value  # noqa: PLR0124 - NaN
