@@ -329,7 +329,8 @@ def on_terminal(arguments, cwd, command=COMMAND, **environment):
 def test_terminals_get_colour_and_no_more_columns_than_they_have(tmp_path):
     drawn = on_terminal(["check", "bad.py"], tmp_path, TERM="xterm", COLUMNS="50")
     assert "\x1b[31;1merror[DLM101]\x1b[0m" in drawn
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", drawn).replace("\r", "")
+    assert f"\x1b]8;;{(tmp_path / 'bad.py').as_uri()}\x1b\\bad.py:" in drawn
+    plain = re.sub(r"\x1b\[[0-9;]*m|\x1b\]8;;[^\x1b]*\x1b\\", "", drawn).replace("\r", "")
     code = [line for line in plain.splitlines() if re.match(r" \d \| ", line)]
     assert code
     assert all(len(line) <= 50 for line in code)

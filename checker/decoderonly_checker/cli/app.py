@@ -30,12 +30,9 @@ class LazyGroup(click.Group):
 
 def _print_version(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
     if value and not ctx.resilient_parsing:
-        from importlib.metadata import PackageNotFoundError, version
+        from decoderonly_checker.version import installed_version
 
-        try:
-            click.echo(f"decoderonly {version('pytest-decoderonly')}")
-        except PackageNotFoundError:
-            click.echo("decoderonly (not installed: run from its sources)")
+        click.echo(f"decoderonly {installed_version() or '(not installed: run from its sources)'}")
         ctx.exit()
 
 

@@ -16,7 +16,7 @@ from decoderonly_checker.cli.caches import opened_cache
 from decoderonly_checker.cli.progress import Progress
 from decoderonly_checker.config import Settings, SettingsError, load_settings, read_settings
 from decoderonly_checker.immutable import immutable
-from decoderonly_checker.render import render
+from decoderonly_checker.render import FOR_MACHINES, render
 from decoderonly_checker.render.text import error_line, summary
 from decoderonly_checker.runner import check_paths, check_source
 from decoderonly_checker.source.excerpts import Excerpts
@@ -67,6 +67,7 @@ class Job:
     paths: tuple[Path, ...]
     overrides: Overrides
     output_format: str
+    output_file: Path | None
     stdin_filename: Path | None
     changed_since: str | None
     statistics: bool
@@ -93,27 +94,36 @@ class Job:
             result, excerpts = self._check_stdin()
         else:
             result, excerpts = self._check_paths(), Excerpts()
-        use_color = wants_color(self.color)
-        if self.statistics:
-            from decoderonly_checker.render.statistics import render_statistics
-
-            drawn = render_statistics(result.diagnostics, as_json=self.output_format == "json")
+        use_color = self.output_file is None and wants_color(self.color)
+        drawn = self._draw(result, excerpts, color=use_color)
+        if self.output_file is None:
+            click.echo(drawn, nl=False, color=use_color)
         else:
-            width = None
-            if sys.stdout.isatty():
-                import shutil
-
-                width = shutil.get_terminal_size().columns
-            drawn = render(result, self.output_format, excerpts, color=use_color, width=width)
-        click.echo(drawn, nl=False, color=use_color)
+            _write(self.output_file, drawn)
         for error in result.errors:
             click.echo(error_line(error), err=True)
         if not self.quiet:
             # What a machine reads stays alone on standard output.
-            click.echo(summary(result, self.changed_since), err=self.output_format == "json")
+            alone = self.output_file is None and self.output_format in FOR_MACHINES
+            click.echo(summary(result, self.changed_since), err=alone)
         if result.errors:
             return 2
         return 1 if result.diagnostics and not self.exit_zero else 0
+
+    def _draw(self, result: CheckResult, excerpts: Excerpts, *, color: bool) -> str:
+        if self.statistics:
+            from decoderonly_checker.render.statistics import render_statistics
+
+            return render_statistics(result.diagnostics, as_json=self.output_format == "json")
+        on_terminal = self.output_file is None and sys.stdout.isatty()
+        width = None
+        if on_terminal:
+            import shutil
+
+            width = shutil.get_terminal_size().columns
+        return render(
+            result, self.output_format, excerpts, color=color, links=on_terminal and color, width=width
+        )
 
     def _check_paths(self) -> CheckResult:
         governing = functools.cache(self.overrides.of)
@@ -155,12 +165,49 @@ class Job:
         Raises:
             SettingsError: With the options' names.
         """
+        if self.statistics and self.output_format in FOR_MACHINES - {"json"}:
+            raise SettingsError(f"--statistics cannot be combined with --output-format {self.output_format}")
+        if self.output_file is not None:
+            _check_writable(self.output_file)
         if self.reads_stdin and len(self.paths) > 1:
             raise SettingsError("`-` (standard input) cannot be combined with other paths")
         if self.stdin_filename is not None and not self.reads_stdin:
             raise SettingsError("--stdin-filename needs `-` as the path")
         if self.reads_stdin and self.changed_since is not None:
             raise SettingsError("--changed-since cannot be combined with `-` (standard input)")
+
+
+def _check_writable(file: Path) -> None:
+    """Refuse a place where nothing can be written, before minutes are spent on a run.
+
+    Raises:
+        SettingsError: In one line.
+    """
+    if file.is_dir():
+        raise SettingsError(f"--output-file: {file} is a folder")
+    if not file.absolute().parent.is_dir():
+        raise SettingsError(f"--output-file: {file}: there is no folder {file.parent}")
+
+
+def _write(file: Path, text: str) -> None:
+    """Write a report; a reader never sees half of it.
+
+    Raises:
+        SettingsError: It cannot be written.
+    """
+    from decoderonly_checker.source.files import os_reason
+
+    data = text.encode("utf-8", "surrogateescape")
+    beside = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        if file.exists() and not file.is_file():  # /dev/stdout, a pipe
+            file.write_bytes(data)
+            return
+        beside.write_bytes(data)
+        beside.replace(file)
+    except OSError as problem:
+        beside.unlink(missing_ok=True)
+        raise SettingsError(f"--output-file: {file}: {os_reason(problem)}") from problem
 
 
 def wants_color(asked: bool | None) -> bool:

@@ -1,4 +1,4 @@
-"""JSON: one list of objects. The keys are part of the interface: docs/reference/json.md describes them."""
+"""JSON: one list of objects, or an object a line. The keys are part of the interface: docs/reference/json.md describes them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 def render_json(diagnostics: Iterable[Diagnostic]) -> str:
     """Write findings as an indented JSON list, ASCII only, ending in a line break."""
     return json.dumps([as_object(diagnostic) for diagnostic in diagnostics], indent=2) + "\n"
+
+
+def render_json_lines(diagnostics: Iterable[Diagnostic]) -> str:
+    """Write findings as JSON objects, one a line, ASCII only."""
+    return "".join(json.dumps(as_object(diagnostic)) + "\n" for diagnostic in diagnostics)
 
 
 def as_object(diagnostic: Diagnostic) -> dict[str, Any]:

@@ -29,10 +29,13 @@ class _Mark:
 class Text:
     """Draws findings."""
 
-    def __init__(self, excerpts: Excerpts, *, color: bool = False, width: int | None = None) -> None:
-        """Draw with lines from `excerpts`, in ANSI colours or none, cut to `width` columns or not."""
+    def __init__(
+        self, excerpts: Excerpts, *, color: bool = False, links: bool = False, width: int | None = None
+    ) -> None:
+        """Draw with lines from `excerpts`, in ANSI colours or none, with links or none, cut to `width` columns or not."""
         self._excerpts = excerpts
         self._color = color
+        self._links = links
         self._width = width
 
     def full(self, diagnostic: Diagnostic) -> str:
@@ -61,7 +64,7 @@ class Text:
         """One finding on one line, with the places in other files that led to it."""
         severity = self._paint(str(diagnostic.severity), self._severity(diagnostic), "bold")
         code = self._paint(diagnostic.code, self._severity(diagnostic), "bold")
-        line = f"{location(diagnostic.place)}: {severity} {code} {safe(diagnostic.message)}"
+        line = f"{self._location(diagnostic.place)}: {severity} {code} {safe(diagnostic.message)}"
         for item in diagnostic.related:
             if item.place.path != diagnostic.place.path:
                 line += f" [{safe(item.message.split(';')[0])}: {safe(item.place.path)}:{item.place.line}]"
@@ -81,7 +84,7 @@ class Text:
         source = self._excerpts.lines(place.path, place.cell)
         bar = self._paint("|", "blue", "bold")
         empty = f"{' ' * gutter} {bar}"
-        lines = [f"{' ' * gutter}{self._paint(arrow, 'blue', 'bold')} {location(place)}"]
+        lines = [f"{' ' * gutter}{self._paint(arrow, 'blue', 'bold')} {self._location(place)}"]
         if arrow == "-->":
             lines.append(empty)
         before: int | None = None
@@ -114,6 +117,14 @@ class Text:
             styles = (severity, "bold") if mark.primary else ("blue",)
             lines.append(f"{' ' * gutter} {bar} {' ' * before}{self._paint(drawn, *styles)}")
         return lines
+
+    def _location(self, place: Place) -> str:
+        """The place, on terminals a link to its file (OSC 8), which those that know none leave out."""
+        if not self._links:
+            return location(place)
+        from pathlib import Path
+
+        return f"\x1b]8;;{Path(place.path).absolute().as_uri()}\x1b\\{location(place)}\x1b]8;;\x1b\\"
 
     def _severity(self, diagnostic: Diagnostic) -> str:
         return "red" if diagnostic.severity is Severity.ERROR else "yellow"

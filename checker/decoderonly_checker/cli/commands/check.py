@@ -45,7 +45,15 @@ def _seconds(ctx: click.Context, parameter: click.Parameter, value: float | None
     type=click.Choice(FORMATS),
     default="full",
     show_default=True,
+    envvar="DECODERONLY_OUTPUT_FORMAT",
     help="How findings are printed.",
+)
+@click.option(
+    "-o",
+    "--output-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write findings to this file; the totals are still printed.",
 )
 @click.option(
     "--select",
