@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from pytest_decoderonly.tiny.config import TinyModelError, one_line, quiet, tiny_architectures, tiny_config
@@ -70,7 +71,7 @@ def tiny_decoder(
             raise TinyModelError(f"arch: a tiny {arch!r} cannot be built: {one_line(error)}{hint}") from error
         _warm(model, heat)
     _name_special_ids(model)
-    return model.to(device=device, dtype=torch_dtype).eval()
+    return _cast(model, torch_dtype).to(device=device).eval()
 
 
 def _class_and_part(config: PretrainedConfig) -> tuple[type[PreTrainedModel], PretrainedConfig]:
@@ -120,6 +121,8 @@ def _warm(model: PreTrainedModel, heat: float) -> None:
             if isinstance(module, torch.nn.Embedding) and padding is not None:
                 _fill_row(module.weight, padding)
         for name, parameter in model.named_parameters():
+            if "position" in name and not parameter.requires_grad:
+                continue  # a table of sines and cosines is computed, not learnt
             if parameter.dim() >= 2:
                 if not parameter.any():
                     parameter.normal_(std=_SPREAD)
@@ -127,6 +130,34 @@ def _warm(model: PreTrainedModel, heat: float) -> None:
                 if parameter.min() != parameter.max() and not name.endswith("A_log"):
                     parameter.mul_(heat)
             parameter.copy_(parameter.to(torch.bfloat16))
+
+
+def _cast(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
+    """Cast as `from_pretrained` does: rotary frequencies, and what the class wants kept, stay in float32."""
+    import torch
+
+    kept = set(getattr(model, "_keep_in_fp32_modules_strict", None) or ())
+    if dtype == torch.float16:
+        kept |= set(getattr(model, "_keep_in_fp32_modules", None) or ())
+    narrow = dtype in (torch.float16, torch.bfloat16)
+    pattern = re.compile("|".join(["inv_freq", *(name.replace("*", ".*") for name in sorted(kept))]))
+    wide = {
+        id(tensor): tensor.data
+        for name, tensor in (*model.named_parameters(), *model.named_buffers())
+        if narrow and pattern.search(name)
+    }
+    buffers = [
+        (module, name, buffer)
+        for module in model.modules()
+        for name, buffer in module.named_buffers(recurse=False)
+        if id(buffer) in wide
+    ]
+    model.to(dtype=dtype)
+    for parameter in model.parameters():
+        parameter.data = wide.get(id(parameter), parameter.data)
+    for module, name, buffer in buffers:
+        module._buffers[name] = buffer
+    return model
 
 
 def _fill_row(table: torch.Tensor, row: int) -> None:

@@ -230,6 +230,14 @@ BY_TYPE: dict[str, dict[str, Any]] = {
     "gemma4_text": {"global_head_dim": 16},
     "gemma4_unified_text": {"global_head_dim": 16},
     "xlstm": {"qk_dim_factor": 1.0},
+    # By default a masked language model; the causal ones of the paper set this.
+    "xlm": {
+        "causal": True,
+        "pad_index": PAD_ID,
+        "bos_index": BOS_ID,
+        "eos_index": EOS_ID,
+        "mask_token_id": 3,
+    },
     "xmod": {"default_language": "en_XX"},
     # Sizes of its sliding layers that only its arguments know.
     "dots3_note_text": {
