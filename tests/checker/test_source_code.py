@@ -56,6 +56,25 @@ def test_lines_of_code(text, lines):
     assert code_lines(text) == lines
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        'x = "open it\nmodel.generate(x)',
+        "x = 'open model.generate(x)",
+        'x = """open\nmodel.generate("some words")',
+    ],
+)
+def test_code_behind_what_nothing_closes_is_kept(text):
+    assert b"model.generate" in code_of(text.encode())
+
+
+@pytest.mark.parametrize(
+    "piece", ['"\\', '"""\\"', 'x = """a\\"""', 'f"""x\n\'\'\'"', "'\\\n", "\"\"\"\\'''"]
+)
+def test_the_time_grows_with_the_length(piece):
+    code_of(piece.encode() * 200_000)  # hours, if each quote made for another look at the rest
+
+
 @given(st.lists(st.sampled_from(PIECES), max_size=40).map("".join))
 def test_both_keep_the_same_code(text):
     lines = code_lines(text)

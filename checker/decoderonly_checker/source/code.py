@@ -10,24 +10,25 @@ _TRIPLE = (
     rb"""(?<=")""[^"\\]*(?:(?:\\.|"(?!""))[^"\\]*)*\"\"\"|(?<=')''[^'\\]*(?:(?:\\.|'(?!''))[^'\\]*)*'''"""
 )
 _SHORT = rb"""(?<=")[^"\\\n]*(?:\\.[^"\\\n]*)*"|(?<=')[^'\\\n]*(?:\\.[^'\\\n]*)*'"""
+# What nothing closes is kept, to the end of the file or line: to look at it again from each quote within would take for ever.
+_OPEN_TRIPLE = rb"""(?<=")"".*|(?<=')''.*"""
+_OPEN_SHORT = rb"""[^\\\n]*(?:\\.[^\\\n]*)*\n?"""
 # An f-string holds code; what stands in other triple quotes is documentation or text.
 _UNFORMATTED = rb"""(?<![fFtT]["'])(?<![fFtT][rR]["'])(?:""" + _TRIPLE + b")"
 
 
-def _pattern(gone: bytes, kept: bytes) -> re.Pattern[bytes]:
+def _pattern(gone: bytes, *kept: bytes) -> re.Pattern[bytes]:
     """One scan over strings and comments, so that a quote in one does not open the other.
 
     It begins with a set of characters, which `re` looks for without trying each alternative at each place.
     """
-    return re.compile(rb"""["'#](?:(?<=#)[^\n]*|""" + gone + b"|(" + kept + b"))", re.DOTALL)
+    strings = b"|".join((*kept, _OPEN_TRIPLE, _SHORT, _OPEN_SHORT))
+    return re.compile(rb"""["'#](?:(?<=#)[^\n]*|""" + gone + b"|(" + strings + b"))", re.DOTALL)
 
 
-_NOT_CODE = _pattern(_TRIPLE, _SHORT), _pattern(_UNFORMATTED, _TRIPLE + b"|" + _SHORT)
+_NOT_CODE = _pattern(_TRIPLE), _pattern(_UNFORMATTED, _TRIPLE)
 # The first group is what stands in triple quotes and is left out.
-_WITH_LINES = (
-    _pattern(b"(" + _TRIPLE + b")", _SHORT),
-    _pattern(b"(" + _UNFORMATTED + b")", _TRIPLE + b"|" + _SHORT),
-)
+_WITH_LINES = _pattern(b"(" + _TRIPLE + b")"), _pattern(b"(" + _UNFORMATTED + b")", _TRIPLE)
 _PLAIN = rb"""\"[^"\\\n]*(?:\\.[^"\\\n]*)*\"|'[^'\\\n]*(?:\\.[^'\\\n]*)*'"""
 # A string that holds no code, behind those that do.
 _STRING = re.compile(
@@ -79,13 +80,16 @@ def _code(data: bytes, *, keep_lines: bool = False) -> bytes:
     if b"\r" in data:
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     pattern = (_WITH_LINES if keep_lines else _NOT_CODE)[any(sign in data for sign in _SIGNS)]
+    whole = data.endswith(b"\n")
     # `sub` would call a function for each match. Between two pieces of code stand the groups of what is not code.
-    parts = pattern.split(data)
+    parts = pattern.split(data if whole else data + b"\n")
     groups = pattern.groups
     for i in range(groups, len(parts), groups + 1):
         text = parts[i]
         if text is None:
             parts[i] = b""
+        elif text.endswith(b"\n"):
+            parts[i] = b'"' + text  # nothing closes it
         elif b" " in text and parts[i - groups][-1:] not in _PREFIXES:
             parts[i] = b'""' + b"\n" * text.count(b"\n") if keep_lines else b'""'
         else:
@@ -93,7 +97,8 @@ def _code(data: bytes, *, keep_lines: bool = False) -> bytes:
     if keep_lines:
         for i in range(1, len(parts), groups + 1):
             parts[i] = b"\n" * (parts[i] or b"").count(b"\n")
-    return b"".join(parts)
+    code = b"".join(parts)
+    return code if whole else code[:-1]
 
 
 def _words_are_ascii(data: bytes) -> bool:
