@@ -8,23 +8,30 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pytest_decoderonly.assertions.canaries import assert_only_responses_supervised
     from pytest_decoderonly.assertions.equivalence import assert_batch_equals_single
     from pytest_decoderonly.assertions.labels import assert_labels_mask_prompt
     from pytest_decoderonly.assertions.outputs import assert_no_prompt
     from pytest_decoderonly.assertions.padding import assert_left_padded, assert_right_padded
+    from pytest_decoderonly.compare.canaries import Canary, canaries
+    from pytest_decoderonly.compare.supervision import SupervisionAudit
     from pytest_decoderonly.compare.verdict import BatteryResult, Relation, Verdict
     from pytest_decoderonly.tiny import TinyModelError, tiny_architectures, tiny_decoder, tiny_tokenizer
 
 _HOMES = {
     "BatteryResult": "compare.verdict",
+    "Canary": "compare.canaries",
     "Relation": "compare.verdict",
+    "SupervisionAudit": "compare.supervision",
     "TinyModelError": "tiny",
     "Verdict": "compare.verdict",
     "assert_batch_equals_single": "assertions.equivalence",
     "assert_labels_mask_prompt": "assertions.labels",
     "assert_left_padded": "assertions.padding",
     "assert_no_prompt": "assertions.outputs",
+    "assert_only_responses_supervised": "assertions.canaries",
     "assert_right_padded": "assertions.padding",
+    "canaries": "compare.canaries",
     "tiny_architectures": "tiny",
     "tiny_decoder": "tiny",
     "tiny_tokenizer": "tiny",
@@ -32,14 +39,18 @@ _HOMES = {
 
 __all__ = [
     "BatteryResult",
+    "Canary",
     "Relation",
+    "SupervisionAudit",
     "TinyModelError",
     "Verdict",
     "assert_batch_equals_single",
     "assert_labels_mask_prompt",
     "assert_left_padded",
     "assert_no_prompt",
+    "assert_only_responses_supervised",
     "assert_right_padded",
+    "canaries",
     "tiny_architectures",
     "tiny_decoder",
     "tiny_tokenizer",

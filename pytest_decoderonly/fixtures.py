@@ -24,6 +24,8 @@ class DecoderOnly:
         assert_right_padded = staticmethod(pytest_decoderonly.assert_right_padded)
         assert_no_prompt = staticmethod(pytest_decoderonly.assert_no_prompt)
         assert_batch_equals_single = staticmethod(pytest_decoderonly.assert_batch_equals_single)
+        assert_only_responses_supervised = staticmethod(pytest_decoderonly.assert_only_responses_supervised)
+        canaries = staticmethod(pytest_decoderonly.canaries)
         tiny_decoder = staticmethod(pytest_decoderonly.tiny_decoder)
         tiny_tokenizer = staticmethod(pytest_decoderonly.tiny_tokenizer)
         tiny_architectures = staticmethod(pytest_decoderonly.tiny_architectures)
@@ -49,6 +51,8 @@ _METHODS = (
     "assert_right_padded",
     "assert_no_prompt",
     "assert_batch_equals_single",
+    "assert_only_responses_supervised",
+    "canaries",
     "tiny_decoder",
     "tiny_tokenizer",
     "tiny_architectures",
@@ -60,7 +64,7 @@ def decoderonly() -> DecoderOnly:
     """Assertions for decoder-only models, and builders of tiny ones, as methods.
 
     assert_labels_mask_prompt, assert_left_padded, assert_right_padded, assert_no_prompt,
-    assert_batch_equals_single; tiny_decoder, tiny_tokenizer, tiny_architectures.
+    assert_batch_equals_single, assert_only_responses_supervised with canaries; tiny_decoder, tiny_tokenizer, tiny_architectures.
     Example: `decoderonly.assert_left_padded(batch, tokenizer=tokenizer)`.
     """
     return DecoderOnly()

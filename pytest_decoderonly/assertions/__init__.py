@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pytest_decoderonly.assertions.canaries import assert_only_responses_supervised
 from pytest_decoderonly.assertions.equivalence import assert_batch_equals_single
 from pytest_decoderonly.assertions.labels import assert_labels_mask_prompt
 from pytest_decoderonly.assertions.outputs import assert_no_prompt
@@ -12,5 +13,6 @@ __all__ = [
     "assert_labels_mask_prompt",
     "assert_left_padded",
     "assert_no_prompt",
+    "assert_only_responses_supervised",
     "assert_right_padded",
 ]

@@ -250,17 +250,32 @@ def _ignore_value(row: LabelRow, ignore_index: int) -> Problem | None:
 
 
 def _shifted(row: LabelRow) -> Problem | None:
-    on = [i for i, flag in enumerate(row.supervised) if flag]
-    wrong = [i for i in on if row.labels[i] != row.ids[i]]
+    return shift_problem(row.row, row.ids, row.labels, row.supervised)
+
+
+def displaced(expected: set[int], got: set[int]) -> int:
+    """Return by how many positions `got` is `expected` moved as a whole; 0 where it is something else."""
+    if len(got) < 2 or len(got) != len(expected):
+        return 0
+    step = min(got) - min(expected)
+    return step if got == {position + step for position in expected} else 0
+
+
+def shift_problem(
+    number: int, ids: Sequence[int], labels: Sequence[int], supervised: Sequence[bool]
+) -> Problem | None:
+    """Say whether most supervised labels are the ids of a neighbouring position, or of no position near."""
+    on = [i for i, flag in enumerate(supervised) if flag]
+    wrong = [i for i in on if labels[i] != ids[i]]
     if not wrong or len(wrong) <= len(on) // 2:
         return None
     for step, code in ((1, "DLM305"), (-1, "DLM310")):
-        near = [i for i in wrong if 0 <= i + step < len(row.ids) and row.labels[i] == row.ids[i + step]]
+        near = [i for i in wrong if 0 <= i + step < len(ids) and labels[i] == ids[i + step]]
         if len(near) >= max(2, (len(wrong) * 3) // 4) or (len(near) == len(wrong) == 1 and len(on) == 1):
             word = "next" if step == 1 else "previous"
             return Problem(
                 code,
-                row.row,
+                number,
                 wrong[0],
                 f"labels hold the id of the {word} position ({len(near)} of {len(on)} supervised tokens)",
                 "the model shifts labels itself, so each token is trained to predict the one after the next"
@@ -268,6 +283,15 @@ def _shifted(row: LabelRow) -> Problem | None:
                 else "each token is trained to predict what it has just read",
                 "hand over labels that stand at the same positions as their input_ids",
             )
+    if len(wrong) > 2 and len(wrong) == len(on):
+        return Problem(
+            "DLM304",
+            number,
+            wrong[0],
+            f"none of the {len(on)} labels is the token of its position, nor of a position beside it",
+            "the model is trained to answer another sequence than the one that it reads",
+            "put prompt and completion into input_ids, copy them to labels, and set the prompt to -100",
+        )
     return None
 
 

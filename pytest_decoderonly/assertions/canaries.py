@@ -1,0 +1,184 @@
+"""An assertion about a whole pipeline: of canaries that went through it, the answers alone are supervised."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from pytest_decoderonly.assertions.drawing import around, listing, plural, quoted, strip, table, token_text
+from pytest_decoderonly.compare.canaries import Canary, Reader
+from pytest_decoderonly.compare.chats import header_of
+from pytest_decoderonly.compare.gather import gather
+from pytest_decoderonly.compare.labels import IGNORE
+from pytest_decoderonly.compare.passages import Expectation, SupervisedRow
+from pytest_decoderonly.compare.supervision import SupervisionAudit, audit_supervision
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_SIGNS = {
+    "padding": "_",
+    "space": ".",
+    "template": ".",
+    "terminator": "E",
+    "prompt": "p",
+    "response": "C",
+    "either": "C",
+}
+_LEGEND = (
+    "signs: _ padding, p prompt, . template, C answer and E its end in the loss, ! in the loss and must not "
+    "be, ? not in the loss and must be"
+)
+
+
+def assert_only_responses_supervised(
+    batch: Any,
+    canaries: Sequence[Canary],
+    tokenizer: Any,
+    ignore_index: int = IGNORE,
+    *,
+    turns: Literal["all", "last"] = "all",
+    allow_dropped: bool = False,
+    terminator: bool = True,
+) -> SupervisionAudit:
+    """Assert that what a pipeline supervises spells the answers of the canaries, and nothing else.
+
+    Send `canaries(...)` through your own formatting, tokenization, collation or trainer, and give what comes
+    out. Rows are known by their words, so they may be reordered, packed or cut. An answer that was truncated
+    need not end in EOS. White space behind the terminator, a second stop token, and what a chat template
+    makes the model itself write before an answer (an empty block of thoughts) may be supervised or not.
+
+    Args:
+        batch: What reaches the model: a batch with `input_ids` of shape (rows, positions) and `labels`, or
+            `completion_mask` or `assistant_masks` (1 on what is supervised); a list of batches or rows; a
+            dataset; a DataLoader; or a trainer with `get_train_dataloader()`. Integers throughout. The
+            random state is left as it was.
+        canaries: The canaries that went in.
+        tokenizer: The tokenizer (or processor) of the pipeline.
+        ignore_index: The label that the loss ignores.
+        turns: `"all"` answers of a conversation are to be supervised, or only the `"last"`.
+        allow_dropped: Whether canaries may be missing.
+        terminator: Whether answers must end in EOS or another special token. Where one follows an answer it
+            must be supervised in any case.
+
+    Returns:
+        What each row holds; its `notes` say what was cut.
+
+    Raises:
+        AssertionError: Prompt, template or padding is supervised, an answer or its terminator is not, labels
+            are shifted, an answer follows another question, a row trains nothing, or canaries are missing.
+        TypeError: An argument is of the wrong kind, or nothing says what is supervised.
+        ValueError: Shapes disagree, or there are no rows.
+    """
+    __tracebackhide__ = True
+    if turns not in ("all", "last"):
+        raise ValueError(f"turns: must be 'all' or 'last', got {turns!r}")
+    given = list(canaries)
+    if not given or not all(isinstance(canary, Canary) for canary in given):
+        raise TypeError("canaries: must be the list that canaries(...) returned")
+    reader = Reader(tokenizer)
+    header, lead = (squeeze(text) for text in header_of(reader.tokenizer))
+    audit = audit_supervision(
+        gather(batch, ignore_index), given, reader, Expectation(turns, ignore_index, header, lead)
+    )
+    message = _message(audit, given, reader, allow_dropped=allow_dropped, terminator=terminator)
+    del batch, tokenizer, reader  # the error must not keep tensors alive
+    if message:
+        raise AssertionError(message)
+    return audit
+
+
+def squeeze(text: str) -> str:
+    """Return text without white space, as tokens are compared."""
+    return "".join(text.split())
+
+
+def _message(
+    audit: SupervisionAudit,
+    canaries: Sequence[Canary],
+    reader: Reader,
+    *,
+    allow_dropped: bool,
+    terminator: bool,
+) -> str:
+    if not audit.rows:
+        return (
+            f"none of {plural(len(canaries), 'canary').replace('canarys', 'canaries')} came out of the pipeline: "
+            f"{plural(audit.others, 'row')}, and not one of their words\n"
+            "        do:     give the rows that these canaries became, and the tokenizer that made them"
+        )
+    bad = len(audit.problems)
+    blocks = [_block(row, reader) for row in audit.rows if row.problem is not None]
+    general: list[str] = []
+    if audit.dropped and not allow_dropped:
+        names = ", ".join(map(str, audit.dropped[:10])) + (", ..." if len(audit.dropped) > 10 else "")
+        general.append(
+            f"{len(audit.dropped)} of {len(canaries)} canaries came out nowhere: {names}   [DLM311]\n"
+            "        effect: these examples train nothing\n"
+            "        do:     look which filter or length limit drops them, or pass allow_dropped=True"
+        )
+    if audit.endless and terminator and not bad:
+        general.append(
+            "no answer is followed by EOS or another special token   [DLM309]\n"
+            "        effect: the model never learns to stop\n"
+            "        do:     append eos_token to the answer's text or ids, or pass terminator=False"
+        )
+    if not blocks and not general:
+        return ""
+    if not blocks:
+        return "\n".join(general)
+    header = f"not the answers alone are supervised in {bad} of {plural(len(audit.rows), 'row')}"
+    return "\n".join([listing(header, blocks, [_LEGEND]), *general])
+
+
+def _block(row: SupervisedRow, reader: Reader) -> list[str]:
+    problem = row.problem
+    assert problem is not None  # noqa: S101 - only rows with a problem are drawn
+    who = " and ".join(f"canary {number}" for number in row.canaries) or "labels of another length"
+    head = f"{row.where}   {who}, {sum(row.supervised)} of {len(row.ids)} in the loss   [{problem.code}]"
+    tail = [
+        f"effect: {problem.effect}",
+        f"do:     {problem.advice}",
+        *(f"note:   {note}" for note in row.notes),
+    ]
+    if not row.owners:
+        return [head, problem.what, *tail]
+    signs, pointer = strip(
+        [_sign(owner, flag) for owner, flag in zip(row.owners, row.supervised, strict=True)], problem.position
+    )
+    columns = around(problem.position, len(row.ids))
+    show = token_text(reader.tokenizer)
+    lines = [("position", [str(i) for i in columns]), ("id", [str(row.ids[i]) for i in columns])]
+    if show is not None:
+        lines.append(("token", [show(row.ids[i]) for i in columns]))
+    lines.append(("is", [row.owners[i] for i in columns]))
+    lines.append(("label", [str(row.labels[i]) for i in columns]))
+    return [
+        head,
+        signs,
+        f"{pointer} position {problem.position}: {problem.what}",
+        *(f"   {line}" for line in table(columns, lines)),
+        f"trained: {quoted(_trained(row, reader), 90)}",
+        *tail,
+    ]
+
+
+def _sign(owner: str, supervised: bool) -> str:
+    if supervised:
+        return "!" if owner in ("padding", "prompt", "template") else _SIGNS[owner]
+    return "?" if owner in ("response", "terminator") else "p" if owner == "either" else _SIGNS[owner]
+
+
+def _trained(row: SupervisedRow, reader: Reader) -> str:
+    """Return the supervised tokens as text; gaps are dots."""
+    parts: list[str] = []
+    stretch: list[int] = []
+    for i, flag in enumerate((*row.supervised, False)):
+        if flag:
+            stretch.append(row.labels[i])
+        elif stretch:
+            try:
+                parts.append(str(reader.tokenizer.decode(stretch)))
+            except Exception:
+                parts.append("?")
+            stretch = []
+    return " .. ".join(parts)

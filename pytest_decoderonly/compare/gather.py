@@ -1,0 +1,142 @@
+"""Rows of training data out of whatever a pipeline gives: a batch, rows of a dataset, a loader, a trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pytest_decoderonly.compare.arrays import Rows, as_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MASKS = ("completion_mask", "assistant_masks", "assistant_mask", "assistant_tokens_mask")
+_MOST_ROWS = 20_000
+
+
+@dataclass(frozen=True)
+class TrainingRow:
+    """One row as it goes to the model. `alone` says that it did not come in a padded batch."""
+
+    where: str
+    ids: tuple[int, ...]
+    labels: tuple[int, ...]
+    mask: tuple[int, ...] | None
+    alone: bool
+
+
+def gather(batch: Any, ignore_index: int) -> list[TrainingRow]:
+    """Return the rows of a batch, a list of batches or rows, a dataset, a loader, or a trainer.
+
+    The random state is as before: a loader that shuffles draws from it.
+
+    Raises:
+        TypeError: There are no `input_ids`, or nothing says what is supervised.
+        ValueError: Shapes disagree, or there is no row, or no end of rows.
+    """
+    if hasattr(batch, "get_train_dataloader"):
+        with kept_random_state():
+            return gather(batch.get_train_dataloader(), ignore_index)
+    if isinstance(batch, Mapping):
+        if "input_ids" not in batch and batch and all(hasattr(v, "column_names") for v in batch.values()):
+            raise TypeError(f"batch: is a dict of splits ({', '.join(map(str, batch))}); give one of them")
+        return _rows(batch, "batch", ignore_index)
+    if isinstance(batch, (str, bytes)) or not isinstance(batch, Iterable):
+        raise TypeError(
+            "batch: must be a batch (input_ids with labels or a mask), rows, a dataset, a DataLoader or a "
+            f"trainer, got {type(batch).__name__}"
+        )
+    found: list[TrainingRow] = []
+    with kept_random_state():
+        for number, item in enumerate(batch):
+            if not isinstance(item, Mapping):
+                raise TypeError(f"batch: item {number} must be a dict, got {type(item).__name__}")
+            found.extend(_rows(item, f"item {number}", ignore_index))
+            if len(found) > _MOST_ROWS:
+                raise ValueError(f"batch: has more than {_MOST_ROWS} rows; give the canaries alone")
+    if not found:
+        raise ValueError("batch: holds no rows")
+    return found
+
+
+def _rows(batch: Mapping[str, Any], name: str, ignore_index: int) -> list[TrainingRow]:
+    if "input_ids" not in batch:
+        raise TypeError(f"{name}: has no input_ids, only {', '.join(map(str, batch)) or 'nothing'}"[:200])
+    alone = _depth(batch["input_ids"]) == 1
+    ids = as_rows(batch["input_ids"], f"{name}: input_ids")
+    masks = {key: batch[key] for key in MASKS if batch.get(key) is not None}
+    if batch.get("labels") is not None:
+        labels = as_rows(batch["labels"], f"{name}: labels")
+        if len(labels) != len(ids):
+            raise ValueError(f"{name}: labels have {len(labels)} rows, input_ids {len(ids)}")
+    elif masks:
+        labels = _masked(ids, {key: as_rows(m, f"{name}: {key}") for key, m in masks.items()}, ignore_index)
+    else:
+        raise TypeError(
+            f"{name}: nothing says what is supervised; it must hold labels or one of {', '.join(MASKS)}"
+        )
+    seen = batch.get("attention_mask")
+    # A mask of four dimensions says who sees whom, not what is padding.
+    mask = as_rows(seen, f"{name}: attention_mask") if seen is not None and _depth(seen) <= 2 else None
+    if mask is not None and [len(row) for row in mask] != [len(row) for row in ids]:
+        raise ValueError(f"{name}: attention_mask has another shape than input_ids")
+    return [
+        TrainingRow(
+            f"{name}" if alone else f"{name}, row {i}" if name != "batch" else f"row {i}",
+            tuple(row),
+            tuple(labels[i]),
+            None if mask is None else tuple(mask[i]),
+            alone,
+        )
+        for i, row in enumerate(ids)
+    ]
+
+
+def _masked(ids: Rows, masks: dict[str, Rows], ignore_index: int) -> Rows:
+    for key, rows in masks.items():
+        if [len(row) for row in rows] != [len(row) for row in ids]:
+            raise ValueError(f"{key}: has another shape than input_ids")
+    return [
+        [token if all(rows[i][j] for rows in masks.values()) else ignore_index for j, token in enumerate(row)]
+        for i, row in enumerate(ids)
+    ]
+
+
+def _depth(value: Any) -> int:
+    if hasattr(value, "ndim"):
+        return int(value.ndim)
+    depth = 0
+    while isinstance(value, (list, tuple)) or hasattr(value, "ndim"):
+        if hasattr(value, "ndim"):
+            return depth + int(value.ndim)
+        depth += 1
+        if not value:
+            break
+        value = value[0]
+    return depth
+
+
+@contextmanager
+def kept_random_state() -> Iterator[None]:
+    """Give Python, NumPy and torch (all devices) the random state back that they had."""
+    import random
+    import sys
+
+    python = random.getstate()
+    numpy = sys.modules.get("numpy")
+    torch = sys.modules.get("torch")
+    arrays = numpy.random.get_state() if numpy is not None else None
+    tensors = torch.get_rng_state() if torch is not None else None
+    devices = torch.cuda.get_rng_state_all() if torch is not None and torch.cuda.is_initialized() else None
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        if numpy is not None and arrays is not None:
+            numpy.random.set_state(arrays)
+        if torch is not None and tensors is not None:
+            torch.set_rng_state(tensors)
+            if devices is not None:
+                torch.cuda.set_rng_state_all(devices)

@@ -1,0 +1,222 @@
+"""Where the words of canaries stand in a row of tokens, and whose token each position holds."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from pytest_decoderonly.compare.padding import Problem, real_positions
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_decoderonly.compare.canaries import Canary, CanaryTurn, Reader
+    from pytest_decoderonly.compare.gather import TrainingRow
+
+Owner = Literal["padding", "space", "template", "terminator", "prompt", "response", "either"]
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A stretch of a row that holds one canary's turn, whole or cut. Positions count tokens, end excluded."""
+
+    canary: int
+    turn: int
+    role: str
+    found: int
+    total: int
+    start: int
+    end: int
+    ended: bool
+
+    @property
+    def whole(self) -> bool:
+        """Whether all words of the turn are there."""
+        return self.found == self.total
+
+
+@dataclass(frozen=True)
+class SupervisedRow:
+    """One row: whose token each position holds, and whether it is supervised."""
+
+    where: str
+    ids: tuple[int, ...]
+    labels: tuple[int, ...]
+    owners: tuple[Owner, ...]
+    supervised: tuple[bool, ...]
+    passages: tuple[Passage, ...]
+    problem: Problem | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def canaries(self) -> tuple[int, ...]:
+        """The canaries of the row, in their order."""
+        return tuple(dict.fromkeys(passage.canary for passage in self.passages))
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What is to be supervised: every answer, or only the last of each example; headers of a template."""
+
+    turns: Literal["all", "last"]
+    ignore_index: int
+    header: str = ""
+    lead: str = ""
+
+
+class Finder:
+    """Finds the words of all canaries in text without white space."""
+
+    def __init__(self, canaries: Sequence[Canary]) -> None:
+        self.canaries = {canary.number: canary for canary in canaries}
+        self._home = {
+            word: (canary.number, turn, index)
+            for canary in canaries
+            for turn, part in enumerate(canary.turns)
+            for index, word in enumerate(part.words)
+        }
+        words = sorted(self._home, key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(re.escape, words)), re.IGNORECASE)
+
+    def canaries_in(self, text: str) -> set[int]:
+        """Return the numbers of the canaries that a text has words of."""
+        return {self._home[hit.group().lower()][0] for hit in self._hits(text)}
+
+    def passages(self, text: str) -> list[tuple[int, int, int, int, int, bool]]:
+        """Return (start, end, canary, turn, words found, last word found) of each passage, in order."""
+        runs: list[list[int]] = []
+        last = (-1, -1, -1)
+        for hit in self._hits(text):
+            canary, turn, index = home = self._home[hit.group().lower()]
+            if runs and home[:2] == last[:2] and index > last[2]:
+                runs[-1][1] = hit.end()
+                runs[-1][4] += 1
+            else:
+                runs.append([hit.start(), hit.end(), canary, turn, 1, 0])
+                self._grow_back(text, runs, self.canaries[canary].turns[turn], index)
+            last = home
+            part = self.canaries[canary].turns[turn]
+            self._grow_on(text, runs[-1], part, index)
+            runs[-1][5] = index == len(part.words) - 1
+        return [(run[0], run[1], run[2], run[3], run[4], bool(run[5])) for run in runs]
+
+    def fragments(self, text: str, first: int, last: int) -> tuple[int, int]:
+        """Return how many characters before `first` and after `last` may be remains of an answer.
+
+        A row that was cut out of a longer one may begin in the last word of an answer, or end in the first.
+        """
+        answers = [
+            part for canary in self.canaries.values() for part in canary.turns if part.role == "assistant"
+        ]
+        tails = ["".join(part.words)[-len(part.words[-1]) :] + part.mark for part in answers]
+        begin = max(
+            (k for tail in tails for k in range(1, len(tail)) if text[:first].startswith(tail[-k:])),
+            default=0,
+        )
+        end = max(
+            (
+                k
+                for part in answers
+                for k in range(1, len(part.words[0]))
+                if text[last:].endswith(part.words[0][:k])
+            ),
+            default=0,
+        )
+        return begin, end
+
+    def _hits(self, text: str) -> list[re.Match[str]]:
+        return [hit for hit in self._pattern.finditer(text) if hit.group().lower() in self._home]
+
+    @staticmethod
+    def _grow_on(text: str, run: list[int], turn: CanaryTurn, index: int) -> None:
+        """Take in what follows a word in its turn: the mark, or the rest of a word that is cut off."""
+        for letter in "".join(turn.words[index + 1 :]) + turn.mark:
+            if text[run[1] : run[1] + 1].lower() != letter.lower():
+                break
+            run[1] += 1
+
+    @staticmethod
+    def _grow_back(text: str, runs: list[list[int]], turn: CanaryTurn, index: int) -> None:
+        floor = runs[-2][1] if len(runs) > 1 else 0
+        run = runs[-1]
+        for letter in reversed("".join(turn.words[:index])):
+            if run[0] <= floor or text[run[0] - 1].lower() != letter.lower():
+                break
+            run[0] -= 1
+
+
+def read_row(row: TrainingRow, finder: Finder, reader: Reader, expect: Expectation) -> SupervisedRow:
+    """Say for each position of a row whose token it is."""
+    pieces = [reader.piece(token) for token in row.ids]
+    starts = [0]
+    for piece in pieces:
+        starts.append(starts[-1] + len(piece))
+    supervised = tuple(label != expect.ignore_index for label in row.labels)
+    real = list(real_positions(row.ids, row.mask, None if row.alone else reader.pad))
+    notes: list[str] = []
+    if row.mask is None and not row.alone and reader.pad is not None and reader.pad == reader.eos:
+        last = len(real) - 1 - real[::-1].index(True) if any(real) else -1
+        if last + 1 < len(real):
+            if supervised[last + 1]:
+                real[last + 1] = True
+            else:
+                notes.append("padding and EOS share an id: with an attention_mask the EOS would be checked")
+    owners: list[Owner] = [
+        "padding" if not flag else "template" if piece else "space"
+        for flag, piece in zip(real, pieces, strict=True)
+    ]
+    passages: list[Passage] = []
+    text = "".join(pieces)
+    runs = finder.passages(text)
+    for begin, end, canary, turn, count, ended in runs:
+        part = finder.canaries[canary].turns[turn]
+        inside = [i for i in range(len(pieces)) if pieces[i] and starts[i] < end and starts[i + 1] > begin]
+        mine: Owner = "response" if counts(finder.canaries[canary], turn, expect) else "prompt"
+        for i in inside:
+            whole = starts[i] >= begin and starts[i + 1] <= end
+            # A token that holds the ends of a question and the beginning of an answer belongs to both.
+            owners[i] = mine if whole or mine == "prompt" else "either"
+        # Spaces within a passage are its own.
+        for i in range(inside[0] + 1, inside[-1]):
+            if not pieces[i] and real[i]:
+                owners[i] = mine
+        passages.append(
+            Passage(canary, turn, part.role, count, len(part.words), inside[0], inside[-1] + 1, ended)
+        )
+    if runs:
+        _cut_off(owners, starts, finder.fragments(text, runs[0][0], runs[-1][1]), row, reader)
+    return SupervisedRow(
+        row.where,
+        row.ids,
+        row.labels,
+        tuple(owners),
+        supervised,
+        tuple(passages),
+        notes=tuple(notes),
+    )
+
+
+def _cut_off(
+    owners: list[Owner], starts: list[int], fragments: tuple[int, int], row: TrainingRow, reader: Reader
+) -> None:
+    """Leave open what remains of an answer whose words were cut off with another row."""
+    begin, end = fragments
+    size = len(owners)
+    inside = [
+        i
+        for i in range(size)
+        if owners[i] == "template" and (starts[i] < begin or starts[i + 1] > starts[-1] - end)
+    ]
+    for i in inside:
+        owners[i] = "either"
+    last = max((i for i in inside if starts[i] < begin), default=-1)
+    if last >= 0 and last + 1 < size and row.ids[last + 1] in reader.special:
+        owners[last + 1] = "either"
+
+
+def counts(canary: Canary, turn: int, expect: Expectation) -> bool:
+    """Say whether a turn is to be supervised."""
+    if canary.turns[turn].role != "assistant":
+        return False
+    return expect.turns == "all" or turn == len(canary.turns) - 1

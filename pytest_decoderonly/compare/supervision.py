@@ -1,0 +1,450 @@
+"""What remains supervised of canaries that went through a pipeline: the answers' words, or others too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from pytest_decoderonly.compare.labels import displaced, shift_problem
+from pytest_decoderonly.compare.padding import Problem, real_positions
+from pytest_decoderonly.compare.passages import Expectation, Finder, Passage, SupervisedRow, counts, read_row
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_decoderonly.compare.canaries import Canary, Reader
+    from pytest_decoderonly.compare.gather import TrainingRow
+
+
+@dataclass(frozen=True)
+class SupervisionAudit:
+    """All rows that hold a canary's words.
+
+    `dropped` are canaries that came out nowhere; `others` counts rows without a canary; `endless` says that
+    no whole answer is followed by an EOS or another terminator.
+    """
+
+    rows: tuple[SupervisedRow, ...]
+    dropped: tuple[int, ...]
+    others: int
+    endless: bool
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """The first problem of each row that has one."""
+        return tuple(row.problem for row in self.rows if row.problem is not None)
+
+
+def audit_supervision(
+    rows: Sequence[TrainingRow], canaries: Sequence[Canary], reader: Reader, expect: Expectation
+) -> SupervisionAudit:
+    """Compare what is supervised with the answers of the canaries.
+
+    Rows are known by their words: order and number may have changed, several may share a row.
+    """
+    finder = Finder(canaries)
+    openers = _openers(rows, reader)
+    done: list[SupervisedRow] = []
+    ends: list[bool] = []
+    seen: set[int] = set()
+    for row in rows:
+        if len(row.ids) != len(row.labels):
+            done.append(_unequal(row, len(done)))
+            seen.update(finder.canaries_in("".join(map(reader.piece, row.ids))))
+            continue
+        found = read_row(row, finder, reader, expect)
+        if not found.passages:
+            continue
+        seen.update(found.canaries)
+        judge = _Judge(found, finder.canaries, reader, expect, openers)
+        done.append(judge.verdict(len(done)))
+        ends.extend(judge.ends)
+    dropped = tuple(canary.number for canary in canaries if canary.number not in seen)
+    return SupervisionAudit(tuple(done), dropped, len(rows) - len(done), bool(ends) and not any(ends))
+
+
+def _unequal(row: TrainingRow, number: int) -> SupervisedRow:
+    problem = Problem(
+        "DLM304",
+        number,
+        0,
+        f"labels have {len(row.labels)} positions, input_ids {len(row.ids)}",
+        "a decoder-only model predicts the next token of one sequence; the labels are no copy of it",
+        "put prompt and completion into input_ids, copy them to labels, and set the prompt to -100",
+    )
+    return SupervisedRow(row.where, row.ids, row.labels, (), (), (), problem)
+
+
+def _openers(rows: Sequence[TrainingRow], reader: Reader) -> frozenset[int]:
+    """Special tokens that begin rows: behind an answer they begin the next example, and end nothing."""
+    found = {reader.bos}
+    for row in rows:
+        real = real_positions(row.ids, row.mask, None if row.alone else reader.pad)
+        first = next((token for token, flag in zip(row.ids, real, strict=True) if flag), None)
+        if first in reader.special:
+            found.add(first)
+    return frozenset(token for token in found if token is not None and token != reader.eos)
+
+
+class _Judge:
+    """What is wrong in one row; `ends` says of each whole answer whether a terminator follows it."""
+
+    def __init__(
+        self,
+        row: SupervisedRow,
+        canaries: dict[int, Canary],
+        reader: Reader,
+        expect: Expectation,
+        openers: frozenset[int],
+    ) -> None:
+        self.row = row
+        self.reader = reader
+        self.expect = expect
+        self.openers = openers
+        self.canaries = canaries
+        self.owners = list(row.owners)
+        self.ends: list[bool] = []
+        self.ended_by: list[tuple[Passage, int]] = []
+        self._terminators()
+
+    def verdict(self, number: int) -> SupervisedRow:
+        """Return the row with its owners refined and its first problem."""
+        self.number = number
+        self.row = replace(self.row, owners=tuple(self.owners), notes=self.row.notes + self._cut())
+        problem = (
+            self._shifted()
+            or self._mixed()
+            or self._nothing()
+            or self._displaced()
+            or self._prompt()
+            or self._padding()
+            or self._left_out()
+            or self._terminator()
+            or self._twice_ended()
+            or self._header()
+            or self._bos()
+        )
+        return replace(self.row, problem=problem)
+
+    def _problem(self, code: str, position: int, what: str, effect: str, advice: str) -> Problem:
+        return Problem(code, self.number, position, what, effect, advice)
+
+    def _answers(self) -> list[Passage]:
+        return [p for p in self.row.passages if counts(self.canaries[p.canary], p.turn, self.expect)]
+
+    def _terminators(self) -> None:
+        """Find what ends each whole answer: the first token behind it that is no space, if it is special."""
+        reader = self.reader
+        for passage in self._answers():
+            if not passage.ended:
+                continue
+            follows = next(
+                (i for i in range(passage.end, len(self.row.ids)) if self.owners[i] != "space"), None
+            )
+            last = passage.turn == len(self.canaries[passage.canary].turns) - 1
+            unknown = "share an id" in " ".join(self.row.notes)
+            if follows is None or self.owners[follows] == "padding":
+                if last and not unknown:
+                    self.ends.append(False)
+                continue
+            token = self.row.ids[follows]
+            if self.owners[follows] == "template" and (
+                token == reader.eos or (token in reader.special and token not in self.openers)
+            ):
+                self.owners[follows] = "terminator"
+                self.ended_by.append((passage, follows))
+                self.ends.append(True)
+            elif last:
+                self.ends.append(False)
+
+    def _cut(self) -> tuple[str, ...]:
+        return tuple(
+            f"{p.found} of {p.total} words of canary {p.canary}'s {p.role} turn are in the row: it was cut"
+            for p in self.row.passages
+            if not p.whole
+        )
+
+    def _shifted(self) -> Problem | None:
+        return shift_problem(self.number, self.row.ids, self.row.labels, self.row.supervised)
+
+    def _mixed(self) -> Problem | None:
+        """An answer must follow its own question."""
+        before: Passage | None = None
+        times_by: dict[tuple[int, int], int] = {}
+        for passage in self.row.passages:
+            times_by[passage.canary, passage.turn] = times_by.get((passage.canary, passage.turn), 0) + 1
+            if (
+                passage.role == "assistant"
+                and before is not None
+                and before.role != "assistant"
+                and before.canary != passage.canary
+            ):
+                return self._problem(
+                    "DLM310",
+                    passage.start,
+                    f"the answer of canary {passage.canary} stands behind the prompt of canary {before.canary}",
+                    "the model is trained to answer another question",
+                    "look where prompts and completions are put together: one of the two was reordered",
+                )
+            before = passage
+        for passage in self.row.passages:
+            times, asked = (
+                times_by[passage.canary, passage.turn],
+                times_by.get((passage.canary, passage.turn - 1)),
+            )
+            if passage.role == "assistant" and asked is not None and times > asked:
+                second = [
+                    p for p in self.row.passages if (p.canary, p.turn) == (passage.canary, passage.turn)
+                ]
+                return self._problem(
+                    "DLM310",
+                    second[1].start,
+                    f"the answer of canary {passage.canary} is {times} times in the row",
+                    "the model is trained to say it again",
+                    "the text that was joined with the answer holds it already",
+                )
+        return None
+
+    def _nothing(self) -> Problem | None:
+        if any(self.row.supervised):
+            return None
+        answer = next(iter(self._answers()), None)
+        if answer is None:
+            what = "no position of this row is supervised: it holds a prompt and no word of the answer"
+            advice = "truncation ate the answer: raise max_length, cut the prompt instead, or drop such rows"
+        else:
+            what = "no position of this row is supervised, though the answer is in it"
+            left = next((i for i, owner in enumerate(self.row.owners) if owner != "padding"), 0)
+            advice = (
+                "the response marker was not found in the ids, or the mask was made for another layout of the row"
+                + (f" ({left} padding tokens stand on its left: were they counted?)" if left else "")
+            )
+        return self._problem(
+            "DLM311",
+            answer.start if answer else 0,
+            what,
+            "the row trains nothing; if the whole batch is so, the loss is NaN",
+            advice,
+        )
+
+    def _wanted(self) -> set[int]:
+        return {i for i, owner in enumerate(self.row.owners) if owner in ("response", "terminator")}
+
+    def _displaced(self) -> Problem | None:
+        got = {i for i, flag in enumerate(self.row.supervised) if flag}
+        step = displaced(self._wanted() | self._either(), got)
+        if not step:
+            return None
+        pads = next((i for i, owner in enumerate(self.row.owners) if owner != "padding"), 0)
+        counted = (
+            f"; the row has {pads} padding tokens on the left, which were not counted"
+            if step == -pads and pads
+            else ""
+        )
+        return self._problem(
+            "DLM310",
+            min(got),
+            f"what is supervised stands {abs(step)} position{'s' * (abs(step) != 1)} too "
+            f"{'early' if step < 0 else 'late'}{counted}",
+            "the model is trained on other tokens than the answer",
+            "count positions in the ids as they go to the model: padding, BOS and template included",
+        )
+
+    def _either(self) -> set[int]:
+        return {
+            i
+            for i, owner in enumerate(self.row.owners)
+            if owner in ("either", "space") and self.row.supervised[i]
+        }
+
+    def _prompt(self) -> Problem | None:
+        prompt = [i for i, owner in enumerate(self.row.owners) if owner == "prompt"]
+        # Nothing predicts the first position.
+        bad = [i for i in prompt if self.row.supervised[i] and i]
+        if not bad:
+            return None
+        words = self._text(bad)
+        everything = len(bad) >= len([i for i in prompt if i])
+        return self._problem(
+            "DLM301" if everything else "DLM310",
+            bad[0],
+            f"{len(bad)} of {len(prompt)} prompt tokens "
+            f"{'is' if len(bad) == 1 else 'are'} supervised: {words}",
+            "the model is trained to write the question",
+            "set labels to -100 for every position before the answer"
+            if everything
+            else "the mask of the prompt is misplaced: check how its length is counted, turn by turn",
+        )
+
+    def _padding(self) -> Problem | None:
+        bad = [i for i, owner in enumerate(self.row.owners) if owner == "padding" and self.row.supervised[i]]
+        if not bad:
+            return None
+        return self._problem(
+            "DLM302",
+            bad[0],
+            f"{len(bad)} padding token{'s are' if len(bad) > 1 else ' is'} supervised",
+            "the model is trained to write padding",
+            "set labels to -100 where attention_mask is 0",
+        )
+
+    def _left_out(self) -> Problem | None:
+        for passage in self._answers():
+            mine = [i for i in range(passage.start, passage.end) if self.row.owners[i] == "response" and i]
+            out = [i for i in mine if not self.row.supervised[i]]
+            if out:
+                return self._problem(
+                    "DLM310",
+                    out[0],
+                    f"{len(out)} of {len(mine)} tokens of the answer of canary {passage.canary} "
+                    f"{'is' if len(out) == 1 else 'are'} not supervised: {self._text(out)}",
+                    "a part of the answer is never learned",
+                    "the mask of the prompt reaches too far: check how its length is counted, turn by turn"
+                    if len(out) < len(mine)
+                    else "this answer's place was not found in the ids: check how turns are looked for"
+                    + self._earlier(passage),
+                )
+        return None
+
+    def _earlier(self, passage: Passage) -> str:
+        if passage.turn == len(self.canaries[passage.canary].turns) - 1:
+            return ""
+        return '; if earlier answers are context on purpose, pass turns="last"'
+
+    def _terminator(self) -> Problem | None:
+        for passage, position in self.ended_by:
+            if not self.row.supervised[position]:
+                token = self.row.ids[position]
+                name = self.reader.piece(token)
+                trained = [
+                    i
+                    for i in range(position + 1, len(self.row.ids))
+                    if self.row.supervised[i] and self.row.ids[i] in self.reader.special
+                ]
+                other = (
+                    f"; {self.reader.piece(self.row.ids[trained[0]])} is trained instead"
+                    if trained and self.row.ids[trained[0]] != token
+                    else ""
+                )
+                why = (
+                    "labels are masked where they equal pad_token_id, which is the EOS token too"
+                    if token == self.reader.eos == self.reader.pad
+                    else "it is masked"
+                )
+                return self._problem(
+                    "DLM303",
+                    position,
+                    f"{name}, which ends the answer of canary {passage.canary}, is not supervised: {why}{other}",
+                    "the model never learns to stop",
+                    "supervise the token that ends a turn in the template; mask labels by attention_mask "
+                    "or by row length, not by token id",
+                )
+        return None
+
+    def _twice_ended(self) -> Problem | None:
+        for passage, position in self.ended_by:
+            following = next(
+                (i for i in range(position + 1, len(self.row.ids)) if self.row.owners[i] != "space"), None
+            )
+            if (
+                following is not None
+                and self.row.ids[following] == self.row.ids[position]
+                and self.row.supervised[following]
+                and self.row.owners[following] == "template"
+            ):
+                return self._problem(
+                    "DLM107",
+                    following,
+                    f"the answer of canary {passage.canary} ends in "
+                    f"{self.reader.piece(self.row.ids[position])} twice, and both are supervised",
+                    "the model is trained to write another token after it has ended",
+                    "the template ends the turn already: do not append EOS once more",
+                )
+        return None
+
+    def _header(self) -> Problem | None:
+        """Text of the template that is supervised, but for what may end an answer or begin one."""
+        enders = {position for _, position in self.ended_by}
+        for i, owner in enumerate(self.row.owners):
+            if owner != "template" or not self.row.supervised[i] or not i:
+                continue
+            before = next((j for j in range(i - 1, -1, -1) if self.row.owners[j] != "space"), -1)
+            if before in enders and self.row.ids[i] in self.reader.special:
+                enders.add(i)  # <|im_end|> and then EOS: a second way to stop
+                continue
+            follows = next((p for p in self.row.passages if p.start > i), None)
+            if follows is not None and follows in self._answers():
+                start = max((p.end for p in self.row.passages if p.end <= i), default=0)
+                if self._leads(start, i, follows.start):
+                    continue
+            stretch = [j for j in range(i, len(self.row.ids)) if self.row.supervised[j]]
+            end = next(
+                (j for j in range(i, len(self.row.ids)) if self.row.owners[j] in ("response", "prompt")),
+                i + 1,
+            )
+            return self._problem(
+                "DLM310",
+                i,
+                f"text of the template is supervised: {self._text([j for j in stretch if j < end])}",
+                "the model is trained to write headers, which it is given when it is used",
+                "begin the supervised part behind the header of the answer, and end it at its terminator",
+            )
+        return None
+
+    def _leads(self, start: int, i: int, end: int) -> bool:
+        """Whether token `i`, between a question and its answer, is what the model itself has to write.
+
+        With a chat template that is all behind the generation prompt (an empty block of thoughts, say), and
+        what the template's own generation markers take in.
+        """
+        text = "".join(self.reader.piece(token) for token in self.row.ids[start:end])
+        if not self.expect.header or self.expect.header not in text:
+            return False
+        if self.expect.lead and text.endswith(self.expect.lead):
+            inside = len(text) - len(self.expect.lead)
+        else:
+            inside = text.rindex(self.expect.header) + len(self.expect.header)
+        at = len("".join(self.reader.piece(token) for token in self.row.ids[start:i]))
+        return at >= inside
+
+    def _bos(self) -> Problem | None:
+        bos = self.reader.bos
+        if bos is None or bos == self.reader.eos or bos not in self.reader.special:
+            return None
+        real = [i for i, owner in enumerate(self.row.owners) if owner != "padding"]
+        if bos == self.reader.pad:
+            return None
+        for a, b in pairwise(real):
+            if self.row.ids[a] == self.row.ids[b] == bos:
+                return self._bos_problem(b, "two BOS tokens stand side by side")
+        for first, second in pairwise(self.row.passages):
+            # Between two pairs of question and answer some templates write one.
+            if first.canary == second.canary and second.role == "assistant" and first.role != "assistant":
+                for i in range(first.end, second.start):
+                    if self.row.ids[i] == bos:
+                        return self._bos_problem(i, "a BOS stands between the question and its answer")
+        return None
+
+    def _bos_problem(self, position: int, what: str) -> Problem:
+        return self._problem(
+            "DLM107",
+            position,
+            what,
+            "the model is trained on ids that it does not see when it is used",
+            "tokenize prompt and answer in one call, or pass add_special_tokens=False for text that has "
+            "its special tokens already",
+        )
+
+    def _text(self, positions: Sequence[int]) -> str:
+        """Return the first stretch of positions as text, in quotes."""
+        stretch = [positions[0]]
+        for i in positions[1:]:
+            if i != stretch[-1] + 1:
+                break
+            stretch.append(i)
+        try:
+            text = str(self.reader.tokenizer.decode([self.row.ids[i] for i in stretch]))
+        except Exception:
+            text = "?"
+        return repr(text if len(text) <= 60 else text[:28] + " ... " + text[-27:])
