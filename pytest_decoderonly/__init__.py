@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pytest_decoderonly.assertions.answers import assert_answers_whole
     from pytest_decoderonly.assertions.canaries import assert_only_responses_supervised
     from pytest_decoderonly.assertions.equivalence import assert_batch_equals_single
     from pytest_decoderonly.assertions.labels import assert_labels_mask_prompt
@@ -25,6 +26,7 @@ _HOMES = {
     "SupervisionAudit": "compare.supervision",
     "TinyModelError": "tiny",
     "Verdict": "compare.verdict",
+    "assert_answers_whole": "assertions.answers",
     "assert_batch_equals_single": "assertions.equivalence",
     "assert_labels_mask_prompt": "assertions.labels",
     "assert_left_padded": "assertions.padding",
@@ -44,6 +46,7 @@ __all__ = [
     "SupervisionAudit",
     "TinyModelError",
     "Verdict",
+    "assert_answers_whole",
     "assert_batch_equals_single",
     "assert_labels_mask_prompt",
     "assert_left_padded",

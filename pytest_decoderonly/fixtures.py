@@ -22,6 +22,7 @@ class DecoderOnly:
         assert_labels_mask_prompt = staticmethod(pytest_decoderonly.assert_labels_mask_prompt)
         assert_left_padded = staticmethod(pytest_decoderonly.assert_left_padded)
         assert_right_padded = staticmethod(pytest_decoderonly.assert_right_padded)
+        assert_answers_whole = staticmethod(pytest_decoderonly.assert_answers_whole)
         assert_no_prompt = staticmethod(pytest_decoderonly.assert_no_prompt)
         assert_batch_equals_single = staticmethod(pytest_decoderonly.assert_batch_equals_single)
         assert_only_responses_supervised = staticmethod(pytest_decoderonly.assert_only_responses_supervised)
@@ -49,6 +50,7 @@ _METHODS = (
     "assert_labels_mask_prompt",
     "assert_left_padded",
     "assert_right_padded",
+    "assert_answers_whole",
     "assert_no_prompt",
     "assert_batch_equals_single",
     "assert_only_responses_supervised",
@@ -63,8 +65,11 @@ _METHODS = (
 def decoderonly() -> DecoderOnly:
     """Assertions for decoder-only models, and builders of tiny ones, as methods.
 
-    assert_labels_mask_prompt, assert_left_padded, assert_right_padded, assert_no_prompt,
-    assert_batch_equals_single, assert_only_responses_supervised with canaries; tiny_decoder, tiny_tokenizer, tiny_architectures.
+    Labels: assert_labels_mask_prompt, assert_only_responses_supervised with canaries.
+    Padding: assert_left_padded, assert_right_padded.
+    Outputs: assert_no_prompt, assert_answers_whole.
+    Equivalence: assert_batch_equals_single.
+    Tiny ones: tiny_decoder, tiny_tokenizer, tiny_architectures.
     Example: `decoderonly.assert_left_padded(batch, tokenizer=tokenizer)`.
     """
     return DecoderOnly()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pytest_decoderonly.assertions.answers import assert_answers_whole
 from pytest_decoderonly.assertions.canaries import assert_only_responses_supervised
 from pytest_decoderonly.assertions.equivalence import assert_batch_equals_single
 from pytest_decoderonly.assertions.labels import assert_labels_mask_prompt
@@ -9,6 +10,7 @@ from pytest_decoderonly.assertions.outputs import assert_no_prompt
 from pytest_decoderonly.assertions.padding import assert_left_padded, assert_right_padded
 
 __all__ = [
+    "assert_answers_whole",
     "assert_batch_equals_single",
     "assert_labels_mask_prompt",
     "assert_left_padded",
