@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pytest_decoderonly.assertions.labels import assert_labels_mask_prompt
     from pytest_decoderonly.assertions.outputs import assert_no_prompt
     from pytest_decoderonly.assertions.padding import assert_left_padded, assert_right_padded
+    from pytest_decoderonly.assertions.scores import assert_scores_keep
     from pytest_decoderonly.compare.canaries import Canary, canaries
     from pytest_decoderonly.compare.supervision import SupervisionAudit
     from pytest_decoderonly.compare.verdict import BatteryResult, Relation, Verdict
@@ -33,6 +34,7 @@ _HOMES = {
     "assert_no_prompt": "assertions.outputs",
     "assert_only_responses_supervised": "assertions.canaries",
     "assert_right_padded": "assertions.padding",
+    "assert_scores_keep": "assertions.scores",
     "canaries": "compare.canaries",
     "tiny_architectures": "tiny",
     "tiny_decoder": "tiny",
@@ -53,6 +55,7 @@ __all__ = [
     "assert_no_prompt",
     "assert_only_responses_supervised",
     "assert_right_padded",
+    "assert_scores_keep",
     "canaries",
     "tiny_architectures",
     "tiny_decoder",

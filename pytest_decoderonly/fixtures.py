@@ -27,6 +27,7 @@ class DecoderOnly:
         assert_batch_equals_single = staticmethod(pytest_decoderonly.assert_batch_equals_single)
         assert_only_responses_supervised = staticmethod(pytest_decoderonly.assert_only_responses_supervised)
         canaries = staticmethod(pytest_decoderonly.canaries)
+        assert_scores_keep = staticmethod(pytest_decoderonly.assert_scores_keep)
         tiny_decoder = staticmethod(pytest_decoderonly.tiny_decoder)
         tiny_tokenizer = staticmethod(pytest_decoderonly.tiny_tokenizer)
         tiny_architectures = staticmethod(pytest_decoderonly.tiny_architectures)
@@ -55,6 +56,7 @@ _METHODS = (
     "assert_batch_equals_single",
     "assert_only_responses_supervised",
     "canaries",
+    "assert_scores_keep",
     "tiny_decoder",
     "tiny_tokenizer",
     "tiny_architectures",
@@ -69,6 +71,7 @@ def decoderonly() -> DecoderOnly:
     Padding: assert_left_padded, assert_right_padded.
     Outputs: assert_no_prompt, assert_answers_whole.
     Equivalence: assert_batch_equals_single.
+    Scores: assert_scores_keep.
     Tiny ones: tiny_decoder, tiny_tokenizer, tiny_architectures.
     Example: `decoderonly.assert_left_padded(batch, tokenizer=tokenizer)`.
     """

@@ -8,6 +8,7 @@ from pytest_decoderonly.assertions.equivalence import assert_batch_equals_single
 from pytest_decoderonly.assertions.labels import assert_labels_mask_prompt
 from pytest_decoderonly.assertions.outputs import assert_no_prompt
 from pytest_decoderonly.assertions.padding import assert_left_padded, assert_right_padded
+from pytest_decoderonly.assertions.scores import assert_scores_keep
 
 __all__ = [
     "assert_answers_whole",
@@ -17,4 +18,5 @@ __all__ = [
     "assert_no_prompt",
     "assert_only_responses_supervised",
     "assert_right_padded",
+    "assert_scores_keep",
 ]

@@ -1,0 +1,489 @@
+"""Whether the score of a row is the row's own: the same in any batch, and of its own tokens.
+
+In the order of what proves most. First attribution (`reading.py`): which states of the model each score follows,
+found without any tolerance. Then what the model was given. Then values: a row alone and in batches, in float32,
+held against what changing one of its own tokens does to the score.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pytest_decoderonly.compare.items import Items, as_values
+from pytest_decoderonly.compare.padding import Problem
+from pytest_decoderonly.compare.reading import CannotReadError, Edit, Reader, called_modules, steady, watched
+from pytest_decoderonly.compare.scorefaults import (
+    Reads,
+    batch_fault,
+    explain_value,
+    given_fault,
+    label_fault,
+    solo_fault,
+)
+from pytest_decoderonly.compare.verdict import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from pytest_decoderonly.compare.reading import Call, Column
+
+# In units of what another last token does to the score. Rounding in float32 gives 1e-7 to 1e-4 (scores add up many
+# log-probabilities); a wrong position or a counted pad, 1e-2 and more.
+ROUNDING, BUG = 1e-3, 1e-2
+_LOW_ROUNDING = 0.1
+_EPS = float(np.finfo(np.float32).eps)
+_MAX_SOLO, _MAX_PROBES = 3, 40
+
+
+@dataclass(frozen=True)
+class ScoreRelation:
+    """One relation: `worst` is the greatest move of a score, in units of what another last token does."""
+
+    name: str
+    says: str
+    verdict: Verdict
+    worst: float | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """A row as the model got it (`ids`, `signs` per column, empty where that was not seen), and its scores."""
+
+    row: int
+    ids: tuple[int, ...]
+    signs: str
+    alone: float
+    batched: float
+    scale: float
+    problem: Problem
+
+
+@dataclass(frozen=True)
+class ScoreResult:
+    """The outcome; holds no tensors. `rows` are those with a problem."""
+
+    verdict: Verdict
+    relations: tuple[ScoreRelation, ...]
+    rows: tuple[ScoreRow, ...]
+    total_rows: int
+    notes: tuple[str, ...] = ()
+    runs: int = 0
+
+
+def judge_scores(
+    score: Callable[[Any], Any],
+    rows: Any,
+    *,
+    prompt_lengths: Any = None,
+    bos_id: int | None = None,
+    eos_id: int | None = None,
+    pad_id: int | None = None,
+) -> ScoreResult:
+    """Judge a scorer that gives a number (or one a token) for each row.
+
+    Raises:
+        TypeError: `rows` or what `score` returns is of none of the accepted forms.
+        ValueError: Fewer than two rows, or an empty one.
+    """
+    items = Items(rows, prompt_lengths)
+    with watched():
+        outer = called_modules(lambda: score(list(items.rows)))
+    with steady(outer) as reason:
+        judge = _Judge(score, items, outer, (bos_id, eos_id, pad_id))
+        if reason:
+            judge.low = reason
+        return judge.judge()
+
+
+@dataclass
+class _Judge:
+    score: Callable[[Any], Any]
+    items: Items
+    outer: Sequence[Any]
+    special: tuple[int | None, int | None, int | None]
+    low: str = ""
+    runs: int = 0
+    notes: list[str] = field(default_factory=list)
+    relations: list[ScoreRelation] = field(default_factory=list)
+    problems: dict[int, ScoreRow] = field(default_factory=dict)
+    reader: Reader | None = None
+
+    def judge(self) -> ScoreResult:
+        base = self._values(self.items.rows)
+        count = len(self.items)
+        if len(base) != count:
+            return self._wrong_count(len(base))
+        self.base = base
+        if any(self._off(a, b) for a, b in zip(base, self._values(self.items.rows), strict=True)):
+            return self._result(
+                Verdict.UNDECIDED,
+                "the same rows get other scores when they are scored again: is something drawn?",
+            )
+        order = sorted(range(count), key=self.items.length)
+        self.solo = list(dict.fromkeys([order[0], order[-1], *order]))[: max(_MAX_SOLO, 6)]
+        self.alone = {i: self._values([self.items.rows[i]])[0] for i in self.solo}
+        self._own_tokens()
+        self._attribute()
+        self._compare()
+        worst = [relation.verdict for relation in self.relations]
+        if self.problems or Verdict.DIFFERENT in worst:
+            return self._result(Verdict.DIFFERENT)
+        if Verdict.UNDECIDED in worst:
+            return self._result(Verdict.UNDECIDED)
+        return self._result(Verdict.ROUNDING if Verdict.ROUNDING in worst else Verdict.EQUAL)
+
+    def _result(self, verdict: Verdict, note: str = "") -> ScoreResult:
+        notes = (*self.notes, note) if note else tuple(self.notes)
+        rows = tuple(self.problems[i] for i in sorted(self.problems))
+        return ScoreResult(verdict, tuple(self.relations), rows, len(self.items), notes, self.runs)
+
+    def _values(self, rows: Sequence[Any]) -> list[np.ndarray]:
+        self.runs += 1
+        return as_values(self.score(list(rows)), len(rows))
+
+    def _wrong_count(self, got: int) -> ScoreResult:
+        count = len(self.items)
+        advice = (
+            "drop what fills the last batch up to its size, for as many rows as were added"
+            if got > count
+            else "score the last, incomplete batch too (drop_last=False)"
+        )
+        problem = Problem(
+            "",
+            min(got, count) - 1,
+            0,
+            f"{got} scores for {count} rows",
+            "averages count rows twice" if got > count else "rows are left out of the result",
+            advice,
+        )
+        row = ScoreRow(problem.row, (), "", math.nan, math.nan, math.nan, problem)
+        self.problems[problem.row] = row
+        return self._result(Verdict.DIFFERENT)
+
+    # Values
+
+    @staticmethod
+    def _difference(a: np.ndarray, b: np.ndarray) -> float:
+        if a.shape != b.shape:
+            return math.inf
+        if not (np.isfinite(a).all() and np.isfinite(b).all()):
+            return 0.0 if np.array_equal(a, b, equal_nan=True) else math.inf
+        return float(np.abs(a - b).max()) if a.size else 0.0
+
+    def _off(self, a: np.ndarray, b: np.ndarray) -> bool:
+        size = float(np.abs(a).max()) if a.size and np.isfinite(a).all() else 1.0
+        return self._difference(a, b) > 16 * _EPS * size
+
+    def _own_tokens(self) -> None:
+        """What another last token does: the scale of each score, and whether it rests on that token at all."""
+        self.scale: dict[int, float] = {}
+        self.dead: set[int] = set()
+        self.dead_in_batch: set[int] = set()
+        values = [value for row in self.base for value in row.tolist()]
+        if all(float(value).is_integer() for value in values):
+            self.notes.append("all scores are whole numbers, so what moves them a little cannot be seen")
+            self.scale = dict.fromkeys(range(len(self.items)), 1.0)
+            return
+        moved = self._values([self.items.with_other_end(i, seed=1) for i in range(len(self.items))])
+        in_batch = [self._difference(a, b) for a, b in zip(self.base, moved, strict=True)]
+        for i in self.solo:
+            move = 0.0
+            for seed in (1, 2, 3):
+                (other,) = self._values([self.items.with_other_end(i, seed)])
+                if self._off(self.alone[i], other):
+                    move = max(move, self._difference(self.alone[i], other))
+                    break
+            if move == 0:
+                self.dead.add(i)
+            elif not self._off(self.base[i], moved[i]):
+                self.dead_in_batch.add(i)
+            self.scale[i] = move
+        known = [value for value in (*self.scale.values(), *in_batch) if 0 < value < math.inf]
+        typical = float(np.median(known)) if known else 1.0
+        for i in range(len(self.items)):
+            own = self.scale.get(i) or in_batch[i]
+            self.scale[i] = own if 0 < own < math.inf else typical
+
+    def _relative(self, i: int, a: np.ndarray, b: np.ndarray) -> float:
+        """The difference in units of the row's scale; what float32 cannot hold anyway is none."""
+        found = self._difference(a, b)
+        size = float(np.abs(a).max()) if a.size and np.isfinite(a).all() else 0.0
+        return 0.0 if found <= 16 * _EPS * size else found / self.scale[i]
+
+    def _compare(self) -> None:
+        items = self.items
+        if self.reader is not None and self.reader.low:
+            self.low = self.low or f"the scorer computes in {self.reader.low}"
+        count = len(items)
+        ends = list(dict.fromkeys([0, count - 1]))
+        found: dict[int, float] = {}
+        for i in ends:
+            rows = [items.rows[j] if j == i else items.stranger(j) for j in range(count)]
+            found[i] = self._relative(i, self.base[i], self._values(rows)[i])
+        # Texts of as many letters need not have as many tokens: then the padding changes with the neighbour.
+        self._relation(
+            "neighbours", "other text in the other rows changes nothing", found, exact=items.kind == "ids"
+        )
+        turned = self._values(items.rows[::-1])[::-1]
+        found = {i: self._relative(i, self.base[i], turned[i]) for i in range(count)}
+        self._relation("row-order", "the order of the rows changes nothing", found)
+        found = {i: self._relative(i, self.alone[i], self.base[i]) for i in self.solo}
+        self._relation("batch-vs-alone", "a row in the batch scores as it does alone", found)
+        self._batched = found
+        found = {}
+        for i in self.solo[:2]:
+            twice = self._values([items.rows[i]] * 3)
+            found[i] = max(self._relative(i, self.alone[i], value) for value in twice)
+        self._relation("batch-size", "three copies of a row score as the row does", found)
+        for i in sorted(self.dead | self.dead_in_batch):
+            self._dead(i)
+        for relation in self.relations:
+            if relation.verdict is Verdict.DIFFERENT and not self.problems:
+                self._value_problems(relation.name)
+
+    def _relation(self, name: str, says: str, found: dict[int, float], *, exact: bool = False) -> None:
+        worst = max(found.values(), default=0.0)
+        bug, rounding = (_LOW_ROUNDING, _LOW_ROUNDING) if self.low and not exact else (BUG, ROUNDING)
+        reason = ""
+        if worst == 0:
+            verdict = Verdict.EQUAL
+        elif worst <= rounding:
+            verdict = Verdict.ROUNDING
+        elif worst >= bug and (not self.low or exact or worst == math.inf):
+            verdict = Verdict.DIFFERENT
+        else:
+            verdict = Verdict.UNDECIDED
+            reason = self.low or "more than rounding, less than any known mistake"
+        self.relations.append(ScoreRelation(name, says, verdict, worst, reason))
+        self._found = {**getattr(self, "_found", {}), name: found}
+
+    def _value_problems(self, name: str) -> None:
+        for i, value in self._found[name].items():
+            if value >= BUG:
+                reads = self.reads.get(i)
+                alone = self.alone.get(i, self.base[i])
+                problem = explain_value(
+                    i,
+                    name,
+                    reads,
+                    (_total(alone), _total(self.base[i])),
+                    self._call(reads),
+                    shorter=self._padded(i),
+                )
+                drawn = None
+                if reads is not None:
+                    in_batch = name == "batch-vs-alone" and reads.batch is not None
+                    drawn = reads.drawn(self._calls) if in_batch else reads.drawn_alone()
+                self._add(i, problem, drawn)
+
+    def _padded(self, i: int) -> bool:
+        """Whether the row is shorter than the longest, as far as that can be told."""
+        return self.items.length(i) < max(self.items.length(j) for j in range(len(self.items)))
+
+    def _dead(self, i: int) -> None:
+        if i in self.problems:
+            return
+        alone = i in self.dead
+        problem = Problem(
+            "DLM401",
+            i,
+            0,
+            "another last token leaves the score as it is"
+            + ("" if alone else ", in the batch; alone it moves"),
+            "the score is read at padding or somewhere else than at the row's end"
+            if not alone
+            else "the score does not see the whole row: it is read too early, or the last token is not counted",
+            "read at the last real token: the last column with left padding, attention_mask.sum(-1) - 1 with right",
+        )
+        reads = self.reads.get(i)
+        self._add(i, problem, reads.drawn_alone() if reads else None)
+
+    def _add(self, i: int, problem: Problem, drawn: tuple[tuple[int, ...], str] | None) -> None:
+        if i in self.problems:
+            return
+        alone = _total(self.alone[i]) if i in self.alone else math.nan
+        ids, signs = drawn or ((), "")
+        self.problems[i] = ScoreRow(
+            i, ids, signs, alone, _total(self.base[i]), self.scale.get(i, math.nan), problem
+        )
+
+    # Attribution
+
+    def _attribute(self) -> None:
+        self.reads: dict[int, Reads] = {}
+        self._calls: tuple[Call, ...] = ()
+        if not self.outer:
+            self.notes.append("no torch module was called: what the score reads was told by its values alone")
+            return
+        try:
+            self.reader = Reader(self.score, self.outer[0])
+            _, self._calls = self._run(self.items.rows)
+            # Where logits are read from one module and states from another, only the first is watched.
+            lone = {i: self._run([self.items.rows[i]])[1] for i in self.solo[:_MAX_SOLO]}
+            self._place(lone)
+            self._independent()
+            for i in list(lone):
+                if i in self.reads:
+                    self._read_row(i)
+            self._read_pads()
+        except CannotReadError as error:
+            self.notes.append(f"which positions the score reads was not looked at: {error}")
+            self.reader = None
+            return
+        self._faults()
+
+    def _run(
+        self, rows: Sequence[Any], edit: Edit | None = None
+    ) -> tuple[list[np.ndarray], tuple[Call, ...]]:
+        assert self.reader is not None  # noqa: S101 - set before
+        self.runs += 1
+        values, calls = self.reader.run(rows, edit)
+        return as_values(values, len(rows)), calls
+
+    def _place(self, lone: dict[int, tuple[Call, ...]]) -> None:
+        """Find each row's own tokens in what the model got, alone and in the batch."""
+        taken: set[tuple[int, int]] = set()
+        for i in sorted(lone):
+            calls = lone[i]
+            # The same row may come several times, to fill a batch.
+            if len(calls) != 1 or len(set(calls[0].ids)) != 1:
+                raise CannotReadError("a row alone is not one pass of one row")
+            given = self.items.tokens[i] if self.items.tokens is not None else None
+            reads = Reads.of(i, calls[0], given, self.special[2])
+            reads.prompt = self.items.prompts[i] if self.items.prompts is not None else None
+            if reads.find(self._calls, taken):
+                self.reads[i] = reads
+            else:
+                self.notes.append(f"row {i} does not reach the model in the batch as it does alone")
+                reads.batch = None
+                self.reads[i] = reads
+
+    def _call(self, reads: Reads | None) -> Call | None:
+        return self._calls[reads.batch[0]] if reads is not None and reads.batch is not None else None
+
+    def _follows(self, i: int, values: Sequence[np.ndarray]) -> bool:
+        return self._off(self.base[i], values[i])
+
+    def _independent(self) -> None:
+        """No score may follow the states of other rows: moved all at once."""
+        for i, reads in self.reads.items():
+            if reads.batch is None:
+                continue
+            others = [column for column in _columns(self._calls) if column[:2] != reads.batch[:2]]
+            values, _ = self._run(self.items.rows, Edit(states=frozenset(others)))
+            reads.mixed = bool(others) and self._follows(i, values)
+            if len(self.reads) > 1 and i == max(self.reads):
+                break
+
+    def _read_row(self, i: int) -> None:
+        """Which of a row's own positions the score follows, alone and in the batch."""
+        reads = self.reads[i]
+        places = reads.probes(_MAX_PROBES)
+        row = [self.items.rows[i]]
+        for place in places:
+            values, _ = self._run(row, Edit(states=reads.here(reads.start + place)))
+            if self._off(self.alone[i], values[0]):
+                reads.alone.add(place)
+        outside = [c for c in range(len(reads.ids)) if not reads.start <= c < reads.start + reads.length]
+        for column in outside[:4]:
+            values, _ = self._run(row, Edit(states=reads.here(column)))
+            if self._off(self.alone[i], values[0]):
+                reads.alone.add(column - reads.start)
+        if reads.batch is None:
+            return
+        call, at, start = reads.batch
+        for place in places:
+            values, _ = self._run(self.items.rows, Edit(states=frozenset([(call, at, start + place)])))
+            if self._follows(i, values):
+                reads.batched.add(place)
+
+    def _read_pads(self) -> None:
+        """No score may follow a padded position: all of a row's at once, then one by one."""
+        for i, reads in self.reads.items():
+            if reads.batch is None:
+                continue
+            call, at, start = reads.batch
+            width = len(self._calls[call].ids[at])
+            pads = [c for c in range(width) if not start <= c < start + reads.length]
+            if not pads:
+                continue
+            values, _ = self._run(self.items.rows, Edit(states=frozenset((call, at, c) for c in pads)))
+            if not self._follows(i, values):
+                continue
+            near = sorted(pads, key=lambda c: (min(abs(c - start), abs(c - start - reads.length + 1)), c))
+            for c in dict.fromkeys([*near[: _MAX_PROBES // 2], pads[0], pads[-1]]):
+                values, _ = self._run(self.items.rows, Edit(states=frozenset([(call, at, c)])))
+                if self._follows(i, values):
+                    reads.batched.add(c - start)
+
+    def _faults(self) -> None:
+        bos_id, eos_id, pad_id = self.special
+        self._labels()
+        if self.problems:
+            return  # the wrong token everywhere: what is read is one off because of that
+        doubled = len(self.reads) > 1 and len({reads.doubled for reads in self.reads.values()}) == 1
+        for i, reads in self.reads.items():
+            problem = given_fault(reads, bos_id=bos_id, eos_id=eos_id, doubled=doubled)
+            if problem is None and reads.mixed:
+                problem = Problem(
+                    "",
+                    i,
+                    0,
+                    "the score follows what the model computed for other rows",
+                    "what a row scores depends on its neighbours",
+                    "do not normalise over the batch, and index each row's own positions",
+                )
+            problem = problem or solo_fault(
+                reads, pad_id=pad_id, eos_id=eos_id, paired=self.items.paired or reads.prompt is not None
+            )
+            drawn = reads.drawn_alone()
+            if problem is None and reads.batch is not None:
+                problem = batch_fault(reads, self._calls[reads.batch[0]])
+                drawn = reads.drawn(self._calls)
+            if problem is not None:
+                self._add(i, problem, drawn)
+
+    def _labels(self) -> None:
+        """Which token's likelihood is taken at a position: it must be that of the next one."""
+        if self.reader is None or not self.reader.likelihoods:
+            return
+        for i, reads in self.reads.items():
+            inner = sorted(place for place in reads.alone if 0 < place < reads.length - 2)
+            if len(reads.alone) < 2 or not inner:
+                continue
+            place = inner[len(inner) // 2]
+            moves = {}
+            for step in (-1, 0, 1, 2):
+                column = reads.start + place
+                token = reads.ids[column + step]
+                edit = Edit(logits=dict.fromkeys(reads.here(column), (token, 4.0)))
+                try:
+                    values, _ = self._run([self.items.rows[i]], edit)
+                except CannotReadError:
+                    return
+                moves[step] = (token, self._difference(self.alone[i], values[0]))
+            problem = label_fault(reads, place, moves)
+            best = max(moves, key=lambda step: moves[step][1])
+            for other in self.reads.values():
+                other.predicts = best == 1 and moves[1][1] > 0
+            if problem is not None:
+                self._add(i, problem, reads.drawn_alone())
+            return
+
+
+def _columns(calls: Iterable[Call]) -> list[Column]:
+    return [
+        (number, row, column)
+        for number, call in enumerate(calls)
+        for row in range(len(call.ids))
+        for column in range(len(call.ids[row]))
+    ]
+
+
+def _total(values: np.ndarray) -> float:
+    return float(values.sum()) if values.size else math.nan
