@@ -17,6 +17,10 @@ class ChatError(ValueError):
     """A conversation that the template does not render in a way that tells turns apart."""
 
 
+class RowDiffersError(ChatError):
+    """A row of tokens that is not the rendered conversation."""
+
+
 @dataclass(frozen=True)
 class RenderedChat:
     """A conversation as text; `spans` are (start, end) in characters of what is to be supervised.
@@ -193,3 +197,35 @@ def header_of(tokenizer: Any) -> tuple[str, str]:
     if chat.marked and chat.spans and _SENTINEL_ANSWER in chat.text:
         lead = chat.text[chat.spans[0][0] : chat.text.index(_SENTINEL_ANSWER)]
     return header, lead
+
+
+def places_in_row(tokenizer: Any, messages: Sequence[Mapping[str, Any]], row: Sequence[int]) -> list[str]:
+    """Return for each real token of a row whether the assistant writes it: `in`, `out` or `both`.
+
+    The row is the rendered conversation, which may be cut at either end, begin with a BOS that the tokenizer
+    adds, or end with an EOS that the template does not write.
+
+    Raises:
+        RowDiffersError: The row is no such thing; the message says where the two part.
+        ChatError: The template cannot render the conversation.
+    """
+    ids, places = tokenized(tokenizer, read_chat(tokenizer, messages))
+    row = list(row)
+    special = set(getattr(tokenizer, "all_special_ids", ()) or ())
+    lead = 1 if row and ids and row[0] != ids[0] and row[0] in special else 0
+    body = row[lead:]
+    if body == ids[: len(body)]:
+        return ["out"] * lead + places[: len(body)]
+    if body[: len(ids)] == ids and set(body[len(ids) :]) <= special:
+        # An EOS behind the terminator is a second way to stop; it may be learned or not.
+        return ["out"] * lead + places + ["both"] * (len(body) - len(ids))
+    for start in range(1, len(ids)):
+        if body == ids[start : start + len(body)]:
+            return ["out"] * lead + places[start : start + len(body)]
+    same = next(
+        (i for i, (a, b) in enumerate(zip(body, ids, strict=False)) if a != b), min(len(body), len(ids))
+    )
+    raise RowDiffersError(
+        f"input_ids are not what the tokenizer's chat template makes of the messages: {same} of its {len(ids)} "
+        "tokens agree, then they part"
+    )

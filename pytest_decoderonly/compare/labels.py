@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_decoderonly.compare.padding import Problem, real_positions
@@ -29,6 +29,7 @@ class LabelRow:
     supervised: tuple[bool, ...]
     problem: Problem | None = None
     notes: tuple[str, ...] = ()
+    name: str = ""
 
     def count(self, kind: Kind) -> int:
         """Return how many positions are of a kind."""
@@ -158,10 +159,15 @@ def audit_labels(
     pad_id: int | None = None,
     eos_id: int | None = None,
     ignore_index: int = IGNORE,
+    either: Sequence[Sequence[bool]] | None = None,
+    follows: Sequence[bool] | None = None,
+    names: Sequence[str] | None = None,
 ) -> LabelAudit:
     """Compare what is supervised with what should be: every completion token with its own id, nothing else.
 
-    Exactly one of `boundaries` (prompt lengths in real tokens) and `completion_mask` says what the prompt is.
+    Exactly one of `boundaries` (prompt lengths in real tokens) and `completion_mask` says what the prompt is;
+    `either` are positions that may be supervised or not. Rows that are examples of a packed row have `names`,
+    and `follows` says which of them stand behind another: their first token is predicted by that one's last.
     All rows have equal lengths across the arguments.
     """
     rows = []
@@ -181,10 +187,99 @@ def audit_labels(
         elif boundaries is not None:
             kinds = _by_boundary(real, boundaries[i])
             notes.extend(boundaries[i].notes)
-        row = LabelRow(i, tuple(ids), tuple(row_labels), tuple(kinds), supervised, notes=tuple(notes))
-        problem = _problem(row, ignore_index, eos_id, pad_id)
-        rows.append(LabelRow(i, row.ids, row.labels, row.kinds, supervised, problem, row.notes))
+        if either is not None:
+            kinds = [
+                "either" if free and kind != "padding" else kind
+                for kind, free in zip(kinds, either[i], strict=True)
+            ]
+        behind = follows is not None and follows[i] and True in real
+        if behind and kinds[real.index(True)] == "completion":
+            kinds[real.index(True)] = "either"
+        name = names[i] if names is not None else f"row {i}"
+        row = LabelRow(
+            i, tuple(ids), tuple(row_labels), tuple(kinds), supervised, notes=tuple(notes), name=name
+        )
+        chosen = completion_mask[i] if completion_mask is not None else None
+        problem = (
+            _misplaced_mask(row, chosen if mask is not None else None)
+            or (_from_the_one_before(row, real.index(True)) if behind else None)
+            or _problem(row, ignore_index, eos_id, pad_id)
+        )
+        rows.append(replace(row, problem=problem))
+    if completion_mask is not None and eos_id is not None:
+        rows = _ends(rows, eos_id)
     return LabelAudit(tuple(rows))
+
+
+def _misplaced_mask(row: LabelRow, chosen: Sequence[int] | None) -> Problem | None:
+    """A mask that marks padding was made for another layout; but for one that runs on behind the answer."""
+    if chosen is None:
+        return None
+    marked = [i for i, kind in enumerate(row.kinds) if kind == "padding" and chosen[i]]
+    if not marked:
+        return None
+    last = max((i for i, kind in enumerate(row.kinds) if kind != "padding"), default=-1)
+    if marked[0] > last >= 0 and row.kinds[last] in ("completion", "either"):
+        return None
+    total = sum(map(bool, chosen))
+    return Problem(
+        "DLM310",
+        row.row,
+        marked[0],
+        f"the mask marks {len(marked)} padding tokens among its {total}: it was made for a row that is padded "
+        "otherwise, or not at all",
+        "the answer is shifted out of the loss by the length of the padding",
+        "pad the mask together with the ids, on the same side and to the same width",
+    )
+
+
+def _from_the_one_before(row: LabelRow, first: int) -> Problem | None:
+    if not row.supervised[first]:
+        return None
+    return Problem(
+        "DLM310",
+        row.row,
+        first,
+        "the first token of a packed example is in the loss: the last token of the example before predicts it",
+        "the model is trained to go on from one example to the next",
+        "set labels to -100 at the first token of each example (where position_ids restart)",
+    )
+
+
+def _ends(rows: list[LabelRow], eos_id: int) -> list[LabelRow]:
+    """A mask that leaves out the EOS behind every completion forgets it; one that takes some in means it."""
+    if any(
+        kind == "completion" and token == eos_id
+        for row in rows
+        for kind, token in zip(row.kinds, row.ids, strict=True)
+    ):
+        return rows
+    done = []
+    for row in rows:
+        left = next(
+            (
+                i
+                for i in range(1, len(row.ids))
+                if row.ids[i] == eos_id
+                and row.kinds[i] == "prompt"
+                and row.kinds[i - 1] == "completion"
+                and not row.supervised[i]
+            ),
+            None,
+        )
+        if left is None or row.problem is not None:
+            done.append(row)
+            continue
+        problem = Problem(
+            "DLM303",
+            row.row,
+            left,
+            "the EOS that ends the completion is not supervised: the mask leaves it out, here as in every row",
+            "the model never learns to stop",
+            "let the mask take in the token that ends the answer",
+        )
+        done.append(replace(row, problem=problem))
+    return done
 
 
 def _own_eos(real: list[bool], ids: Sequence[int], supervised: Sequence[bool], notes: list[str]) -> None:
@@ -221,6 +316,7 @@ def _problem(row: LabelRow, ignore_index: int, eos_id: int | None, pad_id: int |
         _ignore_value(row, ignore_index)
         or _shifted(row)
         or _nothing(row)
+        or _moved(row)
         or _in_the_loss(row)
         or _left_out(row, eos_id, pad_id)
         or _other_id(row)
@@ -295,6 +391,25 @@ def shift_problem(
     return None
 
 
+def _moved(row: LabelRow) -> Problem | None:
+    """The supervised stretch has the right length and the wrong place."""
+    got = {i for i, flag in enumerate(row.supervised) if flag}
+    step = displaced({i for i, kind in enumerate(row.kinds) if kind == "completion"}, got)
+    if abs(step) < 2:  # by one, a border that counts wrong is the likelier story
+        return None
+    left = next((i for i, kind in enumerate(row.kinds) if kind != "padding"), 0)
+    counted = step == -left and left > 0
+    return Problem(
+        "DLM310",
+        row.row,
+        min(got),
+        f"what is supervised stands {abs(step)} positions too {'early' if step < 0 else 'late'}"
+        + (f": the {left} padding tokens on the left are not counted" if counted else ""),
+        "the model is trained on other tokens than the answer",
+        "make the labels from the ids as they go to the model, padding included",
+    )
+
+
 def _nothing(row: LabelRow) -> Problem | None:
     if any(row.supervised):
         return None
@@ -305,8 +420,14 @@ def _nothing(row: LabelRow) -> Problem | None:
         row.kinds.index("completion") if has else 0,
         "no position of this row is supervised" + ("" if has else ", and it has no completion token at all"),
         "the row trains nothing; if the whole batch is so, the loss is NaN",
-        "look whether truncation ate the answer or the response marker was not found; drop such rows",
+        "look whether truncation ate the answer or the response marker was not found; drop such rows"
+        + _padded_left(row),
     )
+
+
+def _padded_left(row: LabelRow) -> str:
+    left = next((i for i, kind in enumerate(row.kinds) if kind != "padding"), 0)
+    return f"; were the {left} padding tokens on the left counted?" if left else ""
 
 
 def _in_the_loss(row: LabelRow) -> Problem | None:

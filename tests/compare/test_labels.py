@@ -177,7 +177,7 @@ def test_a_prompt_that_is_not_there():
 @pytest.mark.parametrize(
     ("kwargs", "error", "text"),
     [
-        ({}, TypeError, "prompt_lengths, prompts, completion_mask: give exactly one of them, got none"),
+        ({}, TypeError, "completion_mask, assistant_masks: give exactly one of them, got none"),
         ({"prompt_lengths": 1, "prompts": ["a"]}, TypeError, "got prompt_lengths and prompts"),
         ({"prompts": ["a"]}, TypeError, "tokenizer: is needed"),
         ({"prompt_lengths": [1, 2, 3]}, ValueError, "prompt_lengths: 3 entries for 2 rows"),
