@@ -7,7 +7,8 @@ from typing import Any
 
 from pytest_decoderonly.assertions.drawing import listing, plural, quoted
 from pytest_decoderonly.compare.arrays import as_rows
-from pytest_decoderonly.compare.outputs import Remainder, find_prompt_ids, find_prompt_text
+from pytest_decoderonly.compare.outputs import Remainder, find_prompt_ids, find_prompt_text, settled
+from pytest_decoderonly.compare.texts import Codec
 
 
 def assert_no_prompt(
@@ -15,9 +16,13 @@ def assert_no_prompt(
 ) -> None:
     """Assert that generated ids or texts do not carry their prompts any more.
 
-    Texts are compared without special tokens, case, Unicode forms and differences of whitespace. The whole
-    prompt counts where the output starts with it (or with a rendered chat around it), a part of it where the
-    output starts with the prompt's end: then the cut was too early.
+    Texts are compared without special tokens, case, Unicode forms and whitespace. The whole prompt counts
+    where the output starts with it (or with a rendered chat around it), a part of it where the output starts
+    with the prompt's end: then the cut was too early.
+
+    Answers that repeat words of the prompt are left alone: a greeting returned, a sentence repeated on
+    request, a question quoted. Where that cannot be told from a rest of the prompt, the other rows decide.
+    `assert_answers_whole` has no such doubt, as it sees what `generate` returned.
 
     Args:
         outputs: Generated ids of shape (rows, positions), or one text, or a list of texts.
@@ -41,27 +46,40 @@ def assert_no_prompt(
 
 def _report(outputs: Any, prompts: Any, tokenizer: Any, attention_mask: Any) -> str:
     mine, theirs = _texts(outputs), _texts(prompts)
-    specials = tuple(getattr(tokenizer, "all_special_tokens", ()) or ())
+    codec = Codec.of(tokenizer)
     if mine is not None:
         wanted = theirs if theirs is not None else _decoded(prompts, tokenizer, attention_mask)
-        found = [find_prompt_text(i, out, prompt, specials) for i, (out, prompt) in _pairs(mine, wanted)]
-        return _message(found, len(mine), mine, None)
+        found = [_in_text(i, out, prompt, codec) for i, (out, prompt) in _pairs(mine, wanted)]
+        return _message(settled(found), len(mine), mine, None)
     ids = as_rows(outputs, "outputs")
     if theirs is not None:
         if not callable(tokenizer):
             raise TypeError("tokenizer: is needed to compare generated ids with prompts that are texts")
         wanted_ids = [list(tokenizer(prompt)["input_ids"]) for prompt in theirs]
-        texts = [tokenizer.decode(row, skip_special_tokens=True) for row in ids]
-        by_text = [find_prompt_text(i, out, prompt, specials) for i, (out, prompt) in _pairs(texts, theirs)]
-        by_ids = [find_prompt_ids(i, out, prompt) for i, (out, prompt) in _pairs(ids, wanted_ids)]
-        return _message(
-            [a or b for a, b in zip(by_ids, by_text, strict=True)], len(ids), texts, tokenizer, ids
-        )
+        texts = [codec.decode(row, skip=False) for row in ids]
+        by_text = [_in_text(i, out, prompt, codec) for i, (out, prompt) in _pairs(texts, theirs)]
+        by_ids = [find_prompt_ids(i, out, prompt, codec) for i, (out, prompt) in _pairs(ids, wanted_ids)]
+        # Both see the same; tokens are what is cut.
+        found = [
+            b if b is not None and (a is None or b.sure or not a.sure) else a
+            for a, b in zip(by_text, by_ids, strict=True)
+        ]
+        return _message(settled(found), len(ids), texts, tokenizer, ids)
     found = [
-        find_prompt_ids(i, out, prompt)
+        find_prompt_ids(i, out, prompt, codec)
         for i, (out, prompt) in _pairs(ids, _unpadded(prompts, tokenizer, attention_mask))
     ]
-    return _message(found, len(ids), None, tokenizer, ids)
+    return _message(settled(found), len(ids), None, tokenizer, ids)
+
+
+def _in_text(row: int, output: str, prompt: str, codec: Codec) -> Remainder | None:
+    """Look for the prompt as it was written, and as the tokenizer gives it back (unknown letters, accents)."""
+    found = find_prompt_text(row, output, prompt, codec.special_texts)
+    if found is None and callable(codec.tokenizer):
+        again = codec.decode(codec.tokenizer(prompt)["input_ids"])
+        if again != prompt:
+            return find_prompt_text(row, output, again, codec.special_texts)
+    return found
 
 
 def _texts(value: Any) -> list[str] | None:
