@@ -104,7 +104,8 @@ SIZES: dict[str, int] = {
     "qk_head_dim": 16,
     "v_head_dim": 16,
     "index_head_dim": 16,
-    "index_n_heads": 2,
+    # Scores of an index are sums of ReLUs: with few heads many are 0, and which of them are taken is chance.
+    "index_n_heads": 16,
     "linear_num_key_heads": 2,
     "linear_num_value_heads": 2,
     "linear_key_head_dim": 16,
@@ -157,6 +158,9 @@ SIZES: dict[str, int] = {
     "keep_window_size": 512,
     "local_attention": 16,
     "attention_chunk_size": 16,
+    "index_topk": 16,
+    "index_topk_blocks": 3,
+    "index_block_size": 4,
     "laurel_rank": 8,
     "adapter_rank": 8,
 }
@@ -214,14 +218,16 @@ BY_TYPE: dict[str, dict[str, Any]] = {
     },
     "granitemoehybrid": {"layer_types": ["linear_attention", "full_attention"]},
     "lfm2": {"layer_types": ["conv", "full_attention"]},
+    # One index head for each key-value head.
+    "minimax_m3_vl_text": {"layer_types": ["full_attention", "minimax_m3_sparse"], "index_n_heads": 2},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"]},
     "qwen4_exp_text": {
         "ple_layer_ids": [1],
         "heads_per_ngram": 2,
-        "indexer_n_heads": 2,
+        "indexer_n_heads": 16,
         "indexer_kv_heads": 1,
         "indexer_head_dim": 16,
-        "indexer_budget": 512,
+        "indexer_budget": 16,
         "indexer_compress_ratio": 4,
         "hc_lowrank": 16,
     },

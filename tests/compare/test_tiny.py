@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from pytest_decoderonly import TinyModelError, tiny_architectures, tiny_decoder
+from pytest_decoderonly.compare.battery import run_battery
 from pytest_decoderonly.tiny import BOS_ID, EOS_ID, PAD_ID, VOCAB_SIZE
 
 MAIN = (
@@ -148,6 +149,16 @@ def test_narrow_types_keep_what_the_class_keeps_wide():
 def test_sines_stay_sines():
     table = tiny_decoder("roformer").roformer.encoder.embed_positions.weight
     assert table.pow(2).sum(-1).allclose(torch.full((table.shape[0],), table.shape[1] / 2))
+
+
+@pytest.mark.parametrize("arch", ["deepseek_v32", "dots3_note_text", "qwen4_exp_text"])
+def test_an_index_selects_and_has_no_ties(arch):
+    """Rows longer than what the index may take, and the same choice in every shape."""
+    rows = [list(range(5, 11)), list(range(20, 39)), list(range(50, 83))]
+    model = tiny_decoder(arch)
+    assert run_battery(model, rows, pad_id=PAD_ID, steps=2, widths=(8, 33)).verdict.clean
+    config = model.config
+    assert getattr(config, "index_topk", None) == 16 or config.indexer_budget == 16
 
 
 def test_decays_and_scales_are_not_heated():
