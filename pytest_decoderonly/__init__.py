@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pytest_decoderonly.assertions.answers import assert_answers_whole
     from pytest_decoderonly.assertions.canaries import assert_only_responses_supervised
-    from pytest_decoderonly.assertions.equivalence import assert_batch_equals_single
+    from pytest_decoderonly.assertions.equivalence import assert_batch_equals_single, assert_same_with
     from pytest_decoderonly.assertions.labels import assert_labels_mask_prompt
     from pytest_decoderonly.assertions.outputs import assert_no_prompt
     from pytest_decoderonly.assertions.padding import assert_left_padded, assert_right_padded
     from pytest_decoderonly.assertions.scores import assert_scores_keep
     from pytest_decoderonly.compare.canaries import Canary, canaries
     from pytest_decoderonly.compare.supervision import SupervisionAudit
-    from pytest_decoderonly.compare.verdict import BatteryResult, Relation, Verdict
+    from pytest_decoderonly.compare.verdict import BatteryResult, ChangeResult, Relation, Verdict
     from pytest_decoderonly.tiny import TinyModelError, tiny_architectures, tiny_decoder, tiny_tokenizer
 
 _HOMES = {
     "BatteryResult": "compare.verdict",
+    "ChangeResult": "compare.verdict",
     "Canary": "compare.canaries",
     "Relation": "compare.verdict",
     "SupervisionAudit": "compare.supervision",
@@ -34,6 +35,7 @@ _HOMES = {
     "assert_no_prompt": "assertions.outputs",
     "assert_only_responses_supervised": "assertions.canaries",
     "assert_right_padded": "assertions.padding",
+    "assert_same_with": "assertions.equivalence",
     "assert_scores_keep": "assertions.scores",
     "canaries": "compare.canaries",
     "tiny_architectures": "tiny",
@@ -44,6 +46,7 @@ _HOMES = {
 __all__ = [
     "BatteryResult",
     "Canary",
+    "ChangeResult",
     "Relation",
     "SupervisionAudit",
     "TinyModelError",
@@ -55,6 +58,7 @@ __all__ = [
     "assert_no_prompt",
     "assert_only_responses_supervised",
     "assert_right_padded",
+    "assert_same_with",
     "assert_scores_keep",
     "canaries",
     "tiny_architectures",

@@ -27,6 +27,7 @@ class DecoderOnly:
         assert_batch_equals_single = staticmethod(pytest_decoderonly.assert_batch_equals_single)
         assert_only_responses_supervised = staticmethod(pytest_decoderonly.assert_only_responses_supervised)
         canaries = staticmethod(pytest_decoderonly.canaries)
+        assert_same_with = staticmethod(pytest_decoderonly.assert_same_with)
         assert_scores_keep = staticmethod(pytest_decoderonly.assert_scores_keep)
         tiny_decoder = staticmethod(pytest_decoderonly.tiny_decoder)
         tiny_tokenizer = staticmethod(pytest_decoderonly.tiny_tokenizer)

@@ -6,13 +6,29 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from pytest_decoderonly.assertions.drawing import MAX_ROWS, plural, strip, token_text
-from pytest_decoderonly.compare.verdict import BatteryResult, Choice, RelationResult, RowError, Verdict, worst
+from pytest_decoderonly.compare.verdict import (
+    BatteryResult,
+    ChangeResult,
+    Choice,
+    RowError,
+    Verdict,
+    worst,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
 MAX_CHOICES = 4
+_WORDS = {
+    Verdict.DIFFERENT: "DIFFERENT, not rounding",
+    Verdict.BY_DESIGN: "different by design",
+    Verdict.UNDECIDED: "UNDECIDED",
+}
+_SCALE = (
+    "scale     max |difference of logits| / standard deviation of the logits; in float32 rounding "
+    "gives 1e-6 to 1e-4, bugs above 1e-3"
+)
 
 
 def number(value: float | None) -> str:
@@ -31,15 +47,10 @@ def render(result: BatteryResult, *, model: str, tokenizer: Any = None, brief: b
         tokenizer: Shows the text of tokens.
         brief: Leave out what a full report of the same result has shown: rows and tokens.
     """
-    words = {
-        Verdict.DIFFERENT: "DIFFERENT, not rounding",
-        Verdict.BY_DESIGN: "different by design",
-        Verdict.UNDECIDED: "UNDECIDED",
-    }
     lengths = ", ".join(map(str, result.lengths[:8])) + (", ..." if len(result.lengths) > 8 else "")
     where = f"{result.dtype} on {result.device}"
     lines = [
-        f"{model}: {words.get(result.verdict, str(result.verdict))}",
+        f"{model}: {_WORDS.get(result.verdict, str(result.verdict))}",
         f"compared  {plural(len(result.lengths), 'prompt')} of {lengths} tokens, {where}, {result.runs} runs",
     ]
     if result.culprit is not None:
@@ -59,11 +70,46 @@ def render(result: BatteryResult, *, model: str, tokenizer: Any = None, brief: b
         lines += _choices(result.flips, "flips", tokenizer, result.dtype)
         lines += _choices(result.ties, "ties", tokenizer, result.dtype)
     lines += [f"note      {note}" for note in result.notes]
-    lines.append(
-        "scale     max |difference of logits| / standard deviation of the logits; in float32 rounding "
-        "gives 1e-6 to 1e-4, bugs above 1e-3"
-    )
+    lines.append(_SCALE)
     return "\n".join(lines)
+
+
+def render_change(result: ChangeResult, *, model: str) -> str:
+    """Return the report of a change that is not clean, verdict first."""
+    lengths = ", ".join(map(str, result.lengths[:8])) + (", ..." if len(result.lengths) > 8 else "")
+    where = f"{result.dtype} on {result.device}"
+    lines = [
+        f"{model} with {result.change}: {_WORDS.get(result.verdict, str(result.verdict))}",
+        f"compared  {plural(len(result.lengths), 'prompt')} of {lengths} tokens, {where}, {result.runs} runs",
+        f"because   {result.reason}",
+    ]
+    if result.culprit is not None:
+        lines += [
+            f"culprit   {result.culprit.name}: {result.culprit.sentence}",
+            f"do        {result.culprit.advice}",
+        ]
+    if result.layer is not None:
+        lines.append(
+            f"first     {result.layer.name}: row {result.layer.row}, {result.layer.place} (activations off by "
+            f"{number(result.layer.error)} of their spread)"
+        )
+    if result.decisive:
+        both = [("float32", result.single)] if result.single else []
+        if result.dtype != "float32" and result.work:
+            both.insert(0, (result.dtype, result.work))
+        numbers = ", ".join(f"{name} {number(worst(errors))}" for name, errors in both)
+        lines.append(f"greatest  {numbers or number(worst(result.decisive))}")
+    if result.details:
+        lines += [f"found     {detail}" for detail in result.details]
+    else:
+        for error in result.failing[:MAX_ROWS]:
+            lines += draw(result.change, result.limit, error)
+        if result.failing:
+            left = len(result.failing) - MAX_ROWS
+            lines += [f"... and {plural(left, 'more row')} like these"] * (left > 0)
+            lines.append("signs     _ padding, = equal, x wrong; | the cached steps begin")
+    lines += [f"note      {note}" for note in result.notes]
+    return "\n".join([*lines, _SCALE])
 
 
 def _relations(result: BatteryResult) -> list[str]:
@@ -107,7 +153,7 @@ def _rows(result: BatteryResult) -> list[str]:
     relation = failing[0]
     lines = []
     for error in relation.failing[:MAX_ROWS]:
-        lines += draw(relation, error)
+        lines += draw(str(relation.relation), relation.limit, error)
     left = len(relation.failing) - MAX_ROWS
     if left > 0:
         lines.append(f"... and {plural(left, 'more row')} like these")
@@ -115,22 +161,22 @@ def _rows(result: BatteryResult) -> list[str]:
     return lines
 
 
-def draw(relation: RelationResult, error: RowError) -> list[str]:
+def draw(name: str, limit: float, error: RowError) -> list[str]:
     """Draw one row: padding, positions that agree or not, a pointer at the first wrong one."""
-    first = error.first(relation.limit)
+    first = error.first(limit)
     point = 0 if first is None else first
     signs = ["_"] * error.pads
     for i, value in enumerate(error.errors):
         if i == error.prefill:
             signs.append("|")
-        signs.append("=" if value <= relation.limit else "x")
+        signs.append("=" if value <= limit else "x")
     at = error.pads + point + (point >= error.prefill)
     line, pointer = strip(signs, at)
     value = float(error.errors[point]) if error.errors.size else 0.0
     off = f"off by {number(value)} = {number(value * error.scale)} in logits"
     if math.isnan(value):
         off = "not finite"
-    where = f"{relation.relation}, {error.width} columns: first wrong at {error.place(point)}"
+    where = f"{name}, {error.width} columns: first wrong at {error.place(point)}"
     return [f"row {error.row:<5} {line}", f"          {pointer} {where}, {off}"]
 
 

@@ -7,7 +7,7 @@ import random
 import time
 from typing import TYPE_CHECKING, Any
 
-from pytest_decoderonly.compare.culprit import ROPE, name_culprit, rope_reach
+from pytest_decoderonly.compare.culprit import ROPE, at_layer, name_culprit, rope_reach
 from pytest_decoderonly.compare.drive import Batch, CannotDriveError, Driver, Row, Trace, ordinary_ids
 from pytest_decoderonly.compare.judge import has_experts, judge_rounding, limits_of
 from pytest_decoderonly.compare.layers import first_layer
@@ -363,6 +363,9 @@ class _Battery:
                     results[relation] = dataclasses.replace(result, verdict=Verdict.BY_DESIGN)
         elif culprit is not None:
             layer = self._layer(results)
+            if layer is not None:
+                kinds = {name: type(module).__name__ for name, module in self.model.named_modules()}
+                culprit = at_layer(culprit, kinds.get(layer.name, ""))
         return _overall(results), tuple(results.values()), culprit, layer
 
     def _one(self, relation: Relation, missing: str) -> RelationResult:

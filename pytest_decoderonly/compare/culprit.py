@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 ROPE = "rope scaling"
 _QUANTISED = re.compile(r"int8|8bit|fp8|float8|quant", re.IGNORECASE)
+STATE_SPACE = re.compile(
+    r"mamba|ssm|rwkv|xlstm|rglru|recurrent|deltanet|shortconv|linearattention", re.IGNORECASE
+)
 _EXPERTS = re.compile(r"experts|sparsemoe|moe", re.IGNORECASE)
 _CAPACITY = (
     "expert_capacity",
@@ -238,6 +241,14 @@ def _by_design(
             "raise the capacity for evaluation, or compare with batches of one",
             by_design=True,
         )
+    if virtual_tokens(model) and failed <= {Relation.BATCH_VS_SOLO, Relation.PAD_AMOUNT}:
+        return Culprit(
+            "virtual tokens",
+            f"prompt tuning puts its {virtual_tokens(model)} learned tokens before the padding, so that the way from "
+            "them to the text grows with the padding, by design of the tuning",
+            "compare rows of one length, without padding",
+            by_design=True,
+        )
     if _scaled_by_batch(failed, results, model):
         return Culprit(
             "activation scale",
@@ -247,6 +258,27 @@ def _by_design(
             by_design=True,
         )
     return None
+
+
+def at_layer(culprit: Culprit, kind: str) -> Culprit:
+    """Say more where the first layer that parts is known: recurrent layers have no positions to count."""
+    if culprit.name != "positions" or not STATE_SPACE.search(kind):
+        return culprit
+    return Culprit(
+        "padding in the state",
+        "what stands under the padding changes nothing, yet its amount does, and a recurrent layer is the first to "
+        "part: its state is updated at the padding too, or each row is taken to be as long as the batch",
+        "hand the mask (or the rows' lengths) to the state update as well, not to the inputs alone",
+    )
+
+
+def virtual_tokens(model: Any) -> int:
+    """Return how many learned tokens prompt tuning puts before each row: so many logits come before the row's."""
+    config = getattr(model, "active_peft_config", None)
+    if str(getattr(config, "peft_type", "")).endswith("PREFIX_TUNING"):
+        return 0  # learned keys and values: no positions of their own
+    count = getattr(config, "num_virtual_tokens", None)
+    return count if isinstance(count, int) else 0
 
 
 def _scaled_by_batch(failed: set[Relation], results: Mapping[Relation, RelationResult], model: Any) -> bool:

@@ -6,16 +6,18 @@ import contextlib
 import inspect
 import random
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from pytest_decoderonly.compare.culprit import virtual_tokens
 from pytest_decoderonly.compare.precision import device_of, first_generator
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import torch
 
 Row = tuple[int, ...]
+_Result = TypeVar("_Result")
 
 
 class CannotDriveError(Exception):
@@ -84,12 +86,19 @@ class Driver:
         """The same positions from one forward pass over prompt and continuation, without a cache."""
         return self._trace(batch, cached=False)
 
-    def _trace(self, batch: Batch, *, cached: bool) -> Trace:
+    def generate(self, batch: Batch, *, embeds: bool = False, **settings: Any) -> Trace:
+        """Like `run`, with settings of `GenerationConfig`, or with embeddings in the place of ids."""
+        return self.guarded(batch, lambda: self._generate(batch, embeds=embeds, **settings))
+
+    def guarded(self, batch: Batch, run: Callable[[], _Result]) -> _Result:
+        """Count a run, and turn whatever it raises into one line.
+
+        Raises:
+            CannotDriveError: `run` raised.
+        """
         self.runs += 1
         try:
-            if cached and self.target is not None:
-                return self._generate(batch)
-            return self._forward(batch)
+            return run()
         except CannotDriveError:
             raise
         except Exception as error:
@@ -99,27 +108,37 @@ class Driver:
                 f"of width {batch.width}: {text}"
             ) from error
 
-    def _generate(self, batch: Batch) -> Trace:
+    def _trace(self, batch: Batch, *, cached: bool) -> Trace:
+        if cached and self.target is not None:
+            return self.guarded(batch, lambda: self._generate(batch))
+        return self.guarded(batch, lambda: self._forward(batch))
+
+    def _generate(self, batch: Batch, *, embeds: bool = False, **settings: Any) -> Trace:
         import torch
         from transformers import GenerationConfig, LogitsProcessorList
 
-        ids, mask = self._tensors(batch.rows, batch.fills)
+        ids, mask = self.tensors(batch.rows, batch.fills)
         forced = torch.tensor(batch.continuation, device=self.device)
         steps = forced.shape[1]
         calls: list[torch.Tensor] = []
+        prompt = {"inputs_embeds": self.model.get_input_embeddings()(ids)} if embeds else {"input_ids": ids}
+        width = 0 if embeds else ids.shape[1]  # without ids the answer begins at column 0
         with _collect_logits(self.target, calls):
             self.model.generate(
-                input_ids=ids,
+                **prompt,
                 attention_mask=mask,
                 generation_config=GenerationConfig(
-                    do_sample=False,
-                    num_beams=1,
-                    num_return_sequences=1,
-                    max_new_tokens=steps + 1,
-                    use_cache=True,
-                    pad_token_id=self.pad_id,
+                    **{
+                        "do_sample": False,
+                        "num_beams": 1,
+                        "num_return_sequences": 1,
+                        "max_new_tokens": steps + 1,
+                        "use_cache": True,
+                        "pad_token_id": self.pad_id,
+                        **settings,
+                    }
                 ),
-                logits_processor=LogitsProcessorList([_Force(forced, ids.shape[1])]),
+                logits_processor=LogitsProcessorList([_Force(forced, width)]),
             )
         if len(calls) != steps + 1:
             raise CannotDriveError(
@@ -134,20 +153,22 @@ class Driver:
         for i, row in enumerate(batch.rows):
             # A model without `logits_to_keep` in its forward may still give only the last position.
             keep = min(len(row), calls[0].shape[1])
-            trace.prefill.append(_wide(calls[0][i, -keep:]))
-            trace.steps.append(_wide(torch.stack([call[i, -1] for call in calls[1:]])))
+            trace.prefill.append(wide(calls[0][i, -keep:]))
+            trace.steps.append(wide(torch.stack([call[i, -1] for call in calls[1:]])))
         return trace
 
     def _forward(self, batch: Batch) -> Trace:
         whole = tuple(row + more for row, more in zip(batch.rows, batch.continuation, strict=True))
-        ids, mask = self._tensors(whole, batch.fills)
-        accepted = _parameters(self.model.forward)
+        ids, mask = self.tensors(whole, batch.fills)
+        accepted = self.accepts
         extra: dict[str, Any] = {}
         if "use_cache" in accepted:
             extra["use_cache"] = False
         if "position_ids" in accepted:
             extra["position_ids"] = (mask.cumsum(-1) - 1).clamp(min=0)
-        logits = _logits(self.model(input_ids=ids, attention_mask=mask, **extra))
+        logits = logits_of(self.model(input_ids=ids, attention_mask=mask, **extra))
+        if logits is not None and logits.dim() == 3:
+            logits = logits[:, virtual_tokens(self.model) :]
         if logits is None or logits.dim() != 3 or logits.shape[:2] != ids.shape:
             shape = None if logits is None else tuple(logits.shape)
             raise CannotDriveError(
@@ -158,11 +179,20 @@ class Driver:
         for i, row in enumerate(batch.rows):
             more = len(batch.continuation[i])
             real = logits[i, -(len(row) + more) :]
-            trace.prefill.append(_wide(real[: len(row)]))
-            trace.steps.append(_wide(real[len(row) :]))
+            trace.prefill.append(wide(real[: len(row)]))
+            trace.steps.append(wide(real[len(row) :]))
         return trace
 
-    def _tensors(self, rows: Sequence[Row], fills: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor]:
+    @property
+    def accepts(self) -> set[str]:
+        """The names of the arguments of the model's forward."""
+        found = _parameters(self.model.forward)
+        if self.target is not None and "kwargs" in found:  # a wrapper that hands everything on
+            found |= _parameters(self.target.forward)
+        return found
+
+    def tensors(self, rows: Sequence[Row], fills: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return ids and mask of left-padded rows, each of shape (rows, positions)."""
         import torch
 
         ids = torch.tensor([[*fill, *row] for fill, row in zip(fills, rows, strict=True)], device=self.device)
@@ -204,7 +234,7 @@ def _collect_logits(target: Any, calls: list[torch.Tensor]) -> Iterator[None]:
         return args, kwargs
 
     def after(_module: Any, _args: Any, output: Any) -> None:
-        logits = _logits(output)
+        logits = logits_of(output)
         if logits is not None:
             calls.append(logits.detach())
 
@@ -219,7 +249,8 @@ def _collect_logits(target: Any, calls: list[torch.Tensor]) -> Iterator[None]:
             handle.remove()
 
 
-def _logits(output: Any) -> Any:
+def logits_of(output: Any) -> Any:
+    """Return the logits in what a forward pass gave, None where there are none."""
     found = getattr(output, "logits", None)
     if found is None and isinstance(output, dict):
         found = output.get("logits")
@@ -230,7 +261,8 @@ def _logits(output: Any) -> Any:
     return found
 
 
-def _wide(logits: torch.Tensor) -> torch.Tensor:
+def wide(logits: torch.Tensor) -> torch.Tensor:
+    """Return logits in float32, or float64 where they are."""
     import torch
 
     return logits if logits.dtype == torch.float64 else logits.float()

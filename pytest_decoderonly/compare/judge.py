@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pytest_decoderonly.compare.culprit import STATE_SPACE
 from pytest_decoderonly.compare.drive import CannotDriveError
 from pytest_decoderonly.compare.precision import CannotCastError, dtype_name, dtype_of, precision
 from pytest_decoderonly.compare.verdict import STATE_SPACE_LIMITS, Limits, RowError, Verdict, worst
@@ -13,9 +14,6 @@ from pytest_decoderonly.compare.verdict import STATE_SPACE_LIMITS, Limits, RowEr
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_STATE_SPACE = re.compile(
-    r"mamba|ssm|rwkv|xlstm|rglru|recurrent|deltanet|shortconv|linearattention", re.IGNORECASE
-)
 _EXPERTS = re.compile(r"experts|sparsemoe|moe", re.IGNORECASE)
 
 
@@ -30,7 +28,7 @@ class Ruling:
 def limits_of(model: Any) -> Limits:
     """Return where rounding ends for a model: recurrences sum up more of it than attention does."""
     names = {type(module).__name__ for module in model.modules()}
-    return STATE_SPACE_LIMITS if any(_STATE_SPACE.search(name) for name in names) else Limits()
+    return STATE_SPACE_LIMITS if any(STATE_SPACE.search(name) for name in names) else Limits()
 
 
 def has_experts(model: Any) -> bool:

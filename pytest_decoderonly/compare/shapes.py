@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_decoderonly.compare.culprit import rope_reach, text_config, window_of
 
+__all__ = ["beyond_window", "inside_window", "reach_of", "sweep_widths", "window_of"]
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

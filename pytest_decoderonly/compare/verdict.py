@@ -208,6 +208,41 @@ class BatteryResult:
 
 
 @dataclass(frozen=True)
+class ChangeResult:
+    """What came of one change: the plain run held against the run with one thing changed.
+
+    `work` is in the model's dtype, `single` in float32; searches are judged in float32 alone. `details` are
+    sentences on what a search found, ties among them; `notes` what a reader needs to judge it.
+    """
+
+    verdict: Verdict
+    change: str
+    reason: str
+    dtype: str
+    device: str
+    lengths: tuple[int, ...]
+    work: tuple[RowError, ...] = ()
+    single: tuple[RowError, ...] = ()
+    limit: float = 0.0
+    culprit: Culprit | None = None
+    layer: Layer | None = None
+    details: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    runs: int = 0
+    seconds: float = 0.0
+
+    @property
+    def decisive(self) -> tuple[RowError, ...]:
+        """The errors that the verdict was read from."""
+        return self.single or self.work
+
+    @property
+    def failing(self) -> tuple[RowError, ...]:
+        """The rows over the limit."""
+        return tuple(error for error in self.decisive if not error.worst <= self.limit)
+
+
+@dataclass(frozen=True)
 class Limits:
     """Where rounding ends, in float32, relative to the spread of the logits.
 

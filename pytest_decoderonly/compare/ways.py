@@ -1,0 +1,236 @@
+"""Ways to run a model other than plainly: in pieces, padded on the right, packed, on a cache that is warm."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from pytest_decoderonly.compare.drive import CannotDriveError, Driver, Trace, logits_of, wide
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    import torch
+
+    from pytest_decoderonly.compare.drive import Batch, Row
+
+
+class Session:
+    """A cache that grows call by call, as a caller's own loop over `forward` would have it."""
+
+    def __init__(self, driver: Driver, *, position_ids: bool = True) -> None:
+        self.driver = driver
+        self.accepts = driver.accepts
+        self.position_ids = position_ids
+        self.cache: Any = None
+        self.name = "past_key_values" if "past_key_values" in self.accepts else "cache_params"
+
+    def feed(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """Run `ids` (rows, tokens) after what the cache holds; `mask` covers both. Return all logits."""
+        if self.name not in self.accepts:
+            raise CannotDriveError("the model's forward takes no cache, so there is nothing to continue from")
+        extra: dict[str, Any] = {"use_cache": True}
+        if self.cache is not None:
+            extra[self.name] = self.cache
+        if self.position_ids and "position_ids" in self.accepts:
+            extra["position_ids"] = positions
+        output = self.driver.model(input_ids=ids, attention_mask=mask, **extra)
+        logits = logits_of(output)
+        if logits is None or logits.dim() != 3 or logits.shape[:2] != ids.shape:
+            raise CannotDriveError("forward gave no logits of shape (rows, positions, vocabulary)")
+        cache = getattr(output, self.name, None)
+        if cache is None:
+            raise CannotDriveError("forward gave no cache back, so there is nothing to continue from")
+        self.cache = cache
+        return logits
+
+
+def in_pieces(
+    driver: Driver, batch: Batch, size: int | None, *, position_ids: bool = True, right: bool = False
+) -> Trace:
+    """Run a padded prompt in pieces of `size` columns (all at once: None), then each continuation token."""
+    import torch
+
+    ids, mask = driver.tensors(batch.rows, batch.fills)
+    if right:
+        ids, mask = _to_the_right(ids, mask)
+    positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    session = Session(driver, position_ids=position_ids)
+    width = ids.shape[1]
+    starts = range(0, width, size or width)
+    pieces = []
+    for start in starts:
+        end = min(width, start + (size or width))
+        pieces.append(session.feed(ids[:, start:end], mask[:, :end], positions[:, start:end]))
+    prompt = torch.cat(pieces, 1)
+    steps = _continue(session, batch, mask)
+    trace = Trace()
+    for i, row in enumerate(batch.rows):
+        real = prompt[i, : len(row)] if right else prompt[i, -len(row) :]
+        trace.prefill.append(wide(real))
+        trace.steps.append(wide(steps[i]))
+    return trace
+
+
+def warm(
+    driver: Driver, batch: Batch, *, keep: float, answer: Row, trim: Callable[[Any, int], Any] | None
+) -> Trace:
+    """Run the beginning of one row, `answer` on top of it, take that back, and run the rest on the cache."""
+    import torch
+
+    (row,) = batch.rows
+    kept = min(len(row) - 1, max(1, round(keep * len(row))))
+    whole = torch.tensor([row], device=driver.device)
+    positions = torch.arange(len(row) + len(answer) + 1, device=driver.device)[None]
+    session = Session(driver)
+
+    def feed(ids: torch.Tensor, at: int) -> torch.Tensor:
+        end = at + ids.shape[1]
+        ones = torch.ones(1, end, dtype=torch.long, device=driver.device)
+        return session.feed(ids, ones, positions[:, at:end])
+
+    feed(whole[:, :kept], 0)
+    if answer and trim is None and hasattr(session.cache, "activate_past_recording"):
+        session.cache.activate_past_recording()  # what a caller must do who will crop past a window
+    for i, token in enumerate(answer):
+        feed(torch.tensor([[token]], device=driver.device), kept + i)
+    if answer:
+        session.cache = _trimmed(session.cache, kept, len(answer), trim)
+    rest = feed(whole[:, kept:], kept)
+    steps = _continue(session, batch, torch.ones_like(whole))
+    return Trace([wide(rest[0])], [wide(steps[0])])
+
+
+def _trimmed(cache: Any, kept: int, taken: int, trim: Callable[[Any, int], Any] | None) -> Any:
+    if trim is not None:
+        changed = trim(cache, kept)
+        return cache if changed is None else changed
+    crop = getattr(cache, "crop", None)
+    if crop is None:
+        raise CannotDriveError(f"{type(cache).__name__} has no `crop`; give trim=")
+    if _held(cache) not in (None, kept + taken):
+        raise CannotDriveError(f"{type(cache).__name__} holds {_held(cache)} tokens, expected {kept + taken}")
+    crop(-taken)  # a negative number takes tokens away, in every version
+    if _held(cache) not in (None, kept):
+        raise CannotDriveError(f"{type(cache).__name__}.crop left {_held(cache)} tokens, expected {kept}")
+    return cache
+
+
+def _held(cache: Any) -> int | None:
+    """How many tokens a cache says it holds; a state does not know."""
+    try:
+        return int(cache.get_seq_length())
+    except (AttributeError, TypeError, ValueError):
+        return None
+
+
+def _continue(session: Session, batch: Batch, mask: torch.Tensor) -> torch.Tensor:
+    """Feed the continuation token by token; return logits of shape (rows, steps, vocabulary)."""
+    import torch
+
+    forced = torch.tensor(batch.continuation, device=mask.device)
+    lengths = mask.sum(-1, keepdim=True)
+    found = []
+    for step in range(forced.shape[1]):
+        mask = torch.cat([mask, torch.ones_like(mask[:, :1])], -1)
+        found.append(session.feed(forced[:, step : step + 1], mask, lengths + step)[:, 0])
+    return torch.stack(found, 1)
+
+
+def _to_the_right(ids: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    import torch
+
+    pads = (mask == 0).sum(-1).tolist()
+    turned = [(torch.roll(row, -n), torch.roll(m, -n)) for row, m, n in zip(ids, mask, pads, strict=True)]
+    return torch.stack([row for row, _ in turned]), torch.stack([m for _, m in turned])
+
+
+def packed(driver: Driver, rows: Sequence[Row], *, mask: bool, use_cache: bool) -> list[torch.Tensor]:
+    """Run all rows as one sequence with restarting positions; return each row's logits."""
+    import torch
+
+    if "position_ids" not in driver.accepts:
+        raise CannotDriveError("the model's forward takes no position_ids, so it cannot know packed rows")
+    ids = torch.tensor([[token for row in rows for token in row]], device=driver.device)
+    positions = torch.tensor([[i for row in rows for i in range(len(row))]], device=driver.device)
+    extra: dict[str, Any] = {"attention_mask": torch.ones_like(ids)} if mask else {}
+    if "use_cache" in driver.accepts:
+        extra["use_cache"] = use_cache
+    logits = logits_of(driver.model(input_ids=ids, position_ids=positions, **extra))
+    if logits is None or logits.dim() != 3 or logits.shape[:2] != ids.shape:
+        raise CannotDriveError("forward gave no logits of shape (rows, positions, vocabulary)")
+    return [wide(part) for part in logits[0].split([len(row) for row in rows])]
+
+
+def plain(
+    driver: Driver, batch: Batch, *, mask: bool = True, positions: Sequence[int] | bool | None = True
+) -> list[torch.Tensor]:
+    """Run a left-padded batch through forward without a cache; return each row's logits at real positions.
+
+    `positions` are the model's own (False or None), counted from the mask (True), or given for a lone row.
+    """
+    import torch
+
+    ids, ones = driver.tensors(batch.rows, batch.fills)
+    extra: dict[str, Any] = {"attention_mask": ones} if mask else {}
+    if "use_cache" in driver.accepts:
+        extra["use_cache"] = False
+    if positions and "position_ids" in driver.accepts:
+        extra["position_ids"] = (
+            (ones.cumsum(-1) - 1).clamp(min=0)
+            if positions is True
+            else torch.tensor([list(positions)], device=driver.device)
+        )
+    elif positions not in (True, False, None):
+        raise CannotDriveError("the model's forward takes no position_ids")
+    logits = logits_of(driver.model(input_ids=ids, **extra))
+    if logits is None or logits.dim() != 3 or logits.shape[1] < ids.shape[1]:
+        raise CannotDriveError("forward gave no logits of shape (rows, positions, vocabulary)")
+    return [wide(logits[i, -len(row) :]) for i, row in enumerate(batch.rows)]
+
+
+@contextlib.contextmanager
+def attention(model: Any, backend: str) -> Iterator[None]:
+    """Run with another attention backend inside the block.
+
+    Raises:
+        CannotDriveError: The backend is not installed, or the model has no such choice.
+    """
+    setter = getattr(model, "set_attn_implementation", None)
+    if setter is None:
+        raise CannotDriveError(f"{type(model).__name__} has no choice of attention backends")
+    if getattr(model.config, "_attn_implementation", None) == backend:
+        raise CannotDriveError(f"the model runs attention {backend!r} as it is: there is nothing to compare")
+    configs = {id(m.config): m.config for m in model.modules() if hasattr(m, "config")}
+    before = [(config, getattr(config, "_attn_implementation", None)) for config in configs.values()]
+    try:
+        try:
+            setter(backend)
+        except Exception as error:
+            text = " ".join(str(error).split())[:240]
+            raise CannotDriveError(f"attention {backend!r} is not to be had here: {text}") from error
+        if getattr(model.config, "_attn_implementation", None) != backend:
+            raise CannotDriveError(f"{type(model).__name__} does not take attention {backend!r}")
+        yield
+    finally:
+        for config, old in before:
+            name = "_attn_implementation_internal"
+            setattr(config, name if hasattr(config, name) else "_attn_implementation", old)
+
+
+@contextlib.contextmanager
+def compiled(model: Any, backend: str, *, dynamic: bool | None) -> Iterator[None]:
+    """Run the forward pass through `torch.compile` inside the block; graphs of others are left alone."""
+    import torch
+
+    had = model.__dict__.get("forward")
+    own = model.forward
+    try:
+        # A function of its own: `model.compile()` would stay with the model.
+        model.forward = torch.compile(own, backend=backend, dynamic=dynamic)
+        yield
+    finally:
+        if had is None:
+            del model.forward
+        else:
+            model.forward = had
