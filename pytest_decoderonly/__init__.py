@@ -12,26 +12,37 @@ if TYPE_CHECKING:
     from pytest_decoderonly.assertions.canaries import assert_only_responses_supervised
     from pytest_decoderonly.assertions.equivalence import assert_batch_equals_single, assert_same_with
     from pytest_decoderonly.assertions.labels import assert_labels_mask_prompt
+    from pytest_decoderonly.assertions.loss import (
+        assert_accumulation_equals_full_batch,
+        assert_loss_ignores_prompt,
+    )
     from pytest_decoderonly.assertions.outputs import assert_no_prompt
     from pytest_decoderonly.assertions.padding import assert_left_padded, assert_right_padded
     from pytest_decoderonly.assertions.scores import assert_scores_keep
+    from pytest_decoderonly.compare.attribution import Attribution, UndecidedError
     from pytest_decoderonly.compare.canaries import Canary, canaries
     from pytest_decoderonly.compare.supervision import SupervisionAudit
     from pytest_decoderonly.compare.verdict import BatteryResult, ChangeResult, Relation, Verdict
+    from pytest_decoderonly.compare.weights import WeightAudit
     from pytest_decoderonly.tiny import TinyModelError, tiny_architectures, tiny_decoder, tiny_tokenizer
 
 _HOMES = {
+    "Attribution": "compare.attribution",
     "BatteryResult": "compare.verdict",
-    "ChangeResult": "compare.verdict",
     "Canary": "compare.canaries",
+    "ChangeResult": "compare.verdict",
     "Relation": "compare.verdict",
     "SupervisionAudit": "compare.supervision",
     "TinyModelError": "tiny",
+    "UndecidedError": "compare.attribution",
     "Verdict": "compare.verdict",
+    "WeightAudit": "compare.weights",
+    "assert_accumulation_equals_full_batch": "assertions.loss",
     "assert_answers_whole": "assertions.answers",
     "assert_batch_equals_single": "assertions.equivalence",
     "assert_labels_mask_prompt": "assertions.labels",
     "assert_left_padded": "assertions.padding",
+    "assert_loss_ignores_prompt": "assertions.loss",
     "assert_no_prompt": "assertions.outputs",
     "assert_only_responses_supervised": "assertions.canaries",
     "assert_right_padded": "assertions.padding",
@@ -44,17 +55,22 @@ _HOMES = {
 }
 
 __all__ = [
+    "Attribution",
     "BatteryResult",
     "Canary",
     "ChangeResult",
     "Relation",
     "SupervisionAudit",
     "TinyModelError",
+    "UndecidedError",
     "Verdict",
+    "WeightAudit",
+    "assert_accumulation_equals_full_batch",
     "assert_answers_whole",
     "assert_batch_equals_single",
     "assert_labels_mask_prompt",
     "assert_left_padded",
+    "assert_loss_ignores_prompt",
     "assert_no_prompt",
     "assert_only_responses_supervised",
     "assert_right_padded",

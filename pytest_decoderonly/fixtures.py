@@ -26,6 +26,10 @@ class DecoderOnly:
         assert_no_prompt = staticmethod(pytest_decoderonly.assert_no_prompt)
         assert_batch_equals_single = staticmethod(pytest_decoderonly.assert_batch_equals_single)
         assert_only_responses_supervised = staticmethod(pytest_decoderonly.assert_only_responses_supervised)
+        assert_loss_ignores_prompt = staticmethod(pytest_decoderonly.assert_loss_ignores_prompt)
+        assert_accumulation_equals_full_batch = staticmethod(
+            pytest_decoderonly.assert_accumulation_equals_full_batch
+        )
         canaries = staticmethod(pytest_decoderonly.canaries)
         assert_same_with = staticmethod(pytest_decoderonly.assert_same_with)
         assert_scores_keep = staticmethod(pytest_decoderonly.assert_scores_keep)
@@ -56,6 +60,8 @@ _METHODS = (
     "assert_no_prompt",
     "assert_batch_equals_single",
     "assert_only_responses_supervised",
+    "assert_loss_ignores_prompt",
+    "assert_accumulation_equals_full_batch",
     "canaries",
     "assert_scores_keep",
     "tiny_decoder",

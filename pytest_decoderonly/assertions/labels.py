@@ -208,7 +208,7 @@ def _report(
         follows=follows,
         names=names,
     )
-    return _message(audit, tokenizer) if audit.problems else ""
+    return label_report(audit, tokenizer)
 
 
 def _boundary(tokenizer: Any, prompt: Any, row: Sequence[int]) -> Boundary | PromptNotFoundError:
@@ -352,10 +352,15 @@ def _prompts(prompts: Any, rows: int) -> Sequence[Any]:
     return found
 
 
-def _message(audit: LabelAudit, tokenizer: Any) -> str:
+def label_report(
+    audit: LabelAudit, tokenizer: Any, header: str = "labels supervise the wrong tokens", label: str = "label"
+) -> str:
+    """Return the message about an audit's problems, "" where there are none."""
+    if not audit.problems:
+        return ""
     bad = len(audit.problems)
-    header = f"labels supervise the wrong tokens in {bad} of {plural(len(audit.rows), 'row')}"
-    blocks = [_block(row, tokenizer) for row in audit.rows if row.problem is not None]
+    header = f"{header} in {bad} of {plural(len(audit.rows), 'row')}"
+    blocks = [_block(row, tokenizer, label) for row in audit.rows if row.problem is not None]
     legend = (
         "signs: _ padding, p prompt, C completion in the loss, ! in the loss and must not "
         "be, ? not in the loss and must be"
@@ -363,7 +368,7 @@ def _message(audit: LabelAudit, tokenizer: Any) -> str:
     return listing(header, blocks, [legend])
 
 
-def _block(row: LabelRow, tokenizer: Any) -> list[str]:
+def _block(row: LabelRow, tokenizer: Any, label: str) -> list[str]:
     problem = row.problem
     assert problem is not None  # noqa: S101 - only rows with a problem are drawn
     signs, pointer = strip(
@@ -375,7 +380,7 @@ def _block(row: LabelRow, tokenizer: Any) -> list[str]:
     if show is not None:
         lines.append(("token", [show(row.ids[i]) for i in columns]))
     lines.append(("is", [row.kinds[i] for i in columns]))
-    lines.append(("label", [str(row.labels[i]) for i in columns]))
+    lines.append((label, [str(row.labels[i]) for i in columns]))
     prompt = row.count("prompt") + row.count("either")
     parts = f"{prompt} prompt + {row.count('completion')} completion + {row.count('padding')} padding"
     head = f"{row.name}   {parts}, {sum(row.supervised)} of {len(row.ids)} in the loss   [{problem.code}]"

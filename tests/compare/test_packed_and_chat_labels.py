@@ -152,7 +152,13 @@ def test_assistant_masks_of_transformers():
     options = {"assistant_masks": encoded["assistant_masks"], "attention_mask": encoded["attention_mask"]}
     assert_labels_mask_prompt(pad(labels, -100, "left"), encoded["input_ids"], tokenizer=tokenizer, **options)
     both = {**options, "completion_mask": [[0] * len(row) for row in encoded["input_ids"]]}
-    fails(pad(labels, -100, "left"), encoded["input_ids"], tokenizer=tokenizer, **both, texts=["prompt tokens are in the loss"])
+    fails(
+        pad(labels, -100, "left"),
+        encoded["input_ids"],
+        tokenizer=tokenizer,
+        **both,
+        texts=["prompt tokens are in the loss"],
+    )
 
 
 def test_a_mask_that_forgets_every_eos():
