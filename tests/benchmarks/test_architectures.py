@@ -1,0 +1,83 @@
+"""The page of all architectures: its causes point at code that is there, and nothing unexplained goes unseen."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+
+import architectures
+import pytest
+import transformers
+from verdict_tables.causes import CAUSES
+from verdict_tables.page import summary, write_page
+
+from pytest_decoderonly import tiny_architectures
+
+MODELS = Path(transformers.__file__).parent / "models"
+SAME = transformers.__version__.startswith("5.23")
+
+
+@pytest.mark.skipif(not SAME, reason="the causes were read in transformers 5.23")
+@pytest.mark.parametrize("arch", CAUSES)
+def test_causes_point_at_code(arch):
+    cause = CAUSES[arch]
+    tree = ast.parse((MODELS / cause.file).read_text(encoding="utf-8"))
+    functions = {
+        f"{node.name}.{part.name}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+        for part in node.body
+        if isinstance(part, ast.FunctionDef)
+    }
+    assert cause.function in functions
+    assert arch in tiny_architectures()
+    assert "|" not in cause.sentence
+
+
+@pytest.fixture(scope="module")
+def measured():
+    context = architectures._context()
+    return {arch: architectures.measure(context, arch, 300.0) for arch in ("llama", "bart", "musicgen")}
+
+
+def test_types_are_judged_in_their_own_processes(measured, tmp_path):
+    assert all(record["done"] for record in measured.values())
+    assert {value["verdict"] for value in measured["llama"]["verdicts"].values()} == {"equal up to rounding"}
+    assert {value["culprit"] for value in measured["bart"]["verdicts"].values()} == {"positions"}
+    assert len(measured["llama"]["verdicts"]) == len(measured["bart"]["verdicts"]) == 6
+    assert measured["llama"]["right"]["verdict"] == "equal up to rounding"
+    assert not measured["musicgen"]["built"]
+    text, unexplained = summary(measured)
+    assert unexplained == []
+    assert "2 of 3 types built" in text
+    page = tmp_path / "page.md"
+    write_page(page, measured, architectures.versions(), lengths=(6, 19, 33), short=(6, 9, 14))
+    written = page.read_text(encoding="utf-8")
+    assert "BartDecoder.forward" in written
+    assert "streams of audio codes" in written
+    assert "| false alarms | 0 |" in written
+
+
+def test_a_difference_without_a_cause_is_an_error(measured):
+    renamed = {"llama": measured["bart"]}
+    assert summary(renamed)[1] == ["llama"]
+
+
+def test_a_process_that_dies_or_hangs_loses_its_own_numbers_only():
+    context = architectures._context()
+    late = architectures.measure(context, "llama", 0.0)
+    assert (late["done"], late["reason"]) == (False, "took longer than 0 s")
+
+
+def test_results_of_other_versions_count_for_nothing(tmp_path):
+    path = tmp_path / "known.jsonl"
+    path.write_text('{"arch": "llama", "versions": {"torch": "1"}, "done": true}\n', encoding="utf-8")
+    assert architectures.read(path) == {}
+
+
+def test_usage_error(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["architectures.py", "--only", "lama"])
+    with pytest.raises(SystemExit):
+        architectures.main()
+    assert "argument --only: no causal LM types: lama" in capsys.readouterr().err
