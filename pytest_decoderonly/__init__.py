@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     )
     from pytest_decoderonly.assertions.outputs import assert_no_prompt
     from pytest_decoderonly.assertions.padding import assert_left_padded, assert_right_padded
+    from pytest_decoderonly.assertions.prompts import assert_prompts_whole
     from pytest_decoderonly.assertions.scores import assert_scores_keep
     from pytest_decoderonly.compare.attribution import Attribution, UndecidedError
     from pytest_decoderonly.compare.canaries import Canary, canaries
@@ -45,6 +46,7 @@ _HOMES = {
     "assert_loss_ignores_prompt": "assertions.loss",
     "assert_no_prompt": "assertions.outputs",
     "assert_only_responses_supervised": "assertions.canaries",
+    "assert_prompts_whole": "assertions.prompts",
     "assert_right_padded": "assertions.padding",
     "assert_same_with": "assertions.equivalence",
     "assert_scores_keep": "assertions.scores",
@@ -73,6 +75,7 @@ __all__ = [
     "assert_loss_ignores_prompt",
     "assert_no_prompt",
     "assert_only_responses_supervised",
+    "assert_prompts_whole",
     "assert_right_padded",
     "assert_same_with",
     "assert_scores_keep",

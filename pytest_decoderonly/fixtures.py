@@ -23,6 +23,7 @@ class DecoderOnly:
         assert_left_padded = staticmethod(pytest_decoderonly.assert_left_padded)
         assert_right_padded = staticmethod(pytest_decoderonly.assert_right_padded)
         assert_answers_whole = staticmethod(pytest_decoderonly.assert_answers_whole)
+        assert_prompts_whole = staticmethod(pytest_decoderonly.assert_prompts_whole)
         assert_no_prompt = staticmethod(pytest_decoderonly.assert_no_prompt)
         assert_batch_equals_single = staticmethod(pytest_decoderonly.assert_batch_equals_single)
         assert_only_responses_supervised = staticmethod(pytest_decoderonly.assert_only_responses_supervised)
@@ -57,6 +58,7 @@ _METHODS = (
     "assert_left_padded",
     "assert_right_padded",
     "assert_answers_whole",
+    "assert_prompts_whole",
     "assert_no_prompt",
     "assert_batch_equals_single",
     "assert_only_responses_supervised",
@@ -75,7 +77,7 @@ def decoderonly() -> DecoderOnly:
     """Assertions for decoder-only models, and builders of tiny ones, as methods.
 
     Labels: assert_labels_mask_prompt, assert_only_responses_supervised with canaries.
-    Padding: assert_left_padded, assert_right_padded.
+    Padding: assert_left_padded, assert_right_padded, assert_prompts_whole.
     Outputs: assert_no_prompt, assert_answers_whole.
     Equivalence: assert_batch_equals_single.
     Scores: assert_scores_keep.

@@ -12,6 +12,7 @@ from pytest_decoderonly.assertions.loss import (
 )
 from pytest_decoderonly.assertions.outputs import assert_no_prompt
 from pytest_decoderonly.assertions.padding import assert_left_padded, assert_right_padded
+from pytest_decoderonly.assertions.prompts import assert_prompts_whole
 from pytest_decoderonly.assertions.scores import assert_scores_keep
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "assert_loss_ignores_prompt",
     "assert_no_prompt",
     "assert_only_responses_supervised",
+    "assert_prompts_whole",
     "assert_right_padded",
     "assert_scores_keep",
 ]

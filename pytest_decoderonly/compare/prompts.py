@@ -1,0 +1,410 @@
+"""Whether rows of ids still hold their prompts: what truncation took, the generation prompt, BOS once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pytest_decoderonly.compare.padding import SpecialIds
+    from pytest_decoderonly.compare.texts import Codec
+
+Kind = Literal["text", "chat", "ids"]
+_MIN_OVERLAP = 3  # tokens that a prompt and its row must share where more text stands around the prompt
+_MIN_CHARACTERS = 8
+
+_HEADERS = ("assistant", "model", "bot", "gpt", "response", "answer")
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What a row must hold.
+
+    Attributes:
+        kind: What the user gave.
+        core: The prompt's ids without BOS in front.
+        text: Its text, rendered where it is a chat; empty for ids.
+        opening: The generation prompt that it must end with, as text; empty where there is none.
+        bos: The tokenizer or the template puts BOS in front.
+        content: The last message of a chat, which every rendering must hold.
+        closed: What the chat template writes behind a question where no generation prompt is asked for; empty
+            where it needs none.
+        unopened: The header of an answer that the template leaves out although it was asked for, empty where
+            all is well.
+    """
+
+    kind: Kind
+    core: tuple[int, ...]
+    text: str
+    opening: str = ""
+    bos: bool = False
+    content: str = ""
+    closed: str = ""
+    unopened: str = ""
+
+
+@dataclass(frozen=True)
+class PromptProblem:
+    """One thing that is wrong with a row; drawn over `ids`, where `lost` marks what the row lacks."""
+
+    code: str
+    row: int
+    what: str
+    effect: str
+    advice: str
+    ids: tuple[int, ...]
+    lost: tuple[bool, ...]
+    point: int
+
+
+@dataclass(frozen=True)
+class _Found:
+    """How a prompt stands in its row: tokens that are missing, and where the prompt ends in the row."""
+
+    front: int = 0
+    middle: int = 0
+    middle_at: int = 0
+    back: int = 0
+    end: int | None = None
+
+
+def make_prompt(given: Any, kind: Kind, tokenizer: Any, options: Mapping[str, Any]) -> Prompt:
+    """Turn a text, a chat or ids into what the row must hold."""
+    bos = getattr(tokenizer, "bos_token_id", None)
+    if kind == "ids":
+        return Prompt("ids", _core(given, bos), "", bos=bos is not None and given[:1] == [bos])
+    if kind == "text":
+        alone, full = _ids(tokenizer, given), list(tokenizer(given)["input_ids"])
+        starts = bos is not None and full[:1] == [bos]
+        return Prompt("text", _core(alone, bos), given, bos=starts, closed=_closed(tokenizer, given, options))
+    last = given[-1]
+    if last.get("role") == "assistant":
+        text = _render(tokenizer, given, options, continue_final_message=True)
+        opening = unopened = ""
+    else:
+        bare = _render(tokenizer, given, options, add_generation_prompt=False)
+        text = _render(tokenizer, given, options, add_generation_prompt=True)
+        opening = text[len(bare) :] if text.startswith(bare) else ""
+        unopened = "" if text != bare else _missing_header(tokenizer, given, options, text)
+    ids = _ids(tokenizer, text)
+    full = list(tokenizer("a")["input_ids"])
+    starts = bos is not None and bos in (*ids[:1], *full[:1])
+    content = last.get("content") if isinstance(last.get("content"), str) else ""
+    return Prompt("chat", _core(ids, bos), text, opening, starts, content=content or "", unopened=unopened)
+
+
+def audit_prompts(
+    rows: Sequence[Sequence[int]],
+    prompts: Sequence[Prompt],
+    *,
+    codec: Codec,
+    special: SpecialIds,
+    count_bos: bool = True,
+) -> list[PromptProblem]:
+    """Check that each row holds its prompt to the end, and begins with BOS once where there is one.
+
+    Args:
+        rows: The rows' real ids, without padding.
+        prompts: What they must hold.
+        codec: The tokenizer.
+        special: BOS, EOS and padding.
+        count_bos: Whether BOS can be told from padding.
+    """
+    problems: list[PromptProblem] = []
+    for i, (row, prompt) in enumerate(zip(rows, prompts, strict=True)):
+        found = _find(row, prompt, codec, special)
+        if found is None:
+            other = next(
+                (j for j, p in enumerate(prompts) if j != i and _whole(_find(row, p, codec, special))), None
+            )
+            problems.append(_elsewhere(i, row, other))
+            continue
+        problem = _lost(i, prompt, found, codec) or _opening(i, row, prompt, found, (codec, special))
+        if problem is None and count_bos:
+            problem = _bos(i, row, prompt, special, whole=not found.front)
+        if problem is not None:
+            problems.append(problem)
+    return problems
+
+
+def _whole(found: _Found | None) -> bool:
+    return found is not None and not (found.front or found.middle or found.back)
+
+
+def _ids(tokenizer: Any, text: str) -> list[int]:
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def _core(ids: Sequence[int], bos: int | None) -> tuple[int, ...]:
+    start = 0
+    while bos is not None and start < len(ids) - 1 and ids[start] == bos:
+        start += 1
+    return tuple(ids[start:])
+
+
+def _render(tokenizer: Any, chat: Any, options: Mapping[str, Any], **how: bool) -> str:
+    return str(tokenizer.apply_chat_template(chat, tokenize=False, **{**options, **how}))
+
+
+def _closed(tokenizer: Any, text: str, options: Mapping[str, Any]) -> str:
+    """Return what ends a question in the chat template, where a generation prompt would have to follow."""
+    if not getattr(tokenizer, "chat_template", None):
+        return ""
+    chat = [{"role": "user", "content": text}]
+    try:
+        bare = _render(tokenizer, chat, options, add_generation_prompt=False)
+        ready = _render(tokenizer, chat, options, add_generation_prompt=True)
+    except Exception:
+        return ""
+    return bare.rpartition(text)[2].strip() if ready != bare and ready.startswith(bare) else ""
+
+
+def _missing_header(tokenizer: Any, chat: Any, options: Mapping[str, Any], text: str) -> str:
+    """Return what the template writes in front of an answer, where asking for it changed nothing.
+
+    Templates that need none ([INST] ... [/INST]) begin the answer where the question ends.
+    """
+    answer = "decoderonly-answer"
+    try:
+        whole = _render(tokenizer, [*chat, {"role": "assistant", "content": answer}], options)
+    except Exception:
+        return ""
+    if not whole.startswith(text) or answer not in whole:
+        return ""
+    header = whole[len(text) : whole.index(answer)]
+    return header if any(word in header.casefold() for word in _HEADERS) else ""
+
+
+def _find(row: Sequence[int], prompt: Prompt, codec: Codec, special: SpecialIds) -> _Found | None:
+    """Say how the prompt stands in the row; None where it does not."""
+    core, ids = prompt.core, tuple(row)
+    if not core:
+        return _Found(end=len(ids))
+    body = _core(ids, special.bos)
+    size = len(core)
+    for start in range(len(ids) - size + 1):
+        if ids[start : start + size] == core:
+            return _Found(end=start + size)
+    overlap = _overlap(core, body)
+    return overlap or _find_text(body, prompt, codec)
+
+
+def _overlap(core: tuple[int, ...], body: tuple[int, ...]) -> _Found | None:
+    size, length = len(core), len(body)
+    if body == core[:length]:
+        return _Found(back=size - length, end=None)
+    if body == core[size - length :] and length < size:
+        return _Found(front=size - length, end=length)
+    inside = next((s for s in range(1, size - length) if core[s : s + length] == body), None)
+    if inside is not None and length >= _MIN_OVERLAP:
+        return _Found(front=inside, back=size - length - inside)
+    head = next((n for n in range(min(size, length)) if core[n] != body[n]), min(size, length))
+    tail = next((n for n in range(min(size, length)) if core[-1 - n] != body[-1 - n]), min(size, length))
+    if head and tail and length < size and head + tail >= length:
+        return _Found(middle=size - length, middle_at=min(head, length), end=length)
+    for k in range(min(size, length) - 1, _MIN_OVERLAP - 1, -1):
+        if body[length - k :] == core[:k]:
+            return _Found(back=size - k)
+        if body[:k] == core[size - k :]:
+            return _Found(front=size - k, end=k)
+    return None
+
+
+def _find_text(body: tuple[int, ...], prompt: Prompt, codec: Codec) -> _Found | None:
+    """Compare texts: tokens at the borders of a prompt may merge with what stands around it."""
+    if not prompt.text:
+        return None
+    mine = codec.normal(codec.decode(body, skip=False)).text
+    wanted = codec.normal(prompt.text)
+    if prompt.content and wanted.text not in mine:
+        # Rendered in another way (tools, a date, another system message): the last message tells.
+        last, opening = codec.normal(prompt.content), codec.normal(prompt.opening).text
+        at = mine.rfind(last.text)
+        if at >= 0:
+            if opening and opening not in mine[at + len(last.text) :]:
+                return _Found(back=len(_ids(codec.tokenizer, prompt.opening)))
+            return _Found(end=len(body))
+    if wanted.text in mine:
+        return _Found(end=len(body))
+    size = len(wanted.text)
+    for k in range(min(size, len(mine)), _MIN_CHARACTERS - 1, -1):
+        if mine.endswith(wanted.text[:k]):
+            rest = prompt.text[wanted.places[k] :] if k < size else ""
+            return _Found(back=len(_ids(codec.tokenizer, rest)))
+        if mine.startswith(wanted.text[size - k :]):
+            return _Found(
+                front=len(_ids(codec.tokenizer, prompt.text[: wanted.places[size - k]])), end=len(body)
+            )
+    return None
+
+
+def _lost(row: int, prompt: Prompt, found: _Found, codec: Codec) -> PromptProblem | None:
+    core, size = prompt.core, len(prompt.core)
+    marks = [False] * size
+    for i in range(min(found.front, size)):
+        marks[i] = True
+    for i in range(max(0, size - found.back), size):
+        marks[i] = True
+    for i in range(found.middle_at, min(size, found.middle_at + found.middle)):
+        marks[i] = True
+    if found.back:
+        opening = len(_ids(codec.tokenizer, prompt.opening)) if prompt.opening else 0
+        parts = [f"the last {found.back} of the prompt's {size} tokens are lost"]
+        if found.front:
+            parts.append(f"the first {found.front} too")
+        if opening and found.back == opening:
+            return PromptProblem(
+                "DLM108",
+                row,
+                f"the generation prompt ({opening} tokens) is missing at the end",
+                "the model goes on as the user, or begins the answer with a header of its own",
+                "pass add_generation_prompt=True to apply_chat_template",
+                core,
+                tuple(marks),
+                size - found.back,
+            )
+        if opening:
+            parts.append(
+                "the generation prompt among them"
+                if found.back > opening
+                else "some of the generation prompt"
+            )
+        return PromptProblem(
+            "DLM105",
+            row,
+            ", ".join(parts),
+            "the end of the question is what the model must answer, and it does not see it",
+            'set tokenizer.truncation_side = "left", raise max_length, or shorten the context inside the prompt',
+            core,
+            tuple(marks),
+            max(0, size - found.back),
+        )
+    if found.middle:
+        return PromptProblem(
+            "",
+            row,
+            f"{found.middle} of the prompt's {size} tokens are lost in the middle",
+            "the model does not see that part of the context",
+            "raise max_length, or shorten the context where it can be spared",
+            core,
+            tuple(marks),
+            found.middle_at,
+        )
+    if found.front:
+        return PromptProblem(
+            "",
+            row,
+            f"the first {found.front} of the prompt's {size} tokens are lost",
+            "the system message or the beginning of the context is missing",
+            "raise max_length, or shorten the context inside the prompt",
+            core,
+            tuple(marks),
+            found.front - 1,
+        )
+    return None
+
+
+def _opening(
+    row: int, ids: Sequence[int], prompt: Prompt, found: _Found, known: tuple[Codec, SpecialIds]
+) -> PromptProblem | None:
+    codec, special = known
+    if prompt.unopened:
+        return PromptProblem(
+            "DLM108",
+            row,
+            f"the chat template leaves out the generation prompt {prompt.unopened.strip()!r}, also with "
+            "add_generation_prompt=True",
+            "the model goes on as the user, or begins the answer with a header of its own",
+            "add {% if add_generation_prompt %} with that header to the chat template",
+            tuple(ids),
+            (False,) * len(ids),
+            len(ids) - 1,
+        )
+    rest = tuple(ids[found.end :]) if found.end is not None else ()
+    if prompt.closed and rest and codec.decode(rest, skip=False).strip() == prompt.closed:
+        return PromptProblem(
+            "DLM108",
+            row,
+            "the row is a rendered chat without its generation prompt",
+            "the model goes on as the user, or begins the answer with a header of its own",
+            "pass add_generation_prompt=True to apply_chat_template",
+            tuple(ids),
+            (False,) * len(ids),
+            len(ids) - 1,
+        )
+    if prompt.kind == "chat" and rest and special.eos and set(rest) <= special.eos:
+        return PromptProblem(
+            "DLM107",
+            row,
+            "EOS follows the generation prompt",
+            "the model reads that the conversation is over, where it should begin to answer",
+            "tokenize rendered text with add_special_tokens=False",
+            tuple(ids),
+            (False,) * len(ids),
+            found.end or 0,
+        )
+    return None
+
+
+def _bos(
+    row: int, ids: Sequence[int], prompt: Prompt, special: SpecialIds, *, whole: bool
+) -> PromptProblem | None:
+    bos = special.bos
+    if bos is None:
+        return None
+    lead = next((n for n, token in enumerate(ids) if token != bos), len(ids))
+    marks = (False,) * len(ids)
+    if lead > 1:
+        return PromptProblem(
+            "DLM107",
+            row,
+            f"the row begins with {lead} BOS tokens",
+            "the model saw one BOS in training; two change what it says",
+            "tokenize text that a chat template rendered with add_special_tokens=False, or render with "
+            "tokenize=True",
+            tuple(ids),
+            marks,
+            1,
+        )
+    again = [i for i in range(max(lead, 1), len(ids)) if ids[i] == bos]
+    if special.eos is not None and bos not in special.eos and len(again) > prompt.core.count(bos):
+        return PromptProblem(
+            "DLM107",
+            row,
+            f"BOS stands a second time, at position {again[0]}",
+            "the model reads it as the beginning of another text",
+            "tokenize the parts behind the first with add_special_tokens=False before they are joined",
+            tuple(ids),
+            marks,
+            again[0],
+        )
+    if lead == 0 and prompt.bos and whole and prompt.core[:1] != (bos,):
+        return PromptProblem(
+            "",
+            row,
+            "BOS is missing in front, where the tokenizer or the template adds one",
+            "the model saw BOS before every text in training; without it the first tokens attend to nothing",
+            "keep add_special_tokens on for plain text; put bos_token into a chat template that lacks it",
+            tuple(ids),
+            marks,
+            0,
+        )
+    return None
+
+
+def _elsewhere(row: int, ids: Sequence[int], other: int | None) -> PromptProblem:
+    what = "the row does not hold its prompt" + (f", but prompt {other}" if other is not None else "")
+    return PromptProblem(
+        "",
+        row,
+        what,
+        "the model answers another question",
+        "give prompts in the order of the rows"
+        if other is not None
+        else "give the prompts that the rows were made of",
+        tuple(ids),
+        (False,) * len(ids),
+        0,
+    )
