@@ -140,7 +140,7 @@ def _child(arch: str, pipe: Connection) -> None:
         os.dup2(nowhere.fileno(), 2)
     import torch
 
-    from pytest_decoderonly.tiny import PAD_ID, TinyModelError, tiny_decoder
+    from pytest_decoderonly.tiny import TinyModelError, tiny_decoder
 
     torch.set_num_threads(1)
     try:
@@ -160,22 +160,24 @@ def _child(arch: str, pipe: Connection) -> None:
                 )
                 continue
             pipe.send(("verdict", {f"{dtype}/{backend}": _judge(arch, model, dtype, backend)}))
-    from pytest_decoderonly.compare.right_padding import judge_right_padding
+    pipe.send(("end", {"right": _right(tiny_decoder(arch)), "done": True}))
 
-    right = judge_right_padding(tiny_decoder(arch), rows(SHORT), pad_id=PAD_ID)
-    pipe.send((
-        "end",
-        {
-            "right": {
-                "verdict": str(right.verdict),
-                "culprit": right.culprit,
-                "prompt": right.prompt,
-                "steps": right.steps,
-                "reason": right.reason,
-            },
-            "done": True,
-        },
-    ))  # fmt: skip
+
+def _right(model: Any) -> dict[str, Any]:
+    """What a right-padded prompt does to the prompt's own logits, and to those of the cached steps."""
+    from pytest_decoderonly.changes import RightPadded
+    from pytest_decoderonly.compare.variants import run_change
+    from pytest_decoderonly.tiny import PAD_ID
+
+    result = run_change(model, rows(SHORT), RightPadded(), pad_id=PAD_ID, steps=2)
+    errors = result.single or result.work
+    return {
+        "verdict": str(result.verdict),
+        "culprit": None if result.culprit is None else result.culprit.name,
+        "prompt": max((float(error.errors[: error.prefill].max()) for error in errors), default=None),
+        "steps": max((float(error.errors[error.prefill :].max()) for error in errors), default=None),
+        "reason": result.reason,
+    }
 
 
 def rows(lengths: tuple[int, ...]) -> list[list[int]]:

@@ -178,7 +178,7 @@ def _right(built: Records, short: tuple[int, ...]) -> str:
     }
     text = (
         f"Rows of {short[0]}, {short[1]} and {short[2]} tokens, padded on the right, with the mask and with the positions of "
-        "the row's own tokens, held against each row alone (`judge_right_padding`, float32). The prompt is right, and "
+        "the row's own tokens, held against each row alone (`changes.RightPadded()`, in float32). The prompt is right, and "
         "what follows is not: convolutions keep the last columns and recurrences run on over the padding "
         f"([transformers 48256](https://github.com/huggingface/transformers/issues/48256)). {clean} types are right."
     )

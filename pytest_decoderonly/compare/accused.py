@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pytest_decoderonly import changes as kinds
-from pytest_decoderonly.compare.culprit import ROPE, rope_reach, window_of
+from pytest_decoderonly.compare.culprit import ROPE, STATE_SPACE, rope_reach, window_of
+from pytest_decoderonly.compare.precision import first_generator
 from pytest_decoderonly.compare.verdict import Culprit
 
 if TYPE_CHECKING:
@@ -49,7 +51,28 @@ def accuse(
             "look at where the window's keys stand in the cache (a ring is not in the order of the text) and at the "
             "mask of sliding layers",
         )
+    if isinstance(change, kinds.RightPadded) and pattern.late and not _told_positions(model):
+        return Culprit(
+            "position after padding",
+            "rows padded on the right go wrong at the cached steps only: no argument of the model says at which "
+            "position a step stands, so it is counted over the padding, as the cache's length is",
+            "pad on the left for generation, or let the model's forward take position_ids",
+        )
     return _of_change(change, pattern, faults)
+
+
+def _told_positions(model: Any) -> bool:
+    """Whether a step can be told its position, or has no use for one because a state is what it goes on from."""
+    if any(STATE_SPACE.search(type(module).__name__) for module in model.modules()):
+        return True
+    accepted = inspect.signature(model.forward).parameters
+    return "position_ids" in accepted or ("kwargs" in accepted and "position_ids" in _inner(model))
+
+
+def _inner(model: Any) -> set[str]:
+    """The arguments of what a wrapper hands everything on to."""
+    inner = first_generator(model)
+    return set() if inner is None else set(inspect.signature(inner.forward).parameters)
 
 
 def _read(model: Any, errors: Sequence[RowError], limit: float) -> _Pattern:
