@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
     import pytest_decoderonly
+    from pytest_decoderonly.recording import GenerateCall
 
 
 class DecoderOnly:
@@ -88,9 +89,21 @@ def decoderonly() -> DecoderOnly:
 
 
 @pytest.fixture(scope="session")
-def decoderonly_device() -> torch.device:
-    """The device for models: CUDA (one GPU a worker under pytest-xdist), else Apple's MPS, else the CPU."""
+def decoderonly_device(pytestconfig: pytest.Config) -> torch.device:
+    """The device for models: CUDA (one GPU a worker under pytest-xdist), else Apple's MPS, else the CPU.
+
+    The ini key `decoderonly_device` names another, such as `cpu`.
+    """
     torch = _needs("torch")
+    named = str(pytestconfig.getini("decoderonly_device")).strip()
+    if named:
+        try:
+            return torch.device(named)
+        except RuntimeError:
+            pytest.fail(
+                f"ini key decoderonly_device: expected a device such as cpu, cuda:1 or mps, got {named!r}",
+                pytrace=False,
+            )
     if torch.cuda.is_available():
         import os
 
@@ -137,6 +150,19 @@ def decoderonly_tiny_tokenizer() -> PreTrainedTokenizerFast:
     from pytest_decoderonly.tiny import tiny_tokenizer
 
     return tiny_tokenizer()
+
+
+@pytest.fixture
+def decoderonly_generate_calls() -> Iterator[list[GenerateCall]]:
+    """The calls of `generate` that the test makes, in order: input_ids, attention_mask, options, sequences, new_tokens.
+
+    Everything as plain lists. Example: `assert decoderonly_generate_calls[0].attention_mask is not None`.
+    """
+    _needs("transformers")
+    from pytest_decoderonly.recording import record_generate
+
+    with record_generate() as calls:
+        yield calls
 
 
 def _needs(package: str) -> Any:

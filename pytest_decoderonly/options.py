@@ -72,6 +72,11 @@ def add_options(parser: pytest.Parser) -> None:
         type="paths",
         default=[],
     )
+    parser.addini(
+        "decoderonly_device",
+        "Device of the fixtures' models, such as cpu or cuda:1 (default: CUDA, one GPU a worker; MPS; CPU).",
+        default="",
+    )
 
 
 def validate(config: pytest.Config) -> None:
