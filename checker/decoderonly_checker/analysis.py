@@ -12,7 +12,8 @@ from decoderonly_checker.source.stack import on_deep_stack
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence
 
-    from decoderonly_checker.diagnostics import Place
+    from decoderonly_checker.diagnostics import Confidence, Fix, Place
+    from decoderonly_checker.fixes.proposals import Proposal
     from decoderonly_checker.flow.facts import Facts
     from decoderonly_checker.flow.values import Site
     from decoderonly_checker.rules.base import Finding, Rule
@@ -119,7 +120,13 @@ class Analyser:
             finding.help,
             finding.label,
             tuple(related),
+            None if finding.fix is None else self._fix(finding.fix, finding.confidence),
         )
+
+    def _fix(self, proposal: Proposal, sure: Confidence) -> Fix | None:
+        from decoderonly_checker.fixes.edits import fix_of
+
+        return fix_of(proposal, sure, self.place)
 
     def place(self, site: Site) -> Place:
         """Return the span of a site."""

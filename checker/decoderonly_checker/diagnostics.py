@@ -88,11 +88,12 @@ class Edit:
 
 @immutable
 class Fix:
-    """A change that cures a finding."""
+    """A change that cures a finding. `digest` is that of the file's bytes that the edits were made for."""
 
     message: str
     applicability: Applicability
     edits: tuple[Edit, ...]
+    digest: str = ""
 
 
 @immutable

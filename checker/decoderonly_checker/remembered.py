@@ -194,7 +194,7 @@ def _diagnostic(held: Mapping[str, Any]) -> Diagnostic:
     fix = held["fix"]
     if fix is not None:
         edits = tuple(Edit(Place(**edit["place"]), edit["content"]) for edit in fix["edits"])
-        fix = Fix(fix["message"], Applicability(fix["applicability"]), edits)
+        fix = Fix(fix["message"], Applicability(fix["applicability"]), edits, fix["digest"])
     return Diagnostic(
         held["code"],
         held["name"],

@@ -38,6 +38,9 @@ out = model.generate(**enc, max_new_tokens=8)
 COMMAND = [sys.executable, "-m", "decoderonly_checker"]
 
 
+FIXES = " 1 fix with --fix, 1 more with --unsafe-fixes."
+
+
 @pytest.fixture(autouse=True)
 def _files(tmp_path):
     (tmp_path / "bad.py").write_text(BAD, encoding="utf-8")
@@ -106,7 +109,7 @@ def test_findings(run):
     first, second, total = done.stdout.splitlines()
     assert first.startswith("bad.py:7:7: error DLM101 ")
     assert second.startswith("bad.py:7:7: error DLM102 ")
-    assert total == "2 errors in 1 file (1 file checked)."
+    assert total == f"2 errors in 1 file (1 file checked).{FIXES}"
 
 
 def test_the_whole_report(run):
@@ -137,7 +140,9 @@ def test_clean_and_nothing_to_do(run, tmp_path):
 def test_the_current_folder_is_the_default(run):
     done = run("check", "--output-format", "concise")
     assert done.returncode == 1
-    assert done.stdout.endswith("2 errors in 1 file (2 files checked, 1 skipped: no language-model calls).\n")
+    assert done.stdout.endswith(
+        f"2 errors in 1 file (2 files checked, 1 skipped: no language-model calls).{FIXES}\n"
+    )
 
 
 def test_json(run):
@@ -146,7 +151,9 @@ def test_json(run):
     first, second = json.loads(done.stdout)
     assert (first["code"], first["path"], first["line"], first["column"]) == ("DLM101", "bad.py", 7, 7)
     assert second["code"] == "DLM102"
-    assert done.stderr == "2 errors in 1 file (2 files checked, 1 skipped: no language-model calls).\n"
+    assert (
+        done.stderr == f"2 errors in 1 file (2 files checked, 1 skipped: no language-model calls).{FIXES}\n"
+    )
     done = run("check", "good.py", "--output-format", "json")
     assert (done.returncode, json.loads(done.stdout)) == (0, [])
 
@@ -251,7 +258,7 @@ def test_what_cannot_be_checked_is_named_and_the_rest_is_shown(run, tmp_path):
     done = run("check", ".", "gone.py", "--output-format", "concise")
     assert done.returncode == 2
     assert [line.split()[2] for line in done.stdout.splitlines()[:-1]] == ["DLM101", "DLM102"]
-    assert done.stdout.endswith(" 5 files could not be checked in full.\n")
+    assert done.stdout.endswith(f" 5 files could not be checked in full.{FIXES}\n")
     assert done.stderr.splitlines() == [
         "error: binary.py:1: is binary or UTF-16: it holds a NUL byte",
         "error: broken.py:1: syntax error: invalid syntax",
@@ -397,7 +404,7 @@ def test_statistics(run, tmp_path):
     assert done.stdout == (
         "2  DLM101  missing-attention-mask\n"
         "2  DLM102  right-padded-generation\n"
-        "4 errors in 2 files (3 files checked, 1 skipped: no language-model calls).\n"
+        "4 errors in 2 files (3 files checked, 1 skipped: no language-model calls). 2 fixes with --fix, 2 more with --unsafe-fixes.\n"
     )
     done = run("check", "--statistics", "--output-format", "json", "-q")
     assert done.returncode == 1

@@ -196,3 +196,10 @@ def test_positions_refuse_foreign_nodes():
     broken = load_source(Path("b.py"), b"(")
     with pytest.raises(KeyError):
         Positions(broken).place(None, cst.parse_expression("f(a)"))
+
+
+def test_coding_lines_count_whatever_ends_them(tmp_path):
+    text = "# -*- coding: latin-1 -*-{0}x = 1  # \u00e9{0}"
+    for ending in ("\n", "\r\n", "\r"):
+        (tmp_path / "a.py").write_bytes(text.format(ending).encode("latin-1"))
+        assert load_source(tmp_path / "a.py").encoding == "iso-8859-1"

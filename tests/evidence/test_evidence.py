@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 from bench import BY_HAND, PAGE, all_evidence, as_page, bench, same, stored
 from decoderonly_checker import rules
+from decoderonly_checker.config import Settings
+from decoderonly_checker.fixes.apply import edited
+from decoderonly_checker.runner import check_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,6 +29,20 @@ def test_harm_and_cure_are_as_the_rule_page_says(code: str, measure: Callable[[s
     assert measured["model"] == page["model"]
     for which in ("bad", "good"):
         assert same(page[which], measured[which]), f"stored: {page[which]}\nmeasured: {measured[which]}"
+
+
+@pytest.mark.parametrize("code", sorted(all_evidence()))
+def test_the_fixed_example_runs_and_does_no_more_harm_than_the_good_one(
+    code: str, measure: Callable[[str], dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rule = rules.load(code)
+    fixes = [found.fix for found in check_source(rule.bad, "bad.py", Settings()).diagnostics]
+    edits = {edit for fix in fixes if fix is not None for edit in fix.edits}
+    fixed = edited(rule.bad, edits)
+    if not edits or fixed == rule.good:
+        return  # no fix yet; or the same program, which the test above has run
+    monkeypatch.setattr(rule, "good", fixed)
+    assert same(stored()[code]["good"], measure(code)["good"])
 
 
 def test_every_rule_has_evidence() -> None:

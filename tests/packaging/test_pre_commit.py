@@ -144,6 +144,24 @@ def test_settings_exclude_files_that_pre_commit_names(project):
     assert results(project.pre_commit("--all-files")) == ["Passed", "Passed"]
 
 
+def test_the_fixing_hook_changes_files_and_is_content_with_them(project, hooks):
+    folder, commit = hooks
+    config = {"repos": [{"repo": str(folder), "rev": commit, "hooks": [{"id": "decoderonly-fix"}]}]}
+    (project.folder / ".pre-commit-config.yaml").write_text(json.dumps(config), encoding="utf-8")
+    (project.folder / "loading.py").write_text(CORRECTED_LOADING, encoding="utf-8")
+    cut = '[:, encoding["input_ids"].shape[1] :]'
+    assert cut in SERVING
+    (project.folder / "serving.py").write_text(SERVING.replace(cut, ""), encoding="utf-8")
+    project.commit()
+    output = project.pre_commit("--all-files", status=1)
+    assert "files were modified by this hook" in output
+    assert (project.folder / "serving.py").read_text(encoding="utf-8") == SERVING.replace(
+        cut, cut.replace(" :", ":")
+    )
+    project.commit()
+    assert results(project.pre_commit("--all-files")) == ["Passed"]
+
+
 def test_hook_environment_is_light(project, home):
     (project.folder / "loading.py").write_text(CORRECTED_LOADING, encoding="utf-8")
     project.commit()

@@ -17,7 +17,7 @@ from decoderonly_checker.cli.progress import Progress
 from decoderonly_checker.config import Settings, SettingsError, load_settings, read_settings
 from decoderonly_checker.immutable import immutable
 from decoderonly_checker.render import FOR_MACHINES, render
-from decoderonly_checker.render.text import error_line, summary
+from decoderonly_checker.render.text import error_line, fixable, fixed_line, summary
 from decoderonly_checker.runner import check_paths, check_source
 from decoderonly_checker.source.excerpts import Excerpts
 from decoderonly_checker.source.files import SourceError, load_source
@@ -78,6 +78,10 @@ class Job:
     exit_zero: bool
     color: bool | None
     quiet: bool
+    fix: bool
+    unsafe_fixes: bool
+    diff: bool
+    exit_non_zero_on_fix: bool
 
     @property
     def reads_stdin(self) -> bool:
@@ -90,10 +94,18 @@ class Job:
         Raises:
             SettingsError: A settings file or an option is wrong.
         """
+        done = None
         if self.reads_stdin:
             result, excerpts = self._check_stdin()
+        elif self.fix:
+            from decoderonly_checker.fixes.run import fix_all
+
+            done = fix_all(self._check_paths, unsafe=self.unsafe_fixes)
+            result, excerpts = done.left, Excerpts()
         else:
             result, excerpts = self._check_paths(), Excerpts()
+        if self.diff:
+            return self._show_differences(result)
         use_color = self.output_file is None and wants_color(self.color)
         drawn = self._draw(result, excerpts, color=use_color)
         if self.output_file is None:
@@ -105,10 +117,28 @@ class Job:
         if not self.quiet:
             # What a machine reads stays alone on standard output.
             alone = self.output_file is None and self.output_format in FOR_MACHINES
-            click.echo(summary(result, self.changed_since), err=alone)
+            if done is not None:
+                click.echo(fixed_line(done.cured, len(done.files)), err=alone)
+            click.echo(summary(result, self.changed_since) + fixable(result, done is not None), err=alone)
         if result.errors:
             return 2
+        if done is not None and done.cured and self.exit_non_zero_on_fix:
+            return 1
         return 1 if result.diagnostics and not self.exit_zero else 0
+
+    def _show_differences(self, result: CheckResult) -> int:
+        from decoderonly_checker.fixes.run import differences
+
+        drawn, result = differences(result, unsafe=self.unsafe_fixes)
+        if self.output_file is None:
+            click.echo(drawn, nl=False)
+        else:
+            _write(self.output_file, drawn)
+        for error in result.errors:
+            click.echo(error_line(error), err=True)
+        if not self.quiet:
+            click.echo("Nothing would be fixed." if not drawn else "No file was changed (--diff).", err=True)
+        return 2 if result.errors else int(bool(drawn))
 
     def _draw(self, result: CheckResult, excerpts: Excerpts, *, color: bool) -> str:
         if self.statistics:
@@ -165,6 +195,12 @@ class Job:
         Raises:
             SettingsError: With the options' names.
         """
+        if self.fix and self.diff:
+            raise SettingsError("--fix cannot be combined with --diff")
+        if self.reads_stdin and (self.fix or self.diff):
+            raise SettingsError("--fix and --diff cannot be combined with `-` (standard input)")
+        if self.unsafe_fixes and not (self.fix or self.diff):
+            raise SettingsError("--unsafe-fixes needs --fix or --diff")
         if self.statistics and self.output_format in FOR_MACHINES - {"json"}:
             raise SettingsError(f"--statistics cannot be combined with --output-format {self.output_format}")
         if self.output_file is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from decoderonly_checker.diagnostics import Severity
+from decoderonly_checker.diagnostics import Applicability, Severity
 from decoderonly_checker.immutable import immutable
 from decoderonly_checker.render.width import Layout, safe
 
@@ -153,9 +153,32 @@ def error_line(error: FileError) -> str:
     return f"error: {where.rstrip(':')}: {safe(' '.join(error.message.split()))}"
 
 
-def count(number: int, noun: str) -> str:
+def count(number: int, noun: str, plural: str = "") -> str:
     """`1 file`, `2 files`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    return f"{number} {noun}" if number == 1 else f"{number} {plural or noun + 's'}"
+
+
+def fixed_line(cured: int, files: int) -> str:
+    """How much was fixed."""
+    return f"Fixed {count(cured, 'finding')} in {count(files, 'file')}." if cured else "Nothing was fixed."
+
+
+def fixable(result: CheckResult, fixing: bool) -> str:
+    """How many fixes there are, to be put behind the summary; nothing for none.
+
+    Args:
+        result: What was found.
+        fixing: The fixes that were asked for have been made.
+    """
+    kinds = [diagnostic.fix.applicability for diagnostic in result.diagnostics if diagnostic.fix is not None]
+    safe, unsafe = kinds.count(Applicability.SAFE), kinds.count(Applicability.UNSAFE)
+    if fixing:
+        safe = 0  # it was refused, which is told as an error
+    if safe:
+        return f" {count(safe, 'fix', 'fixes')} with --fix" + (
+            f", {unsafe} more with --unsafe-fixes." if unsafe else "."
+        )
+    return f" {count(unsafe, 'fix', 'fixes')} with --fix --unsafe-fixes." if unsafe else ""
 
 
 def summary(result: CheckResult, changed_since: str | None = None) -> str:

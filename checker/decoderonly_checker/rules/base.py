@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from decoderonly_checker.diagnostics import Confidence, Severity
+    from decoderonly_checker.fixes.proposals import Proposal
     from decoderonly_checker.flow.facts import Facts
     from decoderonly_checker.flow.values import Site
 
@@ -33,6 +34,7 @@ class Finding:
     severity: Severity
     label: str = ""
     related: tuple[tuple[Site, str], ...] = field(default=())
+    fix: Proposal | None = None
 
 
 @immutable

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Confidence, Severity
+from decoderonly_checker.fixes.prompts import pass_mask
 from decoderonly_checker.flow.values import Const, Generated, Ids, Str, Tri, Unknown, Value, alternatives
 from decoderonly_checker.rules.base import Finding, Rule
 from decoderonly_checker.rules.evidence import decoder_only, encodings, model_story, tokenizer_story, weakest
@@ -65,11 +66,11 @@ class MissingAttentionMask(Rule):
     def check(self, facts: Facts) -> Iterator[Finding]:
         """Judge every `generate` call."""
         for call in facts.generate_calls:
-            finding = self.judge(call)
+            finding = self.judge(call, facts)
             if finding is not None:
                 yield finding
 
-    def judge(self, call: GenerateCall) -> Finding | None:
+    def judge(self, call: GenerateCall, facts: Facts) -> Finding | None:
         """Judge one call."""
         sure = decoder_only(call)
         if sure is None or call.ids is None:
@@ -119,6 +120,7 @@ class MissingAttentionMask(Rule):
             Severity.ERROR if several else Severity.WARNING,
             "the mask is not passed on",
             tuple(chain),
+            pass_mask(call, facts),
         )
 
     @staticmethod

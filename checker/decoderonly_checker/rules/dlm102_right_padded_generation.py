@@ -84,4 +84,5 @@ class RightPaddedGeneration(Rule):
             Severity.ERROR,
             "continues after the padding of the shorter rows",
             tuple(right.story(call.model, "several prompts; rows get padded here")),
+            right.fix(),
         )

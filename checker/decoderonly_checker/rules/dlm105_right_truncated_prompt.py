@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Confidence, Severity
+from decoderonly_checker.fixes.proposals import Proposal, add_argument
 from decoderonly_checker.flow.values import Const, Unknown, Value, alternatives
 from decoderonly_checker.knowledge.tokenizers import SLICED
 from decoderonly_checker.rules.base import Finding, Rule
@@ -127,7 +128,23 @@ class RightTruncatedPrompt(Rule):
             Severity.WARNING,
             "cuts the end of long prompts",
             tuple(chain),
+            self.fix(encoding),
         )
+
+    @staticmethod
+    def fix(encoding: Encoding) -> Proposal | None:
+        """Propose to truncate at the left; others who use the tokenizer are affected."""
+        made = [one for one in tokenizers(encoding.tokenizer) if not (one.named or one.outside)]
+        if _sliced(encoding) is not None or len(made) != 1:
+            return None
+        side = encoding.truncation_side
+        if (
+            side is not None
+            and side.origin is not None
+            and side.origin.key != getattr(made[0].origin, "key", None)
+        ):
+            return None  # set elsewhere
+        return add_argument(made[0].origin, "truncation_side", '"left"', safe=False)
 
 
 def _sliced(encoding: Encoding) -> Site | None:

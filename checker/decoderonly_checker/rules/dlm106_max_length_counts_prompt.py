@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from decoderonly_checker.diagnostics import Confidence, Severity
+from decoderonly_checker.fixes.proposals import rename_argument
 from decoderonly_checker.flow.state import ObjRec
 from decoderonly_checker.flow.values import Const, Kind, Lib, Model, Unknown, Value, alternatives, literal
 from decoderonly_checker.rules.base import Finding, Rule
@@ -167,4 +168,5 @@ class MaxLengthCountsPrompt(Rule):
             Severity.WARNING,
             "prompt and answer share this limit",
             tuple(story),
+            rename_argument(call.site, "max_length", "max_new_tokens"),
         )

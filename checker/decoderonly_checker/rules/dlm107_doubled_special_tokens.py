@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Confidence, Severity
+from decoderonly_checker.fixes.proposals import add_argument
 from decoderonly_checker.flow.state import ObjRec
 from decoderonly_checker.flow.values import Const, Hole, Rendered, Unknown, Value, alternatives, literal
 from decoderonly_checker.rules.base import Finding, Rule
@@ -156,6 +157,7 @@ class DoubledSpecialTokens(Rule):
             Severity.WARNING,
             "puts a second BOS token in front",
             (*story, *chain),
+            add_argument(site, "add_special_tokens", "False"),
         )
 
     def front(self, first: str | Hole, tokenizer: Value) -> tuple[Confidence, str, Site | None] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Confidence, Severity
+from decoderonly_checker.fixes.proposals import add_argument
 from decoderonly_checker.flow.values import Const, Hole, Ref, Rendered, Str, Value, alternatives, literal
 from decoderonly_checker.rules.base import Finding, Rule
 from decoderonly_checker.rules.evidence import model_story, tokenizer_story, weakest
@@ -127,6 +128,7 @@ class MissingGenerationPrompt(Rule):
             Severity.ERROR,
             "the assistant's header is missing at the end",
             tuple(chain),
+            add_argument(rendering.site, "add_generation_prompt", "True"),
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Confidence, Severity
+from decoderonly_checker.fixes.prompts import cut_prompt
 from decoderonly_checker.rules.base import Finding, Rule
 from decoderonly_checker.rules.evidence import decoder_only, model_story, weakest
 
@@ -62,12 +63,13 @@ class PromptNotStripped(Rule):
         for decode in facts.decodes:
             runs.setdefault(decode.site.key, []).append(decode)
         for decode in facts.decodes:
-            finding = None if cut_by_callers(decode, runs[decode.site.key]) else self.judge(decode)
+            others = runs[decode.site.key]
+            finding = None if cut_by_callers(decode, others) else self.judge(decode, others)
             if finding is not None:
                 yield finding
 
-    def judge(self, decode: Decode) -> Finding | None:
-        """Judge one decode."""
+    def judge(self, decode: Decode, runs: list[Decode]) -> Finding | None:
+        """Judge one decode; `runs` are all of that place, with whatever models."""
         call = decode.generated.call
         sure = decoder_only(call)
         if sure is None or decode.cuts or not decode.uses or decode.echo_expected:
@@ -116,6 +118,8 @@ class PromptNotStripped(Rule):
             Severity.ERROR if error else Severity.WARNING,
             "decodes prompt and continuation",
             tuple(chain),
+            # What another kind of model returns has no prompt in front.
+            cut_prompt(decode) if all(decoder_only(run.generated.call) for run in runs) else None,
         )
 
 

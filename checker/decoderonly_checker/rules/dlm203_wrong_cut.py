@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from decoderonly_checker.diagnostics import Confidence, Severity
+from decoderonly_checker.fixes.prompts import cut_at_width
 from decoderonly_checker.flow.choices import text_of
 from decoderonly_checker.flow.state import DictRec, ListRec
 from decoderonly_checker.flow.values import (
@@ -123,6 +124,7 @@ class WrongCut(Rule):
                 (call.site, "returns the prompt, padding and all, followed by the continuation"),
                 *first.related,
             ),
+            cut_at_width(cut),
         )
 
     def reason(self, bound: Value, call: GenerateCall, facts: Facts) -> Reason | None:

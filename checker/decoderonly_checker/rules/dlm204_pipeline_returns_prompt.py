@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Confidence, Severity
+from decoderonly_checker.fixes.proposals import add_argument
 from decoderonly_checker.flow.values import Const, Unknown, alternatives
 from decoderonly_checker.rules.base import Finding, Rule
 
@@ -68,6 +69,7 @@ class PipelineReturnsPrompt(Rule):
                 Severity.ERROR,
                 "`return_full_text` is not set",
                 ((handed.site, "its output is read by a library here"),),
+                add_argument(handed.pipeline.origin, "return_full_text", "False"),
             )
 
     def judge(self, call: PipelineCall) -> Finding | None:
@@ -105,4 +107,6 @@ class PipelineReturnsPrompt(Rule):
             Severity.WARNING if mild else Severity.ERROR,
             "prompt and continuation",
             tuple(chain),
+            # What is cut as text would be cut twice.
+            None if call.cuts else add_argument(call.site, "return_full_text", "False"),
         )

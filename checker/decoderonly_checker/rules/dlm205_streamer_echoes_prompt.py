@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Confidence, Severity
+from decoderonly_checker.fixes.proposals import add_argument
 from decoderonly_checker.flow.state import ObjRec
 from decoderonly_checker.flow.values import Lib, alternatives, literal
 from decoderonly_checker.knowledge.pipelines import STREAMERS, TASK
@@ -106,6 +107,7 @@ class StreamerEchoesPrompt(Rule):
                 Severity.WARNING,
                 "`skip_prompt` is not set",
                 chain,
+                add_argument(one.origin, "skip_prompt", "True"),
             )
         return None
 

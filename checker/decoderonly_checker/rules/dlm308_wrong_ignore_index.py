@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Severity
+from decoderonly_checker.fixes.labels import write_ignored
 from decoderonly_checker.flow.labels import is_pad, name_of
 from decoderonly_checker.flow.values import Ids, alternatives, literal
 from decoderonly_checker.rules.base import Finding, Rule
@@ -100,6 +101,7 @@ class WrongIgnoreIndex(Rule):
             Severity.ERROR,
             "counts in the loss",
             (*tokenizer_story(encoding), (made.site, "becomes labels here")),
+            write_ignored(write.site),
         )
 
 

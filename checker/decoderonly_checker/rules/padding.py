@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from decoderonly_checker.diagnostics import Confidence
+import libcst as cst
+
+from decoderonly_checker.diagnostics import Applicability, Confidence
+from decoderonly_checker.fixes.proposals import Proposal, Step, add_argument, can_change
 from decoderonly_checker.flow.values import Const, Tokenizer, Tri, Unknown, alternatives
 from decoderonly_checker.immutable import immutable
 from decoderonly_checker.rules.evidence import model_story, tokenizer_story
@@ -35,6 +38,21 @@ class RightPadding:
             ]
         chain.append((self.encoding.site, padded))
         return chain
+
+    def fix(self) -> Proposal | None:
+        """Propose to pad on the left; others who use the tokenizer are affected."""
+        if self.encoding.by_hand:
+            return None
+        if self.set_at is not None:
+            node = self.set_at.node
+            if not isinstance(node, cst.SimpleString) or not can_change(self.set_at):
+                return None
+            step = Step(self.set_at, "replace", '"left"')
+            return Proposal("pad on the left", (step,), Applicability.UNSAFE)
+        made = [t for t in alternatives(self.encoding.tokenizer) if isinstance(t, Tokenizer)]
+        if len(made) != 1 or made[0].origin is None:
+            return None
+        return add_argument(made[0].origin, "padding_side", '"left"', safe=False)
 
 
 def surely_padded(encoding: Encoding) -> bool:

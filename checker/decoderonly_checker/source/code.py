@@ -29,8 +29,8 @@ def _pattern(gone: bytes, *kept: bytes) -> re.Pattern[bytes]:
 _NOT_CODE = _pattern(_TRIPLE), _pattern(_UNFORMATTED, _TRIPLE)
 # The first group is what stands in triple quotes and is left out.
 _WITH_LINES = _pattern(b"(" + _TRIPLE + b")"), _pattern(b"(" + _UNFORMATTED + b")", _TRIPLE)
-_PLAIN = rb"""\"[^"\\\n]*(?:\\.[^"\\\n]*)*\"|'[^'\\\n]*(?:\\.[^'\\\n]*)*'"""
-# A string that holds no code, behind those that do.
+# A string that holds no code, behind those that do. One that nothing closes ends with its line, so that it is read once.
+_PLAIN = rb"""\"[^"\\\n]*(?:\\.[^"\\\n]*)*(\"?)|'[^'\\\n]*(?:\\.[^'\\\n]*)*('?)"""
 _STRING = re.compile(
     rb"""(\b(?:[fFtT][rR]?|[rR][fFtT])(?:\"{3}(?s:.*?)\"{3}|'{3}(?s:.*?)'{3}|""" + _PLAIN + rb"))|" + _PLAIN
 )
@@ -67,7 +67,12 @@ def code_of_file(data: bytes, *, notebook: bool = False) -> bytes | None:
 
 def without_strings(code: bytes) -> bytes:
     """Return code without the strings that hold none; f-strings stay."""
-    return _STRING.sub(lambda match: match[1] or b"", code)
+    return _STRING.sub(_code_in_string, code)
+
+
+def _code_in_string(match: re.Match[bytes]) -> bytes:
+    closed = match[4] or match[5]
+    return match[0] if match[1] or not closed else b""
 
 
 def code_lines(text: str) -> list[str]:

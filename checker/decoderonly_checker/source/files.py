@@ -247,7 +247,9 @@ def decode(data: bytes, shown: str) -> tuple[str, str]:
         reason = "is binary or UTF-16: it holds a NUL byte"
         raise SourceError(FileError(shown, reason, data.count(b"\n", 0, nul) + 1))
     try:
-        encoding, _ = tokenize.detect_encoding(BytesIO(data).readline)
+        # Python knows three kinds of line breaks, `readline` one.
+        begin = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in data else data
+        encoding, _ = tokenize.detect_encoding(BytesIO(begin).readline)
     except SyntaxError as problem:
         # detect_encoding decodes the first two lines already, and then says little about where it failed.
         if "encoding problem" in str(problem):

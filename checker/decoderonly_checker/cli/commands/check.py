@@ -110,6 +110,16 @@ def _seconds(ctx: click.Context, parameter: click.Parameter, value: float | None
     metavar="DIR",
     help="Keep results here. Default: DECODERONLY_CACHE_DIR, else .decoderonly_cache in the project.",
 )
+@click.option("--fix", is_flag=True, help="Make the fixes that are safe.")
+@click.option(
+    "--unsafe-fixes", is_flag=True, help="With --fix or --diff: those that people should look at, too."
+)
+@click.option("--diff", is_flag=True, help="Print what --fix would change, and change nothing.")
+@click.option(
+    "--exit-non-zero-on-fix",
+    is_flag=True,
+    help="Exit with 1 if something was fixed, even if nothing is left.",
+)
 @click.option("--statistics", is_flag=True, help="Count findings by rule instead of showing them.")
 @click.option("--watch", "watched", is_flag=True, help="Check again when files change, until Ctrl-C.")
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 even if there are findings.")

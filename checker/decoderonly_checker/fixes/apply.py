@@ -1,0 +1,160 @@
+"""Writing fixes: a file is changed as a whole or not at all, and only where it still is what was checked."""
+
+from __future__ import annotations
+
+import ast
+import codecs
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from decoderonly_checker.cache import digest_of
+from decoderonly_checker.immutable import immutable
+from decoderonly_checker.source.files import SourceError, load_source
+from decoderonly_checker.source.syntax import quiet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from decoderonly_checker.diagnostics import Diagnostic, Edit
+
+_LINE = re.compile(r"[^\r\n]*(?:\r\n|\n|\r)|[^\r\n]+")
+
+
+@immutable
+class Change:
+    """A file's bytes before and after fixes, and which findings they cure."""
+
+    path: str
+    before: bytes
+    after: bytes
+    cured: tuple[Diagnostic, ...]
+
+
+class FixError(Exception):
+    """A file that cannot be fixed, and why, in one line."""
+
+
+def choose(diagnostics: Iterable[Diagnostic]) -> dict[str, list[Diagnostic]]:
+    """Return by file the findings whose fixes can be made together: where two touch, the first one is made.
+
+    A fix whose edits lie in several files is left out: half of it would be worse than none.
+    """
+    chosen: dict[str, list[Diagnostic]] = {}
+    taken: dict[str, list[tuple[tuple[int, int], tuple[int, int]]]] = {}
+    made: set[tuple[Edit, ...]] = set()
+    for diagnostic in diagnostics:
+        if diagnostic.fix is None:
+            continue
+        edits = diagnostic.fix.edits
+        paths = {edit.place.path for edit in edits}
+        if len(paths) != 1:
+            continue
+        (path,) = paths
+        if edits in made:
+            chosen[path].append(diagnostic)  # one change cures both
+            continue
+        spans = [_span(edit) for edit in edits]
+        if any(
+            start <= end_ and begin_ <= end for start, end in spans for begin_, end_ in taken.get(path, ())
+        ):
+            continue
+        made.add(edits)
+        taken.setdefault(path, []).extend(spans)
+        chosen.setdefault(path, []).append(diagnostic)
+    return chosen
+
+
+def _span(edit: Edit) -> tuple[tuple[int, int], tuple[int, int]]:
+    place = edit.place
+    return (place.line, place.column), (place.end_line, place.end_column)
+
+
+def change(path: str, diagnostics: Sequence[Diagnostic]) -> Change:
+    """Return what a file becomes; nothing is written.
+
+    Raises:
+        FixError: It cannot be read, or would no longer be what it is but for the fixes.
+    """
+    try:
+        source = load_source(Path(path))
+    except SourceError as problem:
+        raise FixError(problem.error.message) from problem
+    digest = digest_of(source.data).hex()
+    if any(diagnostic.fix is not None and diagnostic.fix.digest != digest for diagnostic in diagnostics):
+        raise FixError("has changed since it was checked: left alone")
+    (cell,) = source.cells
+    mark = codecs.BOM_UTF8 if source.data.startswith(codecs.BOM_UTF8) else b""
+    encoding = "utf-8" if mark else source.encoding
+    if (
+        mark + cell.original.encode(encoding, "surrogatepass" if encoding == "utf-8" else "strict")
+        != source.data
+    ):
+        raise FixError(f"cannot be written back as {encoding} byte for byte")
+    edits = {
+        edit for diagnostic in diagnostics if diagnostic.fix is not None for edit in diagnostic.fix.edits
+    }
+    after = edited(cell.original, edits)
+    try:
+        with quiet():
+            ast.parse(after)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        raise FixError("would not parse any more; please report this") from None
+    try:
+        data = mark + after.encode(encoding)
+    except UnicodeEncodeError as problem:
+        raise FixError(f"the fix cannot be written as {encoding}") from problem
+    return Change(path, source.data, data, tuple(diagnostics))
+
+
+def edited(text: str, edits: Iterable[Edit]) -> str:
+    """Return a text with edits made, which must not overlap; line breaks are those of the line that they stand on."""
+    lines = _LINE.findall(text)
+    starts = [0]
+    for line in lines:
+        starts.append(starts[-1] + len(line))
+    parts: list[str] = []
+    done = 0
+    for edit in sorted(edits, key=_span):
+        place = edit.place
+        start, end = (
+            starts[place.line - 1] + place.column - 1,
+            starts[place.end_line - 1] + place.end_column - 1,
+        )
+        # The last line may have no break of its own.
+        ending = _break_of(lines[place.line - 1 : place.line]) or _break_of(lines[:1]) or "\n"
+        parts += [text[done:start], edit.content.replace("\n", ending)]
+        done = end
+    return "".join((*parts, text[done:]))
+
+
+def _break_of(lines: Sequence[str]) -> str:
+    return "".join(line[len(line.rstrip("\r\n")) :] for line in lines)
+
+
+def write(change: Change) -> None:
+    """Write a changed file: at once, with its mode, behind links where it is one.
+
+    Raises:
+        FixError: It is not what it was any more, or the system refuses.
+    """
+    target = Path(os.path.realpath(change.path))
+    try:
+        if target.read_bytes() != change.before:
+            raise FixError("has changed since it was checked: left alone")
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(change.after)
+            shutil.copymode(target, name)
+            os.replace(name, target)  # noqa: PTH105 - beside mkstemp's name
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as problem:
+        from decoderonly_checker.source.files import os_reason
+
+        raise FixError(os_reason(problem)) from problem
