@@ -404,7 +404,8 @@ def test_statistics(run, tmp_path):
     assert done.stdout == (
         "2  DLM101  missing-attention-mask\n"
         "2  DLM102  right-padded-generation\n"
-        "4 errors in 2 files (3 files checked, 1 skipped: no language-model calls). 2 fixes with --fix, 2 more with --unsafe-fixes.\n"
+        "4 errors in 2 files (3 files checked, 1 skipped: no language-model calls). "
+        "2 fixes with --fix, 2 more with --unsafe-fixes.\n"
     )
     done = run("check", "--statistics", "--output-format", "json", "-q")
     assert done.returncode == 1
