@@ -39,6 +39,7 @@ def assert_only_responses_supervised(
     turns: Literal["all", "last"] = "all",
     allow_dropped: bool = False,
     terminator: bool = True,
+    bos: bool = False,
 ) -> SupervisionAudit:
     """Assert that what a pipeline supervises spells the answers of the canaries, and nothing else.
 
@@ -59,6 +60,8 @@ def assert_only_responses_supervised(
         allow_dropped: Whether canaries may be missing.
         terminator: Whether answers must end in EOS or another special token. Where one follows an answer it
             must be supervised in any case.
+        bos: Whether each row must begin with BOS. Two of them, or one between a question and its answer, are
+            reported in any case.
 
     Returns:
         What each row holds; its `notes` say what was cut.
@@ -78,7 +81,7 @@ def assert_only_responses_supervised(
     reader = Reader(tokenizer)
     header, lead = (squeeze(text) for text in header_of(reader.tokenizer))
     audit = audit_supervision(
-        gather(batch, ignore_index), given, reader, Expectation(turns, ignore_index, header, lead)
+        gather(batch, ignore_index), given, reader, Expectation(turns, ignore_index, header, lead, bos)
     )
     message = _message(audit, given, reader, allow_dropped=allow_dropped, terminator=terminator)
     del batch, tokenizer, reader  # the error must not keep tensors alive

@@ -317,8 +317,7 @@ def _problem(row: LabelRow, ignore_index: int, eos_id: int | None, pad_id: int |
         or _shifted(row)
         or _nothing(row)
         or _moved(row)
-        or _in_the_loss(row)
-        or _left_out(row, eos_id, pad_id)
+        or _what_is_more(row, eos_id, pad_id)
         or _other_id(row)
     )
 
@@ -349,9 +348,20 @@ def _shifted(row: LabelRow) -> Problem | None:
     return shift_problem(row.row, row.ids, row.labels, row.supervised)
 
 
-def displaced(expected: set[int], got: set[int]) -> int:
-    """Return by how many positions `got` is `expected` moved as a whole; 0 where it is something else."""
-    if len(got) < 2 or len(got) != len(expected):
+def displaced(expected: set[int], got: set[int], real: Sequence[bool]) -> int:
+    """Return by how many positions `got` is `expected` moved as a whole; 0 where it is something else.
+
+    Positions that were counted without the padding on the left are known also where a part of them fell on
+    padding, and was hidden there.
+    """
+    if len(got) < 2 or got == expected:
+        return 0
+    left = next((i for i, flag in enumerate(real) if flag), 0)
+    if left:
+        moved = {position - left for position in expected if position >= left}
+        if got in (moved, {position for position in moved if real[position]}):
+            return -left
+    if len(got) != len(expected):
         return 0
     step = min(got) - min(expected)
     return step if got == {position + step for position in expected} else 0
@@ -394,7 +404,8 @@ def shift_problem(
 def _moved(row: LabelRow) -> Problem | None:
     """The supervised stretch has the right length and the wrong place."""
     got = {i for i, flag in enumerate(row.supervised) if flag}
-    step = displaced({i for i, kind in enumerate(row.kinds) if kind == "completion"}, got)
+    real = [kind != "padding" for kind in row.kinds]
+    step = displaced({i for i, kind in enumerate(row.kinds) if kind == "completion"}, got, real)
     if abs(step) < 2:  # by one, a border that counts wrong is the likelier story
         return None
     left = next((i for i, kind in enumerate(row.kinds) if kind != "padding"), 0)
@@ -428,6 +439,14 @@ def _nothing(row: LabelRow) -> Problem | None:
 def _padded_left(row: LabelRow) -> str:
     left = next((i for i, kind in enumerate(row.kinds) if kind != "padding"), 0)
     return f"; were the {left} padding tokens on the left counted?" if left else ""
+
+
+def _what_is_more(row: LabelRow, eos_id: int | None, pad_id: int | None) -> Problem | None:
+    """A mask that begins and ends too late errs at both ends; the longer one tells more."""
+    wrong = [i for i, kind in enumerate(row.kinds) if kind in ("prompt", "padding") and row.supervised[i]]
+    missing = [i for i, kind in enumerate(row.kinds) if kind == "completion" and not row.supervised[i]]
+    inside, outside = _in_the_loss(row), _left_out(row, eos_id, pad_id)
+    return (outside or inside) if len(missing) > len(wrong) else (inside or outside)
 
 
 def _in_the_loss(row: LabelRow) -> Problem | None:

@@ -63,6 +63,7 @@ class Expectation:
     ignore_index: int
     header: str = ""
     lead: str = ""
+    bos: bool = False
 
 
 class Finder:

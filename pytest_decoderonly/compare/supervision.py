@@ -122,6 +122,7 @@ class _Judge:
             or self._left_out()
             or self._terminator()
             or self._twice_ended()
+            or self._spelled()
             or self._header()
             or self._bos()
         )
@@ -233,7 +234,8 @@ class _Judge:
 
     def _displaced(self) -> Problem | None:
         got = {i for i, flag in enumerate(self.row.supervised) if flag}
-        step = displaced(self._wanted() | self._either(), got)
+        real = [owner != "padding" for owner in self.row.owners]
+        step = displaced(self._wanted(), got, real) or displaced(self._wanted() | self._either(), got, real)
         if not step:
             return None
         pads = next((i for i, owner in enumerate(self.row.owners) if owner != "padding"), 0)
@@ -293,6 +295,15 @@ class _Judge:
         for passage in self._answers():
             mine = [i for i in range(passage.start, passage.end) if self.row.owners[i] == "response" and i]
             out = [i for i in mine if not self.row.supervised[i]]
+            if out == mine[:1] and len(mine) > 1 and self._begins_with_space(out[0]):
+                return self._problem(
+                    "DLM307",
+                    out[0],
+                    f"the first token of the answer of canary {passage.canary} is not supervised: "
+                    f"{self._text(out)}, which took in the space before the answer",
+                    "how the answer begins is never learned",
+                    "end the prompt before the space, so that its tokens are those of the whole",
+                )
             if out:
                 return self._problem(
                     "DLM310",
@@ -306,6 +317,9 @@ class _Judge:
                     + self._earlier(passage),
                 )
         return None
+
+    def _begins_with_space(self, position: int) -> bool:
+        return self._text([position])[1:2].isspace()
 
     def _earlier(self, passage: Passage) -> str:
         if passage.turn == len(self.canaries[passage.canary].turns) - 1:
@@ -363,6 +377,28 @@ class _Judge:
                 )
         return None
 
+    def _spelled(self) -> Problem | None:
+        """The text of EOS that the tokenizer took for ordinary text."""
+        if self.reader.eos is None:
+            return None
+        wanted = self.reader.piece(self.reader.eos)
+        for passage in self._answers():
+            text = ""
+            for token in self.row.ids[passage.end :]:
+                if token in self.reader.special or not wanted.startswith(text):
+                    break
+                text += self.reader.piece(token)
+            if wanted and text.startswith(wanted):
+                return self._problem(
+                    "DLM309",
+                    passage.end,
+                    f"{wanted} behind the answer of canary {passage.canary} is spelled in ordinary tokens, "
+                    f"not the one with id {self.reader.eos}",
+                    "the model never learns to stop, and writes the letters of the token",
+                    "append eos_token_id to the ids instead of eos_token to the text",
+                )
+        return None
+
     def _header(self) -> Problem | None:
         """Text of the template that is supervised, but for what may end an answer or begin one."""
         enders = {position for _, position in self.ended_by}
@@ -415,13 +451,17 @@ class _Judge:
         real = [i for i, owner in enumerate(self.row.owners) if owner != "padding"]
         if bos == self.reader.pad:
             return None
+        first = next(iter(self.row.passages))
+        begins = first.turn == 0 and first.whole
+        if self.expect.bos and begins and real and self.row.ids[real[0]] != bos:
+            return self._bos_problem(real[0], f"the row does not begin with {self.reader.piece(bos)}")
         for a, b in pairwise(real):
             if self.row.ids[a] == self.row.ids[b] == bos:
                 return self._bos_problem(b, "two BOS tokens stand side by side")
-        for first, second in pairwise(self.row.passages):
+        for before, second in pairwise(self.row.passages):
             # Between two pairs of question and answer some templates write one.
-            if first.canary == second.canary and second.role == "assistant" and first.role != "assistant":
-                for i in range(first.end, second.start):
+            if before.canary == second.canary and second.role == "assistant" and before.role != "assistant":
+                for i in range(before.end, second.start):
                     if self.row.ids[i] == bos:
                         return self._bos_problem(i, "a BOS stands between the question and its answer")
         return None
@@ -432,8 +472,8 @@ class _Judge:
             position,
             what,
             "the model is trained on ids that it does not see when it is used",
-            "tokenize prompt and answer in one call, or pass add_special_tokens=False for text that has "
-            "its special tokens already",
+            "let one call put the BOS in front: tokenize prompt and answer together, with "
+            "add_special_tokens=False where the text has its special tokens already",
         )
 
     def _text(self, positions: Sequence[int]) -> str:
