@@ -103,13 +103,13 @@ class Packed(Change):
 class Compiled(Change):
     """The forward pass through `torch.compile`; `backend` is torch's (`"inductor"`, `"aot_eager"`, …)."""
 
-    backend: str = "inductor"
+    backend: str | Callable[..., Any] = "inductor"
     dynamic: bool | None = True
 
     @property
     def label(self) -> str:
         """What is changed."""
-        return f"torch.compile ({self.backend})"
+        return f"torch.compile ({getattr(self.backend, '__name__', self.backend)})"
 
 
 @dataclass(frozen=True)

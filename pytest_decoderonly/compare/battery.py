@@ -12,7 +12,14 @@ from pytest_decoderonly.compare.drive import Batch, CannotDriveError, Driver, Ro
 from pytest_decoderonly.compare.judge import has_experts, judge_rounding, limits_of
 from pytest_decoderonly.compare.layers import first_layer
 from pytest_decoderonly.compare.measure import argmaxes, row_error
-from pytest_decoderonly.compare.precision import CannotCastError, dtype_name, dtype_of, precision, undisturbed
+from pytest_decoderonly.compare.precision import (
+    CannotCastError,
+    dtype_name,
+    dtype_of,
+    precision,
+    shortened,
+    undisturbed,
+)
 from pytest_decoderonly.compare.shapes import beyond_window, inside_window, sweep_widths
 from pytest_decoderonly.compare.verdict import (
     BatteryResult,
@@ -79,7 +86,7 @@ def run_battery(
         relations=results,
         culprit=culprit,
         layer=layer,
-        dtype=dtype_name(run.dtype),
+        dtype=dtype_name(run.dtype) + " (TF32)" * (run.dtype == run.single and not run.exact),
         device=str(run.driver.device),
         lengths=tuple(len(row) for row in clean_rows),
         ties=tuple(run.ties),
@@ -166,6 +173,8 @@ class _Battery:
         self.ties: list[Choice] = []
         self.flips: list[Choice] = []
         self.single = torch.float32
+        # Shortened products are a precision of their own: what they do is not judged as float32.
+        self.exact = self.dtype == self.single and not shortened(model)
         self.cannot_cast = ""
         self.work: _Measured = {}
         self.float: _Measured = {}
@@ -306,11 +315,11 @@ class _Battery:
     def _measure(self, wanted: Sequence[Relation]) -> None:
         """Run all that a verdict will need: in the working precision, then, in one cast, in float32."""
         for relation in wanted:
-            if relation.same_shape or relation is Relation.BATCH_VS_SOLO or self.dtype == self.single:
+            if relation.same_shape or relation is Relation.BATCH_VS_SOLO or self.exact:
                 self._try(relation, self.work, self._work)
         if Relation.BATCH_VS_SOLO in wanted:
             self._tokens()
-        if self.dtype == self.single:
+        if self.exact:
             self.float = self.work
             return
         self._work.clear()
@@ -431,7 +440,7 @@ class _Battery:
                 "known bug gives"
             )
             return RelationResult(relation, Verdict.UNDECIDED, reason, work, single)
-        if self.dtype != self.single and rel > self.limits.bug:
+        if not self.exact and rel > self.limits.bug:
             return self._only_in_work(relation, work, single)
         return RelationResult(
             relation, Verdict.ROUNDING, f"{value:.1e} in float32", work, single, self.limits.exact
@@ -508,7 +517,7 @@ class _Battery:
             if runs is None:
                 continue
             try:
-                if (exact and self.dtype == self.single) or not result.single:
+                if (exact and self.exact) or not result.single:
                     return first_layer(self.model, *runs, limit=limit)
                 with precision(self.model, self.single):
                     return first_layer(self.model, *runs, limit=limit)

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ROPE = "rope scaling"
+# What the library's documentation of these types says: "a model with absolute position embeddings so it's usually
+# advised to pad the inputs on the right rather than the left".
+_PAD_RIGHT = frozenset({"bart", "blenderbot", "blenderbot-small", "bigbird_pegasus"})
 _QUANTISED = re.compile(r"int8|8bit|fp8|float8|quant", re.IGNORECASE)
 STATE_SPACE = re.compile(
     r"mamba|ssm|rwkv|xlstm|rglru|recurrent|deltanet|shortconv|linearattention", re.IGNORECASE
@@ -56,7 +59,7 @@ def name_culprit(results: Mapping[Relation, RelationResult], model: Any) -> Culp
             "it to all rows",
         )
     if Relation.PAD_AMOUNT in failed:
-        return _padding_amount(results)
+        return _declared(_padding_amount(results), failed, model)
     if Relation.BATCH_VS_SOLO in failed:
         return _batch_only(results, model)
     return _cached(results, model)
@@ -119,6 +122,24 @@ def _steady(order: RelationResult) -> bool:
 
 def _has(model: Any, pattern: re.Pattern[str]) -> bool:
     return hasattr(model, "modules") and any(pattern.search(type(m).__name__) for m in model.modules())
+
+
+def _declared(culprit: Culprit, failed: set[Relation], model: Any) -> Culprit:
+    """Positions over the padding are by design where the type's documentation tells to pad on the right."""
+    kind = getattr(getattr(model, "config", None), "model_type", None)
+    if (
+        kind not in _PAD_RIGHT
+        or culprit.name != "positions"
+        or failed - {Relation.PAD_AMOUNT, Relation.BATCH_VS_SOLO}
+    ):
+        return culprit
+    return Culprit(
+        "no left padding",
+        f"{kind} counts its positions over the padding, and its documentation says so: it is a model with absolute "
+        "position embeddings, for which padding on the right is advised",
+        "generate from prompts of one length, or one at a time; right padding is no way out for generation",
+        by_design=True,
+    )
 
 
 def _padding_visible(results: Mapping[Relation, RelationResult]) -> Culprit:

@@ -38,6 +38,16 @@ def dtype_of(model: torch.nn.Module) -> torch.dtype:
     return max(counts, key=lambda dtype: counts[dtype]) if counts else torch.float32
 
 
+def shortened(model: torch.nn.Module) -> bool:
+    """Whether float32 products are rounded on this machine (TF32 and the like), as torch's settings say."""
+    import torch
+
+    if torch.get_float32_matmul_precision() != "highest":
+        return True
+    convolves = any(isinstance(module, torch.nn.modules.conv._ConvNd) for module in model.modules())
+    return device_of(model).type == "cuda" and convolves and torch.backends.cudnn.allow_tf32
+
+
 def dtype_name(dtype: torch.dtype) -> str:
     """Return `float32` for `torch.float32`."""
     return str(dtype).removeprefix("torch.")

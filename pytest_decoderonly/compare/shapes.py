@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING, Any
 
 from pytest_decoderonly.compare.culprit import rope_reach, text_config, window_of
 
-__all__ = ["beyond_window", "inside_window", "reach_of", "sweep_widths", "window_of"]
+__all__ = ["beyond_window", "default_rows", "inside_window", "reach_of", "sweep_widths", "window_of"]
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +36,20 @@ def sweep_widths(model: Any, shortest: int, steps: int) -> list[int]:
     # Wider than its original context a model is rescaled by design: that would only blur the rest.
     reach = original if kind in ("dynamic", "longrope") and original is not None else reach_of(model)
     return [width for width in dict.fromkeys(widths) if reach is None or width + steps < reach]
+
+
+def default_rows(model: Any) -> list[list[int]]:
+    """Return three prompts of unequal length, of ordinary tokens: 6, 19 and 33, less where positions run out."""
+    from pytest_decoderonly.compare.drive import ordinary_ids
+
+    reach = reach_of(model)
+    longest = 33 if reach is None else min(33, max(3, reach - 8))
+    draw = random.Random(0)  # noqa: S311 - test data
+    words = ordinary_ids(model, ())
+    if not words:
+        raise ValueError("prompts: give some; no ordinary tokens of the model are known to make them of")
+    lengths = [max(1, longest * share // 33) for share in (6, 19, 33)]
+    return [[draw.choice(words) for _ in range(length)] for length in lengths]
 
 
 def reach_of(model: Any) -> int | None:

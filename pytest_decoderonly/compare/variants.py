@@ -15,7 +15,14 @@ from pytest_decoderonly.compare.drive import Batch, CannotDriveError, Driver, Ro
 from pytest_decoderonly.compare.judge import Ruling, judge_rounding, limits_of
 from pytest_decoderonly.compare.layers import first_layer
 from pytest_decoderonly.compare.measure import row_error
-from pytest_decoderonly.compare.precision import CannotCastError, dtype_name, dtype_of, precision, undisturbed
+from pytest_decoderonly.compare.precision import (
+    CannotCastError,
+    dtype_name,
+    dtype_of,
+    precision,
+    shortened,
+    undisturbed,
+)
 from pytest_decoderonly.compare.searches import assisted, beams
 from pytest_decoderonly.compare.shapes import beyond_window, inside_window, window_of
 from pytest_decoderonly.compare.verdict import ChangeResult, Layer, RowError, Verdict
@@ -79,7 +86,7 @@ def run_change(
         work=work,
         single=single,
         limit=limit,
-        dtype=dtype_name(run.dtype),
+        dtype=dtype_name(run.dtype) + " (TF32)" * (run.dtype == run.single and not run.exact),
         device=str(run.driver.device),
         lengths=tuple(len(row) for row in clean),
         culprit=culprit,
@@ -131,6 +138,7 @@ class _Comparison:
         self.driver = Driver(model, pad_id)
         self.dtype = dtype_of(model)
         self.single = torch.float32
+        self.exact = self.dtype == self.single and not shortened(model)
         self.limits = limits_of(model)
         self.notes: list[str] = []
         draw = random.Random(7)  # noqa: S311 - test data
@@ -208,12 +216,18 @@ class _Comparison:
         if isinstance(change, (kinds.Cache, kinds.Attention, kinds.InputsEmbeds)) and driver.target is None:
             raise CannotDriveError("the model has no `generate` of transformers")
         if isinstance(change, kinds.Cache):
+            _known_cache(change.kind)
             settings: dict[str, Any] = (
                 {"use_cache": False}
                 if change.kind == "none"
                 else {"cache_implementation": change.kind, "disable_compile": True}
             )
-            return self._same_batches(driver.run, lambda b: driver.generate(b, **settings), both)
+
+            def cached(batch: Batch) -> Trace:
+                with ways.unmarked(self.model):
+                    return driver.generate(batch, **settings)
+
+            return self._same_batches(driver.run, cached, both)
         if isinstance(change, kinds.Attention):
 
             def switched(batch: Batch) -> Trace:
@@ -222,9 +236,10 @@ class _Comparison:
 
             return self._same_batches(driver.run, switched, both)
         if isinstance(change, kinds.Compiled):
+            compiling = ways.Compiling(self.model, change.backend, dynamic=change.dynamic)
 
             def through(batch: Batch) -> Trace:
-                with ways.compiled(self.model, change.backend, dynamic=change.dynamic):
+                with compiling():
                     return driver.full(batch)
 
             # One shape of each kind: every new one may be compiled anew.
@@ -334,7 +349,7 @@ class _Comparison:
         except CannotDriveError as error:
             return Ruling(Verdict.UNDECIDED, str(error)), none, none, None
         single, cannot = work, ""
-        if self.dtype != self.single:
+        if not self.exact:
             try:
                 with precision(self.model, self.single):
                     single = self._errors()
@@ -369,6 +384,7 @@ class _Comparison:
                 if side.key not in traces:
                     traces[side.key] = side.go()
             first, second = traces[pair.reference.key], traces[pair.other.key]
+            _same_columns(first, second)
             found.append(
                 row_error(
                     pair.row, (first, pair.reference.index), (second, pair.other.index), pair.other.batch
@@ -383,7 +399,7 @@ class _Comparison:
         with contextlib.ExitStack() as stack:
             try:
                 for each in (self.model, assistant):
-                    if each is not None and dtype_of(each) != self.single:
+                    if each is not None and (dtype_of(each) != self.single or not self.exact):
                         stack.enter_context(precision(each, self.single))
             except CannotCastError as error:
                 return Ruling(Verdict.UNDECIDED, str(error)), (), (), None
@@ -409,15 +425,31 @@ class _Comparison:
             tokens = len(pair.other.batch.rows[pair.other.index])
             runs = tuple((side.go, side.index, tokens) for side in (pair.reference, pair.other))
             try:
-                with (
-                    contextlib.nullcontext()
-                    if self.dtype == self.single
-                    else precision(self.model, self.single)
-                ):
+                with contextlib.nullcontext() if self.exact else precision(self.model, self.single):
                     return first_layer(self.model, runs[0], runs[1], limit=self.limits.suspicious)
             except (CannotCastError, CannotDriveError):
                 return None
         return None
+
+
+def _known_cache(kind: str) -> None:
+    """Check the name of a cache against those that `generate` knows.
+
+    Raises:
+        ValueError: It knows none of that name.
+    """
+    try:
+        from transformers.generation.configuration_utils import ALL_CACHE_IMPLEMENTATIONS
+    except ImportError:  # older: generate itself will say
+        return
+    if kind not in {"none", *ALL_CACHE_IMPLEMENTATIONS}:
+        raise ValueError(f"kind: {kind!r} is none of none, {', '.join(ALL_CACHE_IMPLEMENTATIONS)}")
+
+
+def _same_columns(first: Trace, second: Trace) -> None:
+    mine, theirs = first.prefill[0].shape[-1], second.prefill[0].shape[-1]
+    if mine != theirs:
+        raise CannotDriveError(f"one side gives {mine} numbers a position, the other {theirs}")
 
 
 def _bind(run: Callable[[Batch], Trace], batch: Batch) -> Callable[[], Trace]:

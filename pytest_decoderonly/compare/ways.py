@@ -6,6 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from pytest_decoderonly.compare.drive import CannotDriveError, Driver, Trace, logits_of, wide
+from pytest_decoderonly.compare.precision import first_generator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -110,6 +111,11 @@ def _trimmed(cache: Any, kept: int, taken: int, trim: Callable[[Any, int], Any] 
         raise CannotDriveError(f"{type(cache).__name__} has no `crop`; give trim=")
     if _held(cache) not in (None, kept + taken):
         raise CannotDriveError(f"{type(cache).__name__} holds {_held(cache)} tokens, expected {kept + taken}")
+    for layer in getattr(cache, "layers", ()):
+        if getattr(layer, "is_croppable", True) is False:
+            raise CannotDriveError(
+                f"{type(layer).__name__} says that it cannot be cut back (a recurrent state keeps no past); give trim="
+            )
     crop(-taken)  # a negative number takes tokens away, in every version
     if _held(cache) not in (None, kept):
         raise CannotDriveError(f"{type(cache).__name__}.crop left {_held(cache)} tokens, expected {kept}")
@@ -218,19 +224,62 @@ def attention(model: Any, backend: str) -> Iterator[None]:
             setattr(config, name if hasattr(config, name) else "_attn_implementation", old)
 
 
-@contextlib.contextmanager
-def compiled(model: Any, backend: str, *, dynamic: bool | None) -> Iterator[None]:
-    """Run the forward pass through `torch.compile` inside the block; graphs of others are left alone."""
-    import torch
+class Compiling:
+    """The forward pass through `torch.compile`, while a block runs; what others have compiled is left alone."""
 
-    had = model.__dict__.get("forward")
-    own = model.forward
-    try:
+    def __init__(self, model: Any, backend: str | Callable[..., Any], *, dynamic: bool | None) -> None:
+        import torch
+
+        self.model = model
+        self.ran = 0
+        name = getattr(backend, "__name__", backend)
+        make = torch._dynamo.lookup_backend(backend) if isinstance(backend, str) else backend
+
+        def counted(graph: Any, inputs: Any) -> Callable[..., Any]:
+            run = make(graph, inputs)
+
+            def call(*args: Any) -> Any:
+                self.ran += 1
+                return run(*args)
+
+            return call
+
+        self.name = name
         # A function of its own: `model.compile()` would stay with the model.
-        model.forward = torch.compile(own, backend=backend, dynamic=dynamic)
+        self.forward = torch.compile(model.forward, backend=counted, dynamic=dynamic)
+
+    @contextlib.contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Put the compiled forward in the model's place inside the block.
+
+        Raises:
+            CannotDriveError: Nothing was compiled: torch gave up, and ran the model plainly.
+        """
+        had = self.model.__dict__.get("forward")
+        before = self.ran
+        try:
+            self.model.forward = self.forward
+            yield
+        finally:
+            if had is None:
+                del self.model.forward
+            else:
+                self.model.forward = had
+        if self.ran == before:
+            raise CannotDriveError(
+                f"torch.compile ({self.name}) ran no compiled graph: it gave up, often at its limit of recompilations "
+                "(torch._dynamo.reset() clears the count)"
+            )
+
+
+@contextlib.contextmanager
+def unmarked(model: Any) -> Iterator[None]:
+    """Leave no attribute on the model that `generate` puts there (it keeps a static cache), and put back its own."""
+    target = first_generator(model) or model
+    before = dict(target.__dict__)
+    try:
         yield
     finally:
-        if had is None:
-            del model.forward
-        else:
-            model.forward = had
+        for name in set(target.__dict__) - set(before):
+            del target.__dict__[name]
+        target.__dict__.update(before)

@@ -44,7 +44,8 @@ def measured():
 def test_types_are_judged_in_their_own_processes(measured, tmp_path):
     assert all(record["done"] for record in measured.values())
     assert {value["verdict"] for value in measured["llama"]["verdicts"].values()} == {"equal up to rounding"}
-    assert {value["culprit"] for value in measured["bart"]["verdicts"].values()} == {"positions"}
+    assert {value["culprit"] for value in measured["bart"]["verdicts"].values()} == {"no left padding"}
+    assert {value["verdict"] for value in measured["bart"]["verdicts"].values()} == {"different by design"}
     assert len(measured["llama"]["verdicts"]) == len(measured["bart"]["verdicts"]) == 6
     assert measured["llama"]["right"]["verdict"] == "equal up to rounding"
     assert not measured["musicgen"]["built"]
@@ -60,8 +61,8 @@ def test_types_are_judged_in_their_own_processes(measured, tmp_path):
 
 
 def test_a_difference_without_a_cause_is_an_error(measured):
-    renamed = {"llama": measured["bart"]}
-    assert summary(renamed)[1] == ["llama"]
+    other = {key: {**value, "verdict": "different"} for key, value in measured["bart"]["verdicts"].items()}
+    assert summary({"llama": {**measured["bart"], "verdicts": other}})[1] == ["llama"]
 
 
 def test_a_process_that_dies_or_hangs_loses_its_own_numbers_only():
