@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pytest_decoderonly.compare.supervision import SupervisionAudit
     from pytest_decoderonly.compare.verdict import BatteryResult, ChangeResult, Relation, Verdict
     from pytest_decoderonly.compare.weights import WeightAudit
+    from pytest_decoderonly.recording import record_generate
     from pytest_decoderonly.tiny import TinyModelError, tiny_architectures, tiny_decoder, tiny_tokenizer
 
 _HOMES = {
@@ -51,6 +52,7 @@ _HOMES = {
     "assert_same_with": "assertions.equivalence",
     "assert_scores_keep": "assertions.scores",
     "canaries": "compare.canaries",
+    "record_generate": "recording",
     "tiny_architectures": "tiny",
     "tiny_decoder": "tiny",
     "tiny_tokenizer": "tiny",
@@ -80,6 +82,7 @@ __all__ = [
     "assert_same_with",
     "assert_scores_keep",
     "canaries",
+    "record_generate",
     "tiny_architectures",
     "tiny_decoder",
     "tiny_tokenizer",

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
     import pytest_decoderonly
-    from pytest_decoderonly.recording import GenerateCall
+    from pytest_decoderonly.recording import GenerateRecorder
 
 
 class DecoderOnly:
@@ -35,6 +35,7 @@ class DecoderOnly:
         canaries = staticmethod(pytest_decoderonly.canaries)
         assert_same_with = staticmethod(pytest_decoderonly.assert_same_with)
         assert_scores_keep = staticmethod(pytest_decoderonly.assert_scores_keep)
+        record_generate = staticmethod(pytest_decoderonly.record_generate)
         tiny_decoder = staticmethod(pytest_decoderonly.tiny_decoder)
         tiny_tokenizer = staticmethod(pytest_decoderonly.tiny_tokenizer)
         tiny_architectures = staticmethod(pytest_decoderonly.tiny_architectures)
@@ -67,6 +68,7 @@ _METHODS = (
     "assert_accumulation_equals_full_batch",
     "canaries",
     "assert_scores_keep",
+    "record_generate",
     "tiny_decoder",
     "tiny_tokenizer",
     "tiny_architectures",
@@ -79,13 +81,25 @@ def decoderonly() -> DecoderOnly:
 
     Labels: assert_labels_mask_prompt, assert_only_responses_supervised with canaries.
     Padding: assert_left_padded, assert_right_padded, assert_prompts_whole.
-    Outputs: assert_no_prompt, assert_answers_whole.
+    Outputs: assert_no_prompt, assert_answers_whole; record_generate.
     Equivalence: assert_batch_equals_single.
     Scores: assert_scores_keep.
     Tiny ones: tiny_decoder, tiny_tokenizer, tiny_architectures.
     Example: `decoderonly.assert_left_padded(batch, tokenizer=tokenizer)`.
     """
     return DecoderOnly()
+
+
+@pytest.fixture
+def decoderonly_generate_recorder() -> Iterator[GenerateRecorder]:
+    """Records the `generate` calls of the test, with assertions on them.
+
+    Example: `decoderonly_generate_recorder.call.assert_left_padded(tokenizer)`.
+    """
+    from pytest_decoderonly.recording import record_generate
+
+    with record_generate() as recorder:
+        yield recorder
 
 
 @pytest.fixture(scope="session")
@@ -150,19 +164,6 @@ def decoderonly_tiny_tokenizer() -> PreTrainedTokenizerFast:
     from pytest_decoderonly.tiny import tiny_tokenizer
 
     return tiny_tokenizer()
-
-
-@pytest.fixture
-def decoderonly_generate_calls() -> Iterator[list[GenerateCall]]:
-    """The calls of `generate` that the test makes, in order: input_ids, attention_mask, options, sequences, new_tokens.
-
-    Everything as plain lists. Example: `assert decoderonly_generate_calls[0].attention_mask is not None`.
-    """
-    _needs("transformers")
-    from pytest_decoderonly.recording import record_generate
-
-    with record_generate() as calls:
-        yield calls
 
 
 def _needs(package: str) -> Any:

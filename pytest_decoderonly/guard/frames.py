@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 _GUARD = str(Path(__file__).parent)
 _OWN = str(Path(__file__).parents[1])
-# Hands the user's calls on, as the guard does.
-_RECORD = str(Path(__file__).parents[1] / "recording.py")
 _STDLIB = tuple({sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib")})
 _INSTALLED = ("site-packages", "dist-packages")
 # Wherever they are installed: editable, vendored, on PYTHONPATH.
@@ -121,7 +119,7 @@ def _owner(filename: str, module: str) -> Owner:
         # <string>, <stdin>, <doctest …>, <ipython-input-…> hold what a user typed; <frozen …> is the
         # standard library.
         return Owner.LIBRARY if filename.startswith(("<frozen", "<__array", "<attrs")) else Owner.USER
-    if filename.startswith((_GUARD, _RECORD)):
+    if filename.startswith(_GUARD):
         return Owner.GUARD
     if filename.startswith(_OWN):
         return Owner.OURS

@@ -1,4 +1,4 @@
-"""Wraps the library's methods while somebody watches, and puts back exactly what was there.
+"""Wraps the library's methods while somebody watches or listens, and puts back exactly what was there.
 
 A module that is not imported yet is wrapped when the program imports it; the guard imports none of them.
 """
@@ -95,11 +95,12 @@ def _wrap_generation(module: ModuleType, recorder: Recorder) -> None:
     def wrapper_of(before: Any) -> Any:
         def generate(self: Any, *args: Any, **kwargs: Any) -> Any:
             __tracebackhide__ = True
-            if is_compiling() or not recorder.active:
+            if is_compiling() or not (recorder.active or recorder.heard):
                 return before(self, *args, **kwargs)
-            with recorder.inside("generate"):
-                call = recorder.generate_begins(self, args, kwargs)
+            with recorder.inside("generate"), recorder.hearing(self, args, kwargs) as heard:
+                call = recorder.generate_begins(self, args, kwargs) if recorder.active else None
                 result = before(self, *args, **kwargs)
+                heard(result)
             if call is not None:
                 recorder.generate_ended(call, self, result)
             return result

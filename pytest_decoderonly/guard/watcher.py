@@ -12,7 +12,7 @@ import threading
 import traceback
 import warnings
 import weakref
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from pytest_decoderonly.guard import events, ids, patches
 from pytest_decoderonly.guard.checks import all_checks
@@ -74,6 +74,28 @@ class Watcher:
                 warnings.warn(DecoderOnlyWarning(message), stacklevel=4)
 
 
+class Listener(Protocol):
+    """Is told of every `generate` call of the program, of all threads."""
+
+    def begins(
+        self, who: Caller, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Callable[[Any, BaseException | None], None] | None:
+        """Read a call before it runs; returns what is to be told of its result or error."""
+
+
+@contextlib.contextmanager
+def _shielded_listener() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", DecoderOnlyWarning)
+            warnings.warn(
+                DecoderOnlyWarning(f"a generate call could not be recorded; please report this: {error!r}"),
+                stacklevel=2,
+            )
+
+
 class Recorder:
     """Hears the guarded calls of all threads; what one test generated, another may decode."""
 
@@ -81,6 +103,7 @@ class Recorder:
         self._log = Log()
         self._lock = threading.RLock()
         self._watchers: list[Watcher] = []
+        self._listeners: list[Listener] = []
         self._local = threading.local()
 
     @property
@@ -88,20 +111,66 @@ class Recorder:
         """Whether anybody watches."""
         return bool(self._watchers)
 
+    @property
+    def heard(self) -> bool:
+        """Whether anybody listens to `generate` calls, beside or without a watcher."""
+        return bool(self._listeners)
+
     def enter(self, watcher: Watcher) -> None:
         """Make `watcher` the innermost one; the first one puts the wrappers in place."""
-        with self._lock:
-            if not self._watchers:
-                patches.install(self)
-            self._watchers.append(watcher)
+        self._join(self._watchers, watcher)
 
     def leave(self, watcher: Watcher) -> None:
         """Take `watcher` out; the last one restores what was wrapped."""
+        self._part(self._watchers, watcher)
+
+    def listen(self, listener: Listener) -> None:
+        """Tell `listener` of every `generate` call from now on."""
+        self._join(self._listeners, listener)
+
+    def unlisten(self, listener: Listener) -> None:
+        """Tell it no more."""
+        self._part(self._listeners, listener)
+
+    def _join(self, members: list[Any], member: Any) -> None:
         with self._lock:
-            if watcher in self._watchers:
-                self._watchers.remove(watcher)
-            if not self._watchers:
+            if not (self._watchers or self._listeners):
+                patches.install(self)
+            members.append(member)
+
+    def _part(self, members: list[Any], member: Any) -> None:
+        with self._lock:
+            if member in members:
+                members.remove(member)
+            if not (self._watchers or self._listeners):
                 patches.uninstall()
+
+    @contextlib.contextmanager
+    def hearing(
+        self, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Iterator[Callable[[Any], None]]:
+        """Tell the listeners that a call begins and how it ends; yields what takes its result.
+
+        A listener's own fault is a warning and never the user's.
+        """
+        ends = []
+        for listener in list(self._listeners):
+            with _shielded_listener():
+                who = caller(depth=3)
+                end = None if who.ours else listener.begins(who, model, args, kwargs)
+                if end is not None:
+                    ends.append(end)
+
+        def tell(result: Any, error: BaseException | None = None) -> None:
+            for end in ends[::-1]:
+                with _shielded_listener():
+                    end(result, error)
+
+        try:
+            yield tell
+        except BaseException as error:
+            tell(None, error)
+            raise
 
     @contextlib.contextmanager
     def inside(self, what: str) -> Iterator[bool]:

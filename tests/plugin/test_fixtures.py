@@ -61,7 +61,7 @@ def test_docstrings_stand_in_the_list_of_fixtures(pytester):
     for name in (
         "decoderonly",
         "decoderonly_device",
-        "decoderonly_generate_calls",
+        "decoderonly_generate_recorder",
         "decoderonly_prompts",
         "decoderonly_tiny_model",
         "decoderonly_tiny_tokenizer",
@@ -105,72 +105,6 @@ def test_public_names():
         assert name in dir(pytest_decoderonly)
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         getattr(pytest_decoderonly, "nothing")  # noqa: B009 - a name that type checkers would refuse
-
-
-def test_the_record_of_generate_calls(pytester):
-    pytester.makepyfile("""
-        import pytest
-        import torch
-        from transformers import GenerationConfig, GenerationMixin
-
-        BEFORE = GenerationMixin.generate
-
-        @pytest.fixture
-        def model(decoderonly_tiny_model):
-            return decoderonly_tiny_model
-
-        def test_what_went_in_and_came_out(model, decoderonly_generate_calls):
-            assert GenerationMixin.generate is not BEFORE
-            ids = torch.tensor([[0, 0, 5, 6], [5, 6, 7, 8]])
-            out = model.generate(ids, attention_mask=(ids != 0).long(), max_new_tokens=3, do_sample=False)
-            more = model.generate(
-                input_ids=ids[1:], return_dict_in_generate=True, generation_config=GenerationConfig(max_new_tokens=2)
-            ).sequences
-            first, second = decoderonly_generate_calls
-            assert first.input_ids == ids.tolist() and first.attention_mask == [[0, 0, 1, 1], [1, 1, 1, 1]]
-            assert first.model == "LlamaForCausalLM" and first.prompt_width == 4
-            assert first.options == {"max_new_tokens": 3, "do_sample": False}
-            assert first.sequences == out.tolist() and first.new_tokens == out[:, 4:].tolist()
-            assert second.attention_mask is None and second.sequences == more.tolist()
-            assert second.options["generation_config"] == "<GenerationConfig>"
-
-        def test_embeddings_and_an_error(model, decoderonly_generate_calls):
-            embeddings = model.get_input_embeddings()(torch.tensor([[5, 6]]))
-            out = model.generate(inputs_embeds=embeddings, max_new_tokens=2)
-            with pytest.raises(ValueError):
-                model.generate(torch.tensor([[5]]), max_new_tokens=-1)
-            first, second = decoderonly_generate_calls
-            assert first.input_ids is None and first.prompt_width == 0 and first.new_tokens == out.tolist()
-            assert first.options == {"inputs_embeds": "<Tensor>", "max_new_tokens": 2}
-            assert second.sequences is None and second.new_tokens == []
-
-        def test_assistants_are_no_calls_of_their_own(model, decoderonly, decoderonly_generate_calls):
-            assistant = decoderonly.tiny_decoder("llama", seed=1)
-            model.generate(
-                torch.tensor([[5, 6]]), assistant_model=assistant, max_new_tokens=4, do_sample=False
-            )
-            assert len(decoderonly_generate_calls) == 1
-
-        def test_afterwards_nothing_is_left():
-            assert GenerationMixin.generate is BEFORE
-    """)
-    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:xdist")
-    result.assert_outcomes(passed=4)
-
-
-def test_the_record_and_the_guard_get_along(pytester):
-    pytester.makepyfile("""
-        import torch
-
-        def test_it(decoderonly_tiny_model, decoderonly_generate_calls):
-            ids = torch.tensor([[0, 0, 5, 6], [5, 6, 7, 8]])
-            decoderonly_tiny_model.generate(ids, max_new_tokens=2)
-            assert len(decoderonly_generate_calls) == 1
-    """)
-    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "--decoderonly-checks", "-k", "test_it")
-    text = result.stdout.str()
-    assert "DLM101" in text
-    assert "called        test_the_record_and_the_guard_get_along.py:5 in test_it" in text
 
 
 DEVICES = """
