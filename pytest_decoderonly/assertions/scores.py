@@ -46,7 +46,8 @@ def assert_scores_keep(
             for all). Only the continuation may count then, as with pairs.
         reduction: What the mean over all rows must be: `"token"`, every token weighs the same (the perplexity of a
             corpus), or `"row"`, every row does.
-        tokenizer: Gives BOS, EOS and padding ids, and the text of tokens in the message.
+        tokenizer: Gives BOS, EOS and padding ids, where the prompt ends in pairs of texts, and the text of tokens in
+            the message.
         bos_token_id: The BOS id, where there is no tokenizer.
         eos_token_id: The EOS id, where there is no tokenizer.
         pad_token_id: The padding id, where there is no tokenizer.
@@ -82,7 +83,15 @@ def assert_scores_keep(
                 (pad_token_id, "pad_token_id"),
             )
         )
-        result = judge_scores(score, rows, prompt_lengths=prompt_lengths, bos_id=bos, eos_id=eos, pad_id=pad)
+        result = judge_scores(
+            score,
+            rows,
+            prompt_lengths=prompt_lengths,
+            bos_id=bos,
+            eos_id=eos,
+            pad_id=pad,
+            tokenizer=tokenizer if hasattr(tokenizer, "decode") else None,
+        )
         message = "" if result.verdict.clean else render_scores(result, tokenizer)
     del score, rows, prompt_lengths, tokenizer  # the error must not keep tensors alive
     if message:

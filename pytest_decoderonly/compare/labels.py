@@ -108,6 +108,8 @@ def _by_text(tokenizer: Any, prompt: str, row: list[int], given: list[int]) -> B
     for end in range(start + 1, len(row) + 1):
         text = tokenizer.decode(row[start:end])
         bare = text.lstrip()
+        if bare.endswith("\ufffd") and not wanted.startswith(bare):
+            continue  # a letter of several bytes that the next token completes
         if len(bare) < len(wanted):
             if not wanted.startswith(bare) and "\ufffd" not in bare:
                 return None

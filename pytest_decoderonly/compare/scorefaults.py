@@ -43,6 +43,9 @@ class Reads:
     copies: int = 1
     tail: int = 0
     predicts: bool = False
+    spanning: bool = False
+    rests: bool = True
+    owner: int | None = None
     behind_is_padding: bool = False
 
     @classmethod
@@ -170,6 +173,8 @@ class Reads:
         if self.prompt is None or self.offset is None:
             return None
         begin = self.offset + self.prompt
+        if self.spanning:
+            begin -= 1  # the token that merges prompt and continuation
         return {place for place in range(begin - 1, self.length - self.tail - 1 + self.cut) if place >= 0}
 
     @property
@@ -236,6 +241,9 @@ def solo_fault(reads: Reads, *, pad_id: int | None, eos_id: int | None, paired: 
             return None
         if place >= reads.length - 1 or reads.length <= 2:
             return None
+        # The likelihood of the last token alone, as of the letter of an answer, is read one before it.
+        if reads.rests and (place == reads.length - 2 or reads.offset is None):
+            return None
         behind = reads.ids[reads.start + place + 1]
         why = ""
         if behind == pad_id or (reads.own.count(behind) > 1 and behind == reads.own[-1]):
@@ -265,6 +273,7 @@ def solo_fault(reads: Reads, *, pad_id: int | None, eos_id: int | None, paired: 
         return _border(reads, but_last=ends)
     if (
         not ends
+        and reads.offset is not None
         and reads.length - reads.tail - 2 + reads.cut not in reads.alone
         and last not in reads.alone
         and reads.length > 2
@@ -288,6 +297,8 @@ def _border(reads: Reads, *, but_last: bool = False) -> Problem | None:
     extra = [
         place for place in extra if place >= 0 and not max(expected, default=0) < place < reads.length - 1
     ]
+    if reads.spanning:
+        missing = [place for place in missing if place != min(expected, default=0)]  # it counts as either
     if not extra and (not missing or (but_last and missing == [reads.length - 2])):
         return None
     begin, end = min(expected, default=0), max(expected, default=0)
@@ -304,7 +315,8 @@ def _border(reads: Reads, *, but_last: bool = False) -> Problem | None:
             "the score depends on how likely the prompt is",
             advice if count <= 2 else "sum the log-probabilities of the continuation's tokens only",
         )
-    if missing and missing[0] == begin:
+    if missing and missing[0] == begin + reads.spanning:
+        begin = missing[0]
         count = len([m for n, m in enumerate(missing) if m == begin + n])
         tail = f", and {len(extra)} position{'s' * (len(extra) > 1)} behind its last" if extra else ""
         return Problem(
@@ -331,6 +343,20 @@ def _border(reads: Reads, *, but_last: bool = False) -> Problem | None:
         "the position behind the last token is counted",
         "a log-probability of no token of the row is added",
         "the logits at position t predict token t + 1: take logits[:, :-1] with ids[:, 1:]",
+    )
+
+
+def order_fault(reads: Reads) -> Problem | None:
+    """Whether the row's own states move the score that stands at another row's place."""
+    if reads.owner is None or reads.batched or reads.batch is None:
+        return None
+    return Problem(
+        "",
+        reads.row,
+        reads.start,
+        f"the row's text moves score {reads.owner}, not its own",
+        "scores belong to other rows than they seem to",
+        "give the scores back in the order of the rows: undo the sorting, or the interleaving of processes",
     )
 
 

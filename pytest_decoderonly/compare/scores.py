@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pytest_decoderonly.compare.items import Items, as_values
+from pytest_decoderonly.compare.labels import PromptNotFoundError, find_boundary
 from pytest_decoderonly.compare.padding import Problem
 from pytest_decoderonly.compare.reading import CannotReadError, Edit, Reader, called_modules, steady, watched
 from pytest_decoderonly.compare.scorefaults import (
@@ -22,6 +23,7 @@ from pytest_decoderonly.compare.scorefaults import (
     explain_value,
     given_fault,
     label_fault,
+    order_fault,
     solo_fault,
 )
 from pytest_decoderonly.compare.verdict import Verdict
@@ -83,6 +85,7 @@ def judge_scores(
     bos_id: int | None = None,
     eos_id: int | None = None,
     pad_id: int | None = None,
+    tokenizer: Any = None,
 ) -> ScoreResult:
     """Judge a scorer that gives a number (or one a token) for each row.
 
@@ -94,7 +97,7 @@ def judge_scores(
     with watched():
         outer = called_modules(lambda: score(list(items.rows)))
     with steady(outer) as reason:
-        judge = _Judge(score, items, outer, (bos_id, eos_id, pad_id))
+        judge = _Judge(score, items, outer, (bos_id, eos_id, pad_id), tokenizer)
         if reason:
             judge.low = reason
         return judge.judge()
@@ -106,6 +109,7 @@ class _Judge:
     items: Items
     outer: Sequence[Any]
     special: tuple[int | None, int | None, int | None]
+    tokenizer: Any = None
     low: str = ""
     runs: int = 0
     notes: list[str] = field(default_factory=list)
@@ -356,12 +360,25 @@ class _Judge:
             given = self.items.tokens[i] if self.items.tokens is not None else None
             reads = Reads.of(i, calls[0], given, self.special[2])
             reads.prompt = self.items.prompts[i] if self.items.prompts is not None else None
+            reads.rests = i not in self.dead
+            self._border_of_texts(reads)
             if reads.find(self._calls, taken):
                 self.reads[i] = reads
             else:
                 self.notes.append(f"row {i} does not reach the model in the batch as it does alone")
                 reads.batch = None
                 self.reads[i] = reads
+
+    def _border_of_texts(self, reads: Reads) -> None:
+        """In the tokens that the model got, where a prompt given as text ends."""
+        if self.items.kind != "text" or not self.items.paired or self.tokenizer is None:
+            return
+        try:
+            border = find_boundary(self.tokenizer, self.items.rows[reads.row][0], reads.own)
+        except PromptNotFoundError:
+            self.notes.append(f"where the prompt of row {reads.row} ends in its tokens cannot be told")
+            return
+        reads.offset, reads.prompt, reads.spanning = 0, border.length, border.spanning
 
     def _call(self, reads: Reads | None) -> Call | None:
         return self._calls[reads.batch[0]] if reads is not None and reads.batch is not None else None
@@ -401,6 +418,9 @@ class _Judge:
             values, _ = self._run(self.items.rows, Edit(states=frozenset([(call, at, start + place)])))
             if self._follows(i, values):
                 reads.batched.add(place)
+            elif place in reads.alone:
+                others = [j for j in range(len(values)) if j != i and self._follows(j, values)]
+                reads.owner = others[0] if others else reads.owner
 
     def _read_pads(self) -> None:
         """No score may follow a padded position: all of a row's at once, then one by one."""
@@ -428,7 +448,7 @@ class _Judge:
             return  # the wrong token everywhere: what is read is one off because of that
         doubled = len(self.reads) > 1 and len({reads.doubled for reads in self.reads.values()}) == 1
         for i, reads in self.reads.items():
-            problem = given_fault(reads, bos_id=bos_id, eos_id=eos_id, doubled=doubled)
+            problem = given_fault(reads, bos_id=bos_id, eos_id=eos_id, doubled=doubled) or order_fault(reads)
             if problem is None and reads.mixed:
                 problem = Problem(
                     "",

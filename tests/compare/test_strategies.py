@@ -21,6 +21,7 @@ from pytest_decoderonly import (
     tiny_decoder,
     tiny_tokenizer,
 )
+from pytest_decoderonly.compare.labels import find_boundary
 from pytest_decoderonly.strategies import (
     Pair,
     conversations,
@@ -189,6 +190,17 @@ def test_pairs(data, kind, merging):
     assert merging in (None, merges(tokenizer, *pair))
     whole = tokenizer(pair.prompt + pair.completion, add_special_tokens=False)["input_ids"]
     assert not {0, 1, 2, 3, 4} & set(whole)
+
+
+@FEW
+@given(st.data(), KINDS)
+def test_the_border_of_each_pair_is_found_in_the_tokens_of_the_whole(data, kind):
+    """Also where a letter of several bytes ends the prompt and its last space merges with what follows."""
+    tokenizer = TOKENIZERS[kind]
+    pair = data.draw(prompt_completion_pairs(tokenizer) | st.just(Pair("\u00e4\U0001f642 ", "a")))
+    row = tokenizer(pair.prompt + pair.completion)["input_ids"]
+    border = find_boundary(tokenizer, pair.prompt, row)
+    assert 0 < border.length <= len(row)
 
 
 def trained(texts, normalizer=None):

@@ -6,7 +6,8 @@ import math
 
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification
+from tokenizers import Tokenizer, decoders, models
+from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast
 
 from pytest_decoderonly import assert_scores_keep, tiny_decoder, tiny_tokenizer
 from pytest_decoderonly.compare.verdict import Verdict
@@ -352,7 +353,54 @@ def test_scores_in_another_order(model):
     def score(rows):
         return likelihood(model)(sorted(rows, key=len))
 
-    assert "AssertionError" not in caught(score, ROWS)
+    text = caught(score, ROWS)
+    assert "the row's text moves score 1, not its own" in text
+    assert "give the scores back in the order of the rows" in text
+
+
+def test_a_border_from_tokenizing_the_prompt_alone(model):
+    """Where prompt and continuation merge, the prompt alone has more tokens than it has in the whole."""
+    letters = sorted(set("is the sky blue? not"))
+    vocab = {piece: 5 + i for i, piece in enumerate([*letters, "ky", "sky"])}
+    backend = Tokenizer(models.BPE(vocab=vocab, merges=[("k", "y"), ("s", "ky")]))
+    backend.decoder = decoders.Fuse()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend)
+
+    def score(pairs, whole=False):
+        found = []
+        for prompt, answer in pairs:
+            ids = tokenizer(prompt + answer, return_tensors="pt")["input_ids"]
+            alone = tokenizer(prompt)["input_ids"]
+            start = len(alone)
+            if whole:
+                start = next(
+                    (i for i, (a, b) in enumerate(zip(alone, ids[0].tolist(), strict=False)) if a != b), start
+                )
+            found.append(log_probs(model, ids, torch.ones_like(ids))[0, start - 1 :].sum())
+        return found
+
+    pairs = [("is the sk", "y blue"), ("the sk", "y is not blue?")]
+    text = caught(score, pairs, tokenizer=tokenizer)
+    assert "DLM403" in text
+    assert "the first 1 of 6 continuation tokens is not counted" in text
+    sound(lambda rows: score(rows, whole=True), pairs, tokenizer=tokenizer)
+    sound(score, [("is the sky", " blue?"), ("the sky is", " not blue")], tokenizer=tokenizer)
+
+
+def test_pooling_over_padding(model):
+    """Embeddings are scores of many numbers."""
+
+    def mean(rows, masked):
+        ids, mask = padded(rows)
+        states = model.model(input_ids=ids, attention_mask=mask).last_hidden_state
+        if not masked:
+            return states.mean(1)
+        return (states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+
+    text = caught(lambda rows: mean(rows, masked=False), ROWS)
+    assert "DLM402" in text
+    assert "4 padding positions are counted into the score" in text
+    sound(lambda rows: mean(rows, masked=True), ROWS)
 
 
 def test_a_scorer_without_a_model_in_sight():
@@ -420,6 +468,44 @@ def test_i07_near_ties_of_a_choice(model):
 
     result = assert_scores_keep(score, ROWS)
     assert any("whole numbers" in note for note in result.notes)
+
+
+def test_i11_positions_that_are_only_shifted(model):
+    def score(rows):
+        ids, mask = padded(rows, "left")
+        return (log_probs(model, ids, mask) * mask[:, 1:] * mask[:, :-1]).sum(-1)
+
+    sound(score, ROWS)
+
+
+@pytest.mark.parametrize("arch", ["llama", "gpt2", "mamba"])
+def test_right_padding_without_a_mask_is_harmless(arch):
+    model = tiny_decoder(arch)
+
+    def score(rows):
+        ids, mask = padded(rows)
+        return (log_probs(model, ids, None) * mask[:, 1:]).sum(-1)
+
+    sound(score, ROWS)
+
+
+def test_the_likelihood_of_one_answer_token(model):
+    def score(rows):
+        ids, mask = padded(rows)
+        return log_probs(model, ids, mask)[torch.arange(len(rows)), mask.sum(-1) - 2]
+
+    sound(score, ROWS)
+
+
+def test_a_continuation_that_the_scorer_ends_with_eos_or_does_not_count(model):
+    def score(rows, counted):
+        ids, mask = padded([[*row, EOS] for row in rows])
+        inner = mask[:, 1:] * (counted | (ids[:, 1:] != EOS))
+        return (log_probs(model, ids, mask) * inner).sum(-1)
+
+    for counted in (True, False):
+        sound(lambda rows, c=counted: score(rows, c), ROWS)
+        sound(lambda rows, c=counted: score(rows, c), [[*row, EOS] for row in ROWS], eos_token_id=EOS)
 
 
 def test_i17_dropout():
