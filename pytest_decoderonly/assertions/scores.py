@@ -157,6 +157,9 @@ def _total_message(result: TotalResult) -> str:
         return ""
     other: Reduction = "row" if result.reduction == "token" else "token"
     found = f"by {other}s" if all(weight.is_by(other) for weight in result.weights) else "neither way"
+    left = [weight.row for weight in result.weights if abs(weight.found) < 1e-3]
+    if left:
+        found += f", and row{'s' * (len(left) > 1)} {', '.join(map(str, left))} not at all"
     lines = [
         f"the score of all rows does not weigh them by {result.reduction}s: it weighs them {found}   [DLM402]",
         "        row  scored tokens  weight  by tokens  by rows",
@@ -166,7 +169,9 @@ def _total_message(result: TotalResult) -> str:
         for w in result.weights
     ]
     lines += [
-        "        effect: the score depends on how rows are put into batches"
+        "        effect: rows are left out of the score"
+        if left
+        else "        effect: the score depends on how rows are put into batches"
         if found == "neither way"
         else "        effect: the score is another one than its name says",
         "        do:     add up the log-probabilities and the numbers of tokens over all batches, and divide once"

@@ -23,8 +23,9 @@ class Reads:
 
     Positions in `alone` and `batched` count from the row's first own token; what is below 0 or from `length` on
     is not the row's. `ids` is the pass alone, own tokens from column `start`. Before the user's first token stand
-    `offset` own ones (BOS), behind the last `tail` (EOS); `cut` are left out of the input. `batch` says where the
-    row stands in the batch: call, row, column of the first own token.
+    `offset` own ones (BOS), behind the last `tail` (EOS); `cut` are left out of the input, `lost` are truncated.
+    `batch` says where the row stands in the batch: call, row, column of the first own token. `others` are the rows
+    whose states move this row's score; `owner` is the row whose score follows this row's states.
     """
 
     row: int
@@ -39,13 +40,14 @@ class Reads:
     alone: set[int] = field(default_factory=set)
     batched: set[int] = field(default_factory=set)
     probed: set[int] = field(default_factory=set)
-    mixed: bool = False
     copies: int = 1
     tail: int = 0
     predicts: bool = False
     spanning: bool = False
     rests: bool = True
     owner: int | None = None
+    others: tuple[int, ...] = ()
+    lost: int = 0
     behind_is_padding: bool = False
 
     @classmethod
@@ -62,6 +64,12 @@ class Reads:
                 at = _find(ids, given[: len(given) - cut])
                 if at is not None:
                     break
+        lost = 0
+        if at is None and given is not None:
+            # A limit on the length may have taken the end.
+            lost = next(
+                (n for n in range(2, len(given) - 1) if _find(ids, given[: len(given) - n]) is not None), 0
+            )
         if at is not None and given is not None:
             seen = end if mask is not None and any(mask) else 0  # an EOS that the scorer puts behind
             first, end = min(first, at), max(seen, at + len(given) - cut)
@@ -82,6 +90,7 @@ class Reads:
             cut,
             copies=len(call.ids),
             tail=tail,
+            lost=lost,
             behind_is_padding=masked or (end < len(ids) and ids[end] == pad_id),
         )
 
@@ -191,10 +200,20 @@ def _find(ids: Sequence[int], part: Sequence[int]) -> int | None:
     return None
 
 
+def _hole(reads: Reads) -> int | None:
+    """The first own token that is masked though tokens behind it are not."""
+    if reads.mask is None:
+        return None
+    mask = reads.mask[reads.start : reads.start + reads.length]
+    if 0 not in mask or 1 not in mask[mask.index(0) :]:
+        return None
+    return mask.index(0) if mask.index(0) > 0 else None
+
+
 def given_fault(
-    reads: Reads, *, bos_id: int | None, eos_id: int | None, doubled: bool = False
+    reads: Reads, *, bos_id: int | None, eos_id: int | None, pad_id: int | None = None, doubled: bool = False
 ) -> Problem | None:
-    """What is wrong with what the model is given: a hidden token, BOS twice, EOS for BOS."""
+    """What is wrong with what the model is given: a hidden token, a lost end, BOS twice, EOS for BOS."""
     front = reads.own[: reads.offset] if reads.offset is not None else reads.own[:1]
     twice = len(reads.own) > 1 and reads.own[0] == reads.own[1] == bos_id and bos_id is not None
     if twice or (doubled and reads.doubled is not None):
@@ -215,6 +234,28 @@ def given_fault(
             f"the token before the row's first (id {reads.ids[reads.start - 1]}) is scored from, but masked",
             "the first token is predicted from a position that attention does not see",
             "set the attention mask to 1 for the start token",
+        )
+    hole = _hole(reads)
+    if hole is not None and reads.own[hole] in (eos_id, pad_id):
+        same = " and EOS" if reads.own[hole] == eos_id else ""
+        return Problem(
+            "DLM104",
+            reads.row,
+            reads.start + hole,
+            f"a token of the text (id {reads.own[hole]}) is masked, for it has the id of padding{same}",
+            "the model does not see where a turn or a document ends, and the token is not counted",
+            "take the attention_mask that the tokenizer returned, not ids != pad_token_id",
+        )
+    if reads.lost:
+        return Problem(
+            "",
+            reads.row,
+            reads.start + reads.length - 1,
+            f"the model gets the row without its last {reads.lost} tokens",
+            "a part of the continuation does not count"
+            if reads.prompt is not None
+            else "a part does not count",
+            "truncate prompts on the left (truncation_side), never the continuation",
         )
     start_is_eos = bool(front) and front[0] == eos_id and (reads.offset is None or reads.offset > 0)
     if start_is_eos and bos_id is not None and eos_id is not None and bos_id != eos_id:
@@ -346,8 +387,27 @@ def _border(reads: Reads, *, but_last: bool = False) -> Problem | None:
     )
 
 
-def order_fault(reads: Reads) -> Problem | None:
-    """Whether the row's own states move the score that stands at another row's place."""
+def order_fault(reads: Reads, *, carried: bool = False) -> Problem | None:
+    """Whether the row's own states move another row's score, or other rows' states this row's.
+
+    `carried`: each row's score follows those before it, and none behind it.
+    """
+    if reads.others and reads.owner is None:
+        rows = "rows" if len(reads.others) > 1 else "row"
+        names = " and ".join(
+            [", ".join(map(str, reads.others[:-1]))] * (len(reads.others) > 1) + [str(reads.others[-1])]
+        )
+        return Problem(
+            "",
+            reads.row,
+            reads.start,
+            f"the score follows what the model computed for {rows} {names}"
+            + (f", which stand{'s' * (len(reads.others) == 1)} before it" if carried else ""),
+            "what a row scores depends on its neighbours",
+            "begin each row's sum at zero: a total is carried from row to row"
+            if carried
+            else "do not normalise over the batch, and index each row's own positions",
+        )
     if reads.owner is None or reads.batched or reads.batch is None:
         return None
     return Problem(
@@ -360,8 +420,11 @@ def order_fault(reads: Reads) -> Problem | None:
     )
 
 
-def batch_fault(reads: Reads, call: Call) -> Problem | None:
-    """What is wrong with the positions that are read in the batch, against those read alone."""
+def batch_fault(reads: Reads, call: Call, borders: Mapping[int, int] | None = None) -> Problem | None:
+    """What is wrong with the positions that are read in the batch, against those read alone.
+
+    `borders`: where the continuations of the rows begin, counted from their first own tokens.
+    """
     assert reads.batch is not None  # noqa: S101 - rows of the batch only
     if reads.batched == reads.alone:
         return None
@@ -387,6 +450,26 @@ def batch_fault(reads: Reads, call: Call) -> Problem | None:
             f"in the batch the score is read at {where} ({left + right} padding on the {side})",
             "rows with padding get the score of another position",
             _READ_AT_END,
+        )
+    inside = {place for place in reads.batched if 0 <= place < reads.length - 1}
+    for row, border in (borders or {}).items():
+        if row != reads.row and (extra or missing) and inside == set(range(border - 1, reads.length - 1)):
+            return Problem(
+                "DLM403",
+                reads.row,
+                start + min(border, reads.length - 1),
+                f"the continuation is taken from token {border} on, where that of row {row} begins",
+                "tokens of the prompt are scored, or tokens of the continuation are not",
+                "take where the continuation begins from each row's own prompt",
+            )
+    if extra == [-1] and not missing and left:
+        return Problem(
+            "DLM402",
+            reads.row,
+            start - 1,
+            "the row's first token is scored from the padding in front of it",
+            "the score of a padded row has one term more than that of the row alone",
+            "count a token only where the one before it is real, too: attention_mask[:, 1:] * attention_mask[:, :-1]",
         )
     if extra and missing:
         return Problem(
@@ -438,76 +521,4 @@ def label_fault(reads: Reads, place: int, moves: Mapping[int, tuple[int, float]]
         f"the logits of position {place} are scored with {words[step]} (id {token}), not with the next (id {nearest[0]})",
         "every log-probability is that of another token",
         "the logits at position t predict token t + 1: take logits[:, :-1] with ids[:, 1:]",
-    )
-
-
-def explain_value(
-    row: int,
-    relation: str,
-    reads: Reads | None,
-    values: tuple[float, float],
-    call: Call | None,
-    *,
-    shorter: bool,
-) -> Problem:
-    """Say why a score differs though the right positions are read."""
-    alone, batched = values
-    effect = "the score depends on what the row is batched with"
-    if relation in ("batch-size", "row-order", "neighbours"):
-        what = {
-            "batch-size": "three copies of the row score otherwise than the row alone, without any padding",
-            "row-order": "the score changes with the order of the rows",
-            "neighbours": "the score changes with the text of other rows",
-        }[relation]
-        return Problem(
-            "", row, 0, what, effect, "average over the row's own tokens; normalise nothing over the batch"
-        )
-    if reads is not None and call is not None and reads.batch is not None:
-        _, at, start = reads.batch
-        width = len(call.ids[at])
-        pads = [c for c in range(width) if not start <= c < start + reads.length]
-        count, length = len(reads.alone), reads.length
-        ratio = batched / alone if alone else 0.0
-        for own, size in ((count, width), (count, width - 1), (length, width), (length - 1, width - 1)):
-            if pads and size and abs(ratio - own / size) < 1e-4:
-                return Problem(
-                    "DLM402",
-                    row,
-                    pads[0],
-                    f"the sum over {count} tokens is divided by the padded width, {size}",
-                    effect,
-                    "divide by the number of real tokens, attention_mask[:, 1:].sum(-1)",
-                )
-        mask = call.mask[at] if call.mask is not None else None
-        seen = [c for c in pads if mask is None or mask[c]]
-        # Padding behind a token cannot reach it: only padding in front is seen.
-        if any(c < start for c in seen):
-            return Problem(
-                "DLM110",
-                row,
-                seen[0],
-                f"{len(seen)} padding tokens are not masked",
-                "the model reads the padding as text",
-                "pass the attention_mask that the tokenizer returned with these ids",
-            )
-        if start and not call.positions:
-            return Problem(
-                "DLM109",
-                row,
-                start,
-                f"the row has {start} padding tokens on the left and the model gets no position_ids",
-                "where positions are learned, every token stands at another position than alone",
-                "pass position_ids = (attention_mask.cumsum(-1) - 1).clamp(min=0), or pad on the right for scoring",
-            )
-    start = reads.batch[2] if reads is not None and reads.batch is not None else 0
-    what = "the score in the batch is not that of the row alone"
-    if shorter:
-        what += "; the row is padded there"
-    return Problem(
-        "DLM402" if shorter else "",
-        row,
-        0,
-        what,
-        effect,
-        "score the row alone and in the batch, and compare term by term",
     )

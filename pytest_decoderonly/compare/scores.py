@@ -20,13 +20,14 @@ from pytest_decoderonly.compare.reading import CannotReadError, Edit, Reader, ca
 from pytest_decoderonly.compare.scorefaults import (
     Reads,
     batch_fault,
-    explain_value,
     given_fault,
     label_fault,
     order_fault,
     solo_fault,
 )
+from pytest_decoderonly.compare.scorevalues import divisor_fault, explain_value, target_fault, twin_fault
 from pytest_decoderonly.compare.verdict import Verdict
+from pytest_decoderonly.compare.windows import MAX_STATES, find_windows, window_fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -116,6 +117,7 @@ class _Judge:
     relations: list[ScoreRelation] = field(default_factory=list)
     problems: dict[int, ScoreRow] = field(default_factory=dict)
     reader: Reader | None = None
+    remembers: bool = False
 
     def judge(self) -> ScoreResult:
         base = self._values(self.items.rows)
@@ -126,7 +128,8 @@ class _Judge:
         if any(self._off(a, b) for a, b in zip(base, self._values(self.items.rows), strict=True)):
             return self._result(
                 Verdict.UNDECIDED,
-                "the same rows get other scores when they are scored again: is something drawn?",
+                "the same rows get other scores when they are scored again: is something drawn, or kept from one call to "
+                "the next (a cache)?",
             )
         order = sorted(range(count), key=self.items.length)
         self.solo = list(dict.fromkeys([order[0], order[-1], *order]))[: max(_MAX_SOLO, 6)]
@@ -137,6 +140,11 @@ class _Judge:
         worst = [relation.verdict for relation in self.relations]
         if self.problems or Verdict.DIFFERENT in worst:
             return self._result(Verdict.DIFFERENT)
+        if self.remembers:
+            return self._result(
+                Verdict.UNDECIDED,
+                "what is remembered from one call cannot differ in the next: give the scorer without its memory of results",
+            )
         if Verdict.UNDECIDED in worst:
             return self._result(Verdict.UNDECIDED)
         return self._result(Verdict.ROUNDING if Verdict.ROUNDING in worst else Verdict.EQUAL)
@@ -244,8 +252,8 @@ class _Judge:
             twice = self._values([items.rows[i]] * 3)
             found[i] = max(self._relative(i, self.alone[i], value) for value in twice)
         self._relation("batch-size", "three copies of a row score as the row does", found)
-        for i in sorted(self.dead | self.dead_in_batch):
-            self._dead(i)
+        self._twins()
+        self._dead()
         for relation in self.relations:
             if relation.verdict is Verdict.DIFFERENT and not self.problems:
                 self._value_problems(relation.name)
@@ -289,23 +297,48 @@ class _Judge:
         """Whether the row is shorter than the longest, as far as that can be told."""
         return self.items.length(i) < max(self.items.length(j) for j in range(len(self.items)))
 
-    def _dead(self, i: int) -> None:
-        if i in self.problems:
-            return
-        alone = i in self.dead
-        problem = Problem(
-            "DLM401",
-            i,
-            0,
-            "another last token leaves the score as it is"
-            + ("" if alone else ", in the batch; alone it moves"),
-            "the score is read at padding or somewhere else than at the row's end"
-            if not alone
-            else "the score does not see the whole row: it is read too early, or the last token is not counted",
-            "read at the last real token: the last column with left padding, attention_mask.sum(-1) - 1 with right",
-        )
+    def _twins(self) -> None:
+        """Rows that get one score in the batch and two alone: the one that is not its own is another row's."""
+        for i in self.alone:
+            for j in self.alone:
+                same = i != j and not self._off(self.base[i], self.base[j])
+                if (
+                    same
+                    and self._off(self.alone[i], self.alone[j])
+                    and self._off(self.alone[i], self.base[i])
+                ):
+                    self._add(i, twin_fault(i, j), self._drawn_alone(i))
+
+    def _dead(self) -> None:
+        """Rows whose last token does not count."""
+        moved: dict[int, list[int]] = {}
+        for i in self.dead_in_batch:
+            rows = list(self.items.rows)
+            rows[i] = self.items.with_other_end(i, seed=1)
+            values = self._values(rows)
+            moved[i] = [j for j in range(len(rows)) if j != i and self._off(self.base[j], values[j])]
+        swapped = bool(moved) and max(map(len, moved.values())) == 1
+        for i in sorted(self.dead | self.dead_in_batch):
+            if i in self.dead_in_batch and swapped and len(moved[i]) < 2:
+                self._add(i, target_fault(i, moved[i]), self._drawn_alone(i))
+                continue
+            alone = i in self.dead
+            problem = Problem(
+                "DLM401",
+                i,
+                0,
+                "another last token leaves the score as it is"
+                + ("" if alone else ", in the batch; alone it moves"),
+                "the score is read at padding or somewhere else than at the row's end"
+                if not alone
+                else "the score does not see the whole row: it is read too early, or the last token is not counted",
+                "read at the last real token: the last column with left padding, attention_mask.sum(-1) - 1 with right",
+            )
+            self._add(i, problem, self._drawn_alone(i))
+
+    def _drawn_alone(self, i: int) -> tuple[tuple[int, ...], str] | None:
         reads = self.reads.get(i)
-        self._add(i, problem, reads.drawn_alone() if reads else None)
+        return reads.drawn_alone() if reads is not None else None
 
     def _add(self, i: int, problem: Problem, drawn: tuple[tuple[int, ...], str] | None) -> None:
         if i in self.problems:
@@ -329,6 +362,8 @@ class _Judge:
             _, self._calls = self._run(self.items.rows)
             # Where logits are read from one module and states from another, only the first is watched.
             lone = {i: self._run([self.items.rows[i]])[1] for i in self.solo[:_MAX_SOLO]}
+            for i in [i for i, calls in lone.items() if self._windows(i, calls)]:
+                del lone[i]
             self._place(lone)
             self._independent()
             for i in list(lone):
@@ -354,6 +389,11 @@ class _Judge:
         taken: set[tuple[int, int]] = set()
         for i in sorted(lone):
             calls = lone[i]
+            if not calls:
+                self.remembers = True
+                raise CannotReadError(
+                    "the scorer does not call its model for a row that it has scored before"
+                )
             # The same row may come several times, to fill a batch.
             if len(calls) != 1 or len(set(calls[0].ids)) != 1:
                 raise CannotReadError("a row alone is not one pass of one row")
@@ -368,6 +408,27 @@ class _Judge:
                 self.notes.append(f"row {i} does not reach the model in the batch as it does alone")
                 reads.batch = None
                 self.reads[i] = reads
+
+    def _windows(self, i: int, calls: tuple[Call, ...]) -> bool:
+        """Whether a row is run in windows; then looks how often each of its tokens is scored."""
+        row = self.items.tokens[i] if self.items.tokens is not None else []
+        windows = find_windows(calls, row) or []
+        states = [state for window in windows for state in window.states]
+        if not states or len(states) > MAX_STATES:
+            return False
+        read = [0] * len(row)
+        for column, token in states:
+            values, _ = self._run([self.items.rows[i]], Edit(states=frozenset([column])))
+            if token < len(row) and self._off(self.alone[i], values[0]):
+                read[token] += 1
+        prompt = self.items.prompts[i] if self.items.prompts is not None else None
+        problem, signs = window_fault(i, row, windows, read, prompt)
+        if problem is not None:
+            self._add(i, problem, (tuple(row), signs))
+        self.notes.append(
+            f"row {i} is run in {len(windows)} windows; what they score was read alone, not in the batch"
+        )
+        return True
 
     def _border_of_texts(self, reads: Reads) -> None:
         """In the tokens that the model got, where a prompt given as text ends."""
@@ -387,15 +448,20 @@ class _Judge:
         return self._off(self.base[i], values[i])
 
     def _independent(self) -> None:
-        """No score may follow the states of other rows: moved all at once."""
+        """No score may follow the states of other rows: moved all at once, then row by row."""
         for i, reads in self.reads.items():
             if reads.batch is None:
                 continue
             others = [column for column in _columns(self._calls) if column[:2] != reads.batch[:2]]
             values, _ = self._run(self.items.rows, Edit(states=frozenset(others)))
-            reads.mixed = bool(others) and self._follows(i, values)
-            if len(self.reads) > 1 and i == max(self.reads):
-                break
+            if not others or not self._follows(i, values):
+                continue
+            found = []
+            for j, other in self.reads.items():
+                states = frozenset(c for c in others if other.batch is not None and c[:2] == other.batch[:2])
+                if j != i and states and self._follows(i, self._run(self.items.rows, Edit(states=states))[0]):
+                    found.append(j)
+            reads.others = tuple(sorted(found))
 
     def _read_row(self, i: int) -> None:
         """Which of a row's own positions the score follows, alone and in the batch."""
@@ -447,26 +513,42 @@ class _Judge:
         if self.problems:
             return  # the wrong token everywhere: what is read is one off because of that
         doubled = len(self.reads) > 1 and len({reads.doubled for reads in self.reads.values()}) == 1
+        carried = all(reads.others == tuple(range(reads.row)) for reads in self.reads.values())
+        borders = {
+            i: reads.offset + reads.prompt
+            for i, reads in self.reads.items()
+            if reads.offset is not None and reads.prompt is not None
+        }
         for i, reads in self.reads.items():
-            problem = given_fault(reads, bos_id=bos_id, eos_id=eos_id, doubled=doubled) or order_fault(reads)
-            if problem is None and reads.mixed:
-                problem = Problem(
-                    "",
-                    i,
-                    0,
-                    "the score follows what the model computed for other rows",
-                    "what a row scores depends on its neighbours",
-                    "do not normalise over the batch, and index each row's own positions",
-                )
+            problem = given_fault(reads, bos_id=bos_id, eos_id=eos_id, pad_id=pad_id, doubled=doubled)
+            problem = problem or order_fault(reads, carried=carried)
             problem = problem or solo_fault(
                 reads, pad_id=pad_id, eos_id=eos_id, paired=self.items.paired or reads.prompt is not None
             )
             drawn = reads.drawn_alone()
             if problem is None and reads.batch is not None:
-                problem = batch_fault(reads, self._calls[reads.batch[0]])
+                problem = batch_fault(reads, self._calls[reads.batch[0]], borders)
                 drawn = reads.drawn(self._calls)
+            if problem is None and reads.prompt:
+                problem = self._divisor(i, reads)
+                drawn = reads.drawn_alone()
             if problem is not None:
                 self._add(i, problem, drawn)
+
+    def _divisor(self, i: int, reads: Reads) -> Problem | None:
+        """What the sum is divided by: all tokens are given one likelihood, and the score follows it in proportion."""
+        if self.reader is None or not self.reader.likelihoods or len(reads.alone) < 2:
+            return None
+        levels = []
+        for level in (1.0, 2.0, 3.0):
+            edit = Edit(levels={(0, at): level for at in range(reads.copies)})
+            try:
+                levels.append(_total(self._run([self.items.rows[i]], edit)[0][0]))
+            except CannotReadError:
+                return None
+        slope = abs(levels[1] - levels[0])
+        straight = abs(levels[2] - 2 * levels[1] + levels[0]) < 1e-4 * slope
+        return divisor_fault(reads, slope) if straight and 0 < slope < 1 else None
 
     def _labels(self) -> None:
         """Which token's likelihood is taken at a position: it must be that of the next one."""

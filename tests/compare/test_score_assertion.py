@@ -71,7 +71,7 @@ def test_an_error_of_the_scorer_is_the_users_own():
 
 def test_what_is_undecided_says_why():
     draws = np.random.default_rng(0)
-    with pytest.raises(AssertionError, match=r"UNDECIDED(.|\n)*is something drawn\?"):
+    with pytest.raises(AssertionError, match=r"UNDECIDED(.|\n)*is something drawn, or kept"):
         assert_scores_keep(lambda rows: draws.normal(size=len(rows)), ROWS)
     with pytest.raises(AssertionError, match="UNDECIDED: no torch module was called"):
         assert_scores_keep(lambda rows: sum(map(sum, rows)) / 3, ROWS, reduction="token")

@@ -6,16 +6,12 @@ import math
 
 import pytest
 import torch
+from scorers import BOS, EOS, PAIRS, ROWS, TEXTS, caught, continuation, likelihood, log_probs, padded, sound
 from tokenizers import Tokenizer, decoders, models
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast
 
 from pytest_decoderonly import assert_scores_keep, tiny_decoder, tiny_tokenizer
 from pytest_decoderonly.compare.verdict import Verdict
-
-PAD, BOS, EOS = 0, 1, 2
-TEXTS = ["Question: is the sky blue? Answer: yes", "no", "An owl and the sky"]
-ROWS = [[35, 36, 37, 38, 39, 60, 61], [70, 71, 72], [80, 81, 82, 83, 84, 85, 86, 87, 88, 89, 90]]
-PAIRS = [([35, 36, 37, 38], [60, 61, 62]), ([70, 71], [72, 73]), ([80, 81, 82, 83, 84], [85, 86, 87, 88, 89])]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -48,61 +44,6 @@ def reward():
         for parameter in model.parameters():
             parameter.mul_(4 if parameter.dim() > 1 else 1)
     return model.eval()
-
-
-def padded(rows, side="right", pad=PAD):
-    width = max(map(len, rows))
-
-    def fill(row, value):
-        left = (width - len(row)) * (side == "left")
-        return [value] * left + list(row) + [value] * (width - len(row) - left)
-
-    ids = torch.tensor([fill(row, pad) for row in rows])
-    return ids, torch.tensor([fill([1] * len(row), 0) for row in rows])
-
-
-def log_probs(model, ids, mask, **kwargs):
-    """The log-probability of each token but the first, (rows, positions - 1)."""
-    logits = model(input_ids=ids, attention_mask=mask, **kwargs).logits[:, :-1]
-    return logits.float().log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0]
-
-
-def likelihood(model, side="right"):
-    """A correct scorer."""
-
-    def score(rows):
-        ids, mask = padded(rows, side)
-        positions = (mask.cumsum(-1) - 1).clamp(min=0)
-        inner = mask[:, 1:] * mask[:, :-1]
-        return (log_probs(model, ids, mask, position_ids=positions) * inner).sum(-1)
-
-    return score
-
-
-def continuation(model, begin=len, bos=(BOS,)):
-    """Sums the continuation's log-probabilities; `begin` counts where it starts in ids with `bos` in front."""
-
-    def score(pairs):
-        rows = [[*bos, *prompt, *answer] for prompt, answer in pairs]
-        ids, mask = padded(rows)
-        found = log_probs(model, ids, mask)
-        starts = [begin([*bos, *prompt]) - 1 for prompt, _ in pairs]
-        return [found[i, start : len(rows[i]) - 1].sum() for i, start in enumerate(starts)]
-
-    return score
-
-
-def caught(score, rows, **kwargs):
-    with pytest.raises(AssertionError) as error:
-        assert_scores_keep(score, rows, **kwargs)
-    return str(error.value)
-
-
-def sound(score, rows, **kwargs):
-    result = assert_scores_keep(score, rows, **kwargs)
-    assert result.verdict in (Verdict.EQUAL, Verdict.ROUNDING)
-    assert not [note for note in result.notes if "not looked at" in note], result.notes
-    return result
 
 
 def test_z155_the_log_probability_of_one_pad_is_added(model):
@@ -346,7 +287,7 @@ def test_rewards_normalised_over_the_batch(reward):
         found = reward(input_ids=ids, attention_mask=mask).logits[:, 0]
         return found - found.mean()
 
-    assert "the score follows what the model computed for other rows" in caught(score, ROWS)
+    assert "the score follows what the model computed for rows 1 and 2" in caught(score, ROWS)
 
 
 def test_scores_in_another_order(model):
