@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from os.path import commonprefix
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
 
 _MARKER = re.compile(r"\{%[-+]?\s*generation\s*[-+]?%\}")
 _SENTINEL_USER, _SENTINEL_ANSWER = "kobura", "tilome"
+Span = tuple[int, int]
 
 
 class ChatError(ValueError):
@@ -25,12 +27,14 @@ class RowDiffersError(ChatError):
 class RenderedChat:
     """A conversation as text; `spans` are (start, end) in characters of what is to be supervised.
 
-    `marked` says that the template's generation markers gave them.
+    `free` are those of what may be or not: white space behind a terminator, and what the template itself puts
+    between the generation prompt and an answer. `marked` says that the template's generation markers gave them.
     """
 
     text: str
-    spans: tuple[tuple[int, int], ...]
+    spans: tuple[Span, ...]
     marked: bool
+    free: tuple[Span, ...] = ()
 
 
 def template_of(tokenizer: Any) -> str | None:
@@ -51,7 +55,7 @@ def read_chat(tokenizer: Any, messages: Sequence[Mapping[str, Any]]) -> Rendered
 
     With `{% generation %}` markers they are what the markers enclose. Without, a turn begins where the
     conversation before it, rendered with the generation prompt, ends, and it ends before the white space that
-    the template writes behind its terminator.
+    the template writes behind its terminator. A conversation without an answer has no spans.
 
     Raises:
         ChatError: The template cannot render it, or an answer is not to be found in the text.
@@ -64,8 +68,9 @@ def read_chat(tokenizer: Any, messages: Sequence[Mapping[str, Any]]) -> Rendered
         if _MARKER.search(template):
             spans = _marked(tokenizer, template, messages, text)
             if spans is not None:
-                return RenderedChat(text, spans, marked=True)
-        return RenderedChat(text, _by_prefixes(tokenizer, messages, text), marked=False)
+                return RenderedChat(text, spans, marked=True, free=_around_ends(tokenizer, text, spans))
+        spans, leads = _by_prefixes(tokenizer, messages, text)
+        return RenderedChat(text, spans, marked=False, free=(*leads, *_around_ends(tokenizer, text, spans)))
     except ChatError:
         raise
     except Exception as error:  # templates raise what they like
@@ -76,7 +81,7 @@ def read_chat(tokenizer: Any, messages: Sequence[Mapping[str, Any]]) -> Rendered
 
 def _marked(
     tokenizer: Any, template: str, messages: Sequence[Mapping[str, Any]], text: str
-) -> tuple[tuple[int, int], ...] | None:
+) -> tuple[Span, ...] | None:
     """Ask the renderer for the characters between the markers.
 
     Not for the token mask: in some versions of transformers it runs on to the row's end where a span ends at
@@ -100,35 +105,81 @@ def _marked(
 
 def _by_prefixes(
     tokenizer: Any, messages: Sequence[Mapping[str, Any]], text: str
-) -> tuple[tuple[int, int], ...]:
-    spans: list[tuple[int, int]] = []
-    position = 0
+) -> tuple[tuple[Span, ...], tuple[Span, ...]]:
+    """Return where turns stand, and what of them the template alone wrote: an empty block of thoughts, a second EOS."""
+    spans: list[Span] = []
+    leads: list[Span] = []
     for i, message in enumerate(messages):
         if message.get("role") != "assistant":
             continue
-        content = message.get("content")
-        start = -1
+        content = _place_of(tokenizer, messages, i, text)
         before = render(tokenizer, messages[:i], prompt=True)
         if text.startswith(before):
             start = len(before)
-        elif isinstance(content, str) and content.strip():
+            if content is not None and start < content[0] and not _says_more(message):
+                leads.append((start, content[0]))
+        elif content is not None:
             # The generation prompt opens something (<think>) that a finished turn does not have.
-            start = text.find(content.strip(), position)
-        if start < 0:
+            start = content[0]
+        else:
             raise ChatError(f"message {i}: its place in the rendered conversation cannot be told")
         upto = render(tokenizer, messages[: i + 1])
-        end = len(upto) if text.startswith(upto) else -1
-        if end < 0 and isinstance(content, str) and content.strip() in text[start:]:
-            end = text.index(content.strip(), start) + len(content.strip())
-            end += len(_ender(tokenizer, text[end:]))
+        if text.startswith(upto):
+            end = len(upto)
+        elif content is not None:
+            end = content[1] + len(_ender(tokenizer, text[content[1] :]))
+        else:
+            end = -1
         if end < start:
             raise ChatError(f"message {i}: its end in the rendered conversation cannot be told")
         body = text[start:end]
         spans.append((start, start + len(body.rstrip()) if body.strip() else end))
-        position = end
-    if not spans:
-        raise ChatError("the conversation has no assistant message")
-    return tuple(spans)
+        ender = _ender(tokenizer, text[content[1] :]) if content is not None else ""
+        if content is not None and ender and content[1] + len(ender) < spans[-1][1]:
+            leads.append((content[1] + len(ender), spans[-1][1]))
+    return tuple(spans), tuple(leads)
+
+
+def _place_of(
+    tokenizer: Any, messages: Sequence[Mapping[str, Any]], number: int, text: str
+) -> Span | None:
+    """Return where a message's content stands in the text, also where the template changed it (dropped thoughts).
+
+    It is where the text differs from that of the same conversation with another content.
+    """
+    if not isinstance(messages[number].get("content"), str) or not messages[number]["content"].strip():
+        return None
+    start, end = len(text), 0
+    for other in (_SENTINEL_USER, _SENTINEL_ANSWER):  # of which one begins and ends otherwise than the content
+        changed = [*messages[:number], {**messages[number], "content": other}, *messages[number + 1 :]]
+        found = render(tokenizer, changed)
+        if other not in found:
+            return None
+        shared = len(commonprefix([text, found]))
+        behind = len(commonprefix([text[::-1], found[::-1]]))
+        start, end = min(start, shared), max(end, len(text) - behind)
+    return (start, end) if start < end else None
+
+
+def _says_more(message: Mapping[str, Any]) -> bool:
+    """Whether a message holds more that is written than its content: thoughts, calls of tools."""
+    return any(bool(value) for key, value in message.items() if key not in ("role", "content"))
+
+
+def _around_ends(tokenizer: Any, text: str, spans: Sequence[Span]) -> tuple[Span, ...]:
+    """Return the white space behind each terminator, or the terminator itself where the next turn begins with it.
+
+    Trainers differ in whether they supervise this white space; nobody who generates gets there.
+    """
+    found = []
+    special = tuple(_special_texts(tokenizer))
+    for start, end in spans:
+        inside = start + len(text[start:end].rstrip())
+        behind = inside + len(text[inside:]) - len(text[inside:].lstrip())
+        if not text[start:inside].endswith(special):
+            behind = end + len(_ender(tokenizer, text[end:]))
+        found.append((inside, behind))
+    return tuple(span for span in found if span[0] < span[1])
 
 
 def _ender(tokenizer: Any, rest: str) -> str:
@@ -160,22 +211,28 @@ def tokenized(tokenizer: Any, chat: RenderedChat) -> tuple[list[int], list[str]]
         return _by_lengths(tokenizer, chat)
     places = []
     for start, end in offsets:
-        inside = sum(max(0, min(end, e) - max(start, s)) for s, e in chat.spans)
-        places.append("in" if end > start and inside == end - start else "both" if inside else "out")
+        inside, free = (
+            sum(max(0, min(end, e) - max(start, s)) for s, e in part) for part in (chat.spans, chat.free)
+        )
+        whole = end > start and inside == end - start
+        places.append("both" if free or (inside and not whole) else "in" if whole else "out")
     return [int(i) for i in ids], places
 
 
 def _by_lengths(tokenizer: Any, chat: RenderedChat) -> tuple[list[int], list[str]]:
     ids = [int(i) for i in tokenizer(chat.text, add_special_tokens=False)["input_ids"]]
     places = ["out"] * len(ids)
-    for start, end in chat.spans:
-        borders = []
-        for character in (start, end):
-            part = [int(i) for i in tokenizer(chat.text[:character], add_special_tokens=False)["input_ids"]]
-            if ids[: len(part)] != part:
-                raise ChatError("the turns are not tokenized alone as in the whole; use a fast tokenizer")
-            borders.append(len(part))
-        places[borders[0] : borders[1]] = ["in"] * (borders[1] - borders[0])
+    for name, spans in (("in", chat.spans), ("both", chat.free)):
+        for start, end in spans:
+            borders = []
+            for character in (start, end):
+                part = [
+                    int(i) for i in tokenizer(chat.text[:character], add_special_tokens=False)["input_ids"]
+                ]
+                if ids[: len(part)] != part:
+                    raise ChatError("the turns are not tokenized alone as in the whole; use a fast tokenizer")
+                borders.append(len(part))
+            places[borders[0] : borders[1]] = [name] * (borders[1] - borders[0])
     return ids, places
 
 

@@ -258,7 +258,8 @@ def test_z127_the_whole_message_is_supervised():
     right = rows("", "<|im_end|>")
     passes(right, given, tokenizer)
     messages = [canary.messages() for canary in given]
-    for found, fails in ((whole, True), (rows("", "<|im_end|>\n"), True), (right, False)):
+    # The line break alone is what TRL supervises by default: nobody who generates gets there.
+    for found, fails in ((whole, True), (rows("", "<|im_end|>\n"), False), (right, False)):
         ids, labels = ([row[key] for row in found] for key in ("input_ids", "labels"))
         options = {"messages": messages, "tokenizer": tokenizer}
         if fails:
