@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_decoderonly.assertions.drawing import around, listing, plural, quoted, strip, table, token_text
 from pytest_decoderonly.compare.canaries import Canary, Reader
-from pytest_decoderonly.compare.chats import header_of
-from pytest_decoderonly.compare.gather import gather
+from pytest_decoderonly.compare.chats import header_of, marks
+from pytest_decoderonly.compare.gather import gather, overwriter
 from pytest_decoderonly.compare.labels import IGNORE
 from pytest_decoderonly.compare.passages import Expectation, SupervisedRow
-from pytest_decoderonly.compare.supervision import SupervisionAudit, audit_supervision
+from pytest_decoderonly.compare.supervision import SupervisionAudit, audit_supervision, name_overwriter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +24,7 @@ _SIGNS = {
     "response": "C",
     "either": "C",
 }
+_UNMARKED = "the chat template has no {% generation %} markers, so no token is marked as the assistant's: put them into it"
 _LEGEND = (
     "signs: _ padding, p prompt, . template, C answer and E its end in the loss, ! in the loss and must not "
     "be, ? not in the loss and must be"
@@ -68,7 +69,8 @@ def assert_only_responses_supervised(
 
     Raises:
         AssertionError: Prompt, template or padding is supervised, an answer or its terminator is not, labels
-            are shifted, an answer follows another question, a row trains nothing, or canaries are missing.
+            are shifted or another row's, an answer follows another question, a row trains nothing, special
+            tokens are doubled, or canaries (or a part of every one) are missing.
         TypeError: An argument is of the wrong kind, or nothing says what is supervised.
         ValueError: Shapes disagree, or there are no rows.
     """
@@ -80,11 +82,14 @@ def assert_only_responses_supervised(
         raise TypeError("canaries: must be the list that canaries(...) returned")
     reader = Reader(tokenizer)
     header, lead = (squeeze(text) for text in header_of(reader.tokenizer))
+    rows = gather(batch, ignore_index)
+    unmarked = _UNMARKED if any(row.by_assistant for row in rows) and not marks(reader.tokenizer) else ""
     audit = audit_supervision(
-        gather(batch, ignore_index), given, reader, Expectation(turns, ignore_index, header, lead, bos)
+        rows, given, reader, Expectation(turns, ignore_index, header, lead, bos, unmarked)
     )
+    audit = name_overwriter(audit, overwriter(batch, ignore_index))
     message = _message(audit, given, reader, allow_dropped=allow_dropped, terminator=terminator)
-    del batch, tokenizer, reader  # the error must not keep tensors alive
+    del batch, tokenizer, reader, rows  # the error must not keep tensors alive
     if message:
         raise AssertionError(message)
     return audit

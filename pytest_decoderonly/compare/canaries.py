@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "user", "assistant", "tool"]
 
 _CONSONANTS, _VOWELS = "bdfgjklmnprtvz", "aeiou"
 _TRIES = 4000
@@ -18,11 +18,15 @@ _TRIES = 4000
 
 @dataclass(frozen=True)
 class CanaryTurn:
-    """One message. `words` are its words in order; `text` joins them by spaces and ends in a mark."""
+    """One message. `words` are its words in order; `text` joins them by spaces and ends in a mark.
+
+    With `call` the assistant calls a tool, and the text is the argument.
+    """
 
     role: Role
     words: tuple[str, ...]
     mark: str
+    call: bool = False
 
     @property
     def text(self) -> str:
@@ -36,6 +40,12 @@ class Canary:
 
     number: int
     turns: tuple[CanaryTurn, ...]
+    rejected: CanaryTurn | None = None
+
+    @property
+    def parts(self) -> tuple[CanaryTurn, ...]:
+        """The turns, and behind them the rejected answer, where there is one."""
+        return self.turns if self.rejected is None else (*self.turns, self.rejected)
 
     @property
     def prompt(self) -> str:
@@ -59,14 +69,33 @@ class Canary:
         """
         return {"prompt": self.prompt, "completion": " " + self.response}
 
-    def messages(self) -> list[dict[str, str]]:
-        """Return all turns as `[{"role": ..., "content": ...}, ...]`."""
-        return [{"role": turn.role, "content": turn.text} for turn in self.turns]
+    def messages(self) -> list[dict[str, Any]]:
+        """Return all turns as `[{"role": ..., "content": ...}, ...]`; a call of a tool in `tool_calls`."""
+        return [_message(turn, i) for i, turn in enumerate(self.turns)]
 
-    def prompt_messages(self) -> dict[str, list[dict[str, str]]]:
+    def prompt_messages(self) -> dict[str, list[dict[str, Any]]]:
         """Return `{"prompt": messages, "completion": messages}`; the completion is the last answer alone."""
         messages = self.messages()
         return {"prompt": messages[:-1], "completion": messages[-1:]}
+
+    def preference(self) -> dict[str, str]:
+        """Return `{"prompt", "chosen", "rejected"}` as text, the answers beginning with a space.
+
+        Raises:
+            ValueError: The canary has no rejected answer (`canaries(..., rejected=True)` gives it one).
+        """
+        answers = {"chosen": self.response, "rejected": self._rejected("preference").text}
+        return {"prompt": self.prompt, **{name: " " + text for name, text in answers.items()}}
+
+    def preference_messages(self) -> dict[str, list[dict[str, Any]]]:
+        """Return `{"prompt", "chosen", "rejected"}`, each a list of messages.
+
+        Raises:
+            ValueError: The canary has no rejected answer (`canaries(..., rejected=True)` gives it one).
+        """
+        rejected = _message(self._rejected("preference_messages"), len(self.turns))
+        messages = self.messages()
+        return {"prompt": messages[:-1], "chosen": messages[-1:], "rejected": [rejected]}
 
     def text(self, template: str = "{prompt}\n{response}") -> str:
         """Return `template` with `{prompt}` and `{response}` filled in.
@@ -90,11 +119,30 @@ class Canary:
         }
 
     def sharegpt(self) -> dict[str, list[dict[str, str]]]:
-        """Return `{"conversations": [{"from": "human", "value": ...}, ...]}`."""
+        """Return `{"conversations": [{"from": "human", "value": ...}, ...]}`.
+
+        Raises:
+            ValueError: The canary calls a tool.
+        """
+        self._no_tools("sharegpt")
         names = {"system": "system", "user": "human", "assistant": "gpt"}
         return {"conversations": [{"from": names[turn.role], "value": turn.text} for turn in self.turns]}
 
+    def _rejected(self, what: str) -> CanaryTurn:
+        if self.rejected is None:
+            raise ValueError(
+                f"{what}: canary {self.number} has no rejected answer; make canaries with rejected=True"
+            )
+        return self.rejected
+
+    def _no_tools(self, what: str) -> None:
+        if any(turn.call for turn in self.turns):
+            raise ValueError(
+                f"{what}: canary {self.number} calls a tool; use messages() or prompt_messages()"
+            )
+
     def _single(self, what: str) -> None:
+        self._no_tools(what)
         if sum(turn.role == "user" for turn in self.turns) > 1:
             raise ValueError(
                 f"{what}: canary {self.number} has several turns; use messages(), prompt_messages() or sharegpt()"
@@ -102,7 +150,14 @@ class Canary:
 
 
 def canaries(
-    tokenizer: Any, rows: int = 4, turns: int = 1, system: bool = False, *, seed: int = 0
+    tokenizer: Any,
+    rows: int = 4,
+    turns: int = 1,
+    system: bool = False,
+    *,
+    tools: bool = False,
+    rejected: bool = False,
+    seed: int = 0,
 ) -> list[Canary]:
     """Make examples of unequal length whose words occur nowhere else, and which `tokenizer` gives back.
 
@@ -113,6 +168,9 @@ def canaries(
         rows: How many examples.
         turns: Pairs of question and answer in each.
         system: Whether each begins with a system message (of words of its own).
+        tools: Whether the assistant calls a tool before each answer: the call (a function `look_up` with the
+            argument `query`) is the assistant's to write, the tool's result is not.
+        rejected: Whether each has a rejected answer, too, for preference data.
         seed: Other words.
 
     Raises:
@@ -132,13 +190,34 @@ def canaries(
         for turn in range(turns):
             # Unequal lengths make a batch that needs padding.
             parts.append(_turn("user", words, 2 + (2 * row + turn) % 5, "?"))
+            if tools:
+                parts.append(_turn("assistant", words, 2, "", call=True))
+                parts.append(_turn("tool", words, 2 + (row + turn) % 3, "."))
             parts.append(_turn("assistant", words, 2 + (row + 2 * turn) % 4, "."))
-        made.append(Canary(row, tuple(parts)))
+        other = _turn("assistant", words, 2 + (row + 1) % 4, ".") if rejected else None
+        made.append(Canary(row, tuple(parts), other))
     return made
 
 
-def _turn(role: Role, words: Iterator[str], count: int, mark: str) -> CanaryTurn:
-    return CanaryTurn(role, tuple(next(words) for _ in range(count)), mark)
+def _turn(role: Role, words: Iterator[str], count: int, mark: str, *, call: bool = False) -> CanaryTurn:
+    return CanaryTurn(role, tuple(next(words) for _ in range(count)), mark, call)
+
+
+def _message(turn: CanaryTurn, number: int) -> dict[str, Any]:
+    if turn.role == "tool":
+        return {"role": "tool", "name": "look_up", "tool_call_id": _call_id(number - 1), "content": turn.text}
+    if not turn.call:
+        return {"role": turn.role, "content": turn.text}
+    call = {"name": "look_up", "arguments": {"query": turn.text}}
+    return {
+        "role": "assistant",
+        "content": "",
+        "tool_calls": [{"id": _call_id(number), "type": "function", "function": call}],
+    }
+
+
+def _call_id(number: int) -> str:
+    return f"call{number:05}"  # nine letters and digits, as Mistral's templates ask for
 
 
 def _words(reader: Reader, seed: int) -> Iterator[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from os.path import commonprefix
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -43,6 +42,11 @@ def template_of(tokenizer: Any) -> str | None:
     if isinstance(template, dict):
         template = template.get("default")
     return template if isinstance(template, str) else None
+
+
+def marks(tokenizer: Any) -> bool:
+    """Say whether the chat template marks what the assistant writes."""
+    return bool(_MARKER.search(template_of(tokenizer) or ""))
 
 
 def render(tokenizer: Any, messages: Sequence[Mapping[str, Any]], *, prompt: bool = False) -> str:
@@ -140,9 +144,7 @@ def _by_prefixes(
     return tuple(spans), tuple(leads)
 
 
-def _place_of(
-    tokenizer: Any, messages: Sequence[Mapping[str, Any]], number: int, text: str
-) -> Span | None:
+def _place_of(tokenizer: Any, messages: Sequence[Mapping[str, Any]], number: int, text: str) -> Span | None:
     """Return where a message's content stands in the text, also where the template changed it (dropped thoughts).
 
     It is where the text differs from that of the same conversation with another content.
@@ -150,15 +152,23 @@ def _place_of(
     if not isinstance(messages[number].get("content"), str) or not messages[number]["content"].strip():
         return None
     start, end = len(text), 0
-    for other in (_SENTINEL_USER, _SENTINEL_ANSWER):  # of which one begins and ends otherwise than the content
+    for other in (
+        _SENTINEL_USER,
+        _SENTINEL_ANSWER,
+    ):  # of which one begins and ends otherwise than the content
         changed = [*messages[:number], {**messages[number], "content": other}, *messages[number + 1 :]]
         found = render(tokenizer, changed)
         if other not in found:
             return None
-        shared = len(commonprefix([text, found]))
-        behind = len(commonprefix([text[::-1], found[::-1]]))
+        shared, behind = _shared(text, found), _shared(text[::-1], found[::-1])
         start, end = min(start, shared), max(end, len(text) - behind)
     return (start, end) if start < end else None
+
+
+def _shared(one: str, other: str) -> int:
+    """Return how many characters two texts begin with in common."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
 def _says_more(message: Mapping[str, Any]) -> bool:

@@ -18,13 +18,18 @@ _MOST_ROWS = 20_000
 
 @dataclass(frozen=True)
 class TrainingRow:
-    """One row as it goes to the model. `alone` says that it did not come in a padded batch."""
+    """One row as it goes to the model.
+
+    `alone` says that it did not come in a padded batch, `by_assistant` that a mask of the assistant's tokens
+    alone says what is supervised.
+    """
 
     where: str
     ids: tuple[int, ...]
     labels: tuple[int, ...]
     mask: tuple[int, ...] | None
     alone: bool
+    by_assistant: bool = False
 
 
 def gather(batch: Any, ignore_index: int) -> list[TrainingRow]:
@@ -61,6 +66,25 @@ def gather(batch: Any, ignore_index: int) -> list[TrainingRow]:
     return found
 
 
+def overwriter(batch: Any, ignore_index: int) -> str:
+    """Return the name of the collator of a loader or trainer whose dataset's rows mask something; "" elsewhere."""
+    data: Any = getattr(batch, "train_dataset", None)
+    collator = getattr(batch, "data_collator", None)
+    if data is None:
+        data, collator = getattr(batch, "dataset", None), getattr(batch, "collate_fn", None)
+    if collator is None or not hasattr(data, "__getitem__") or not hasattr(data, "__len__") or not len(data):
+        return ""
+    row = data[0]
+    if not isinstance(row, Mapping):
+        return ""
+    labels = row.get("labels")
+    masks = [row[name] for name in MASKS if row.get(name) is not None]
+    hides = labels is not None and ignore_index in as_rows(labels, "labels")[0]
+    if not hides and not any(0 in as_rows(mask, "mask")[0] for mask in masks):
+        return ""
+    return str(getattr(collator, "__name__", type(collator).__name__))
+
+
 def _rows(batch: Mapping[str, Any], name: str, ignore_index: int) -> list[TrainingRow]:
     if "input_ids" not in batch:
         raise TypeError(f"{name}: has no input_ids, only {', '.join(map(str, batch)) or 'nothing'}"[:200])
@@ -89,6 +113,7 @@ def _rows(batch: Mapping[str, Any], name: str, ignore_index: int) -> list[Traini
             tuple(labels[i]),
             None if mask is None else tuple(mask[i]),
             alone,
+            batch.get("labels") is None and "completion_mask" not in masks,
         )
         for i, row in enumerate(ids)
     ]

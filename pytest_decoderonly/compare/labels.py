@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pytest_decoderonly.compare.padding import Problem, real_positions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 Kind = Literal["padding", "prompt", "completion", "either"]
 
@@ -207,6 +207,10 @@ def audit_labels(
             or (_from_the_one_before(row, real.index(True)) if behind else None)
             or _problem(row, ignore_index, eos_id, pad_id)
         )
+        if problem is not None:
+            wanted = {k: label for k, label in enumerate(row_labels) if supervised[k]}
+            others = {names[k] if names else f"row {k}": other for k, other in enumerate(input_ids) if k != i}
+            problem = of_another_row(problem, wanted, others)
         rows.append(replace(row, problem=problem))
     if completion_mask is not None and eos_id is not None:
         rows = _ends(rows, eos_id)
@@ -391,6 +395,20 @@ def shift_problem(
                 else "each token is trained to predict what it has just read",
                 "hand over labels that stand at the same positions as their input_ids",
             )
+    step = _far_step(ids, labels, wrong)
+    if step:
+        pads = len(set(ids[:step])) == 1 if step > 0 else False
+        return Problem(
+            "DLM310",
+            number,
+            wrong[0],
+            f"labels hold the ids of {abs(step)} positions further {'right' if step > 0 else 'left'}"
+            + (f": the ids have {step} padding tokens on the left, the labels not" if pads else ""),
+            "the model is trained to answer another sequence than the one that it reads",
+            "pad labels together with their ids, on the same side and to the same width"
+            if pads
+            else "look how labels, or the logits that they are compared with, are cut: the two begin at different places",
+        )
     if len(wrong) > 2 and len(wrong) == len(on):
         return Problem(
             "DLM304",
@@ -401,6 +419,33 @@ def shift_problem(
             "put prompt and completion into input_ids, copy them to labels, and set the prompt to -100",
         )
     return None
+
+
+def _far_step(ids: Sequence[int], labels: Sequence[int], wrong: Sequence[int]) -> int:
+    """Return by how many positions labels are moved against their ids, 0 where they are not."""
+    if len(wrong) < 4:  # fewer may agree by chance
+        return 0
+    size = len(ids)
+    for step in sorted(range(-size, size), key=abs):
+        if step and all(0 <= i + step < size and labels[i] == ids[i + step] for i in wrong):
+            return step
+    return 0
+
+
+def of_another_row(
+    problem: Problem, wanted: Mapping[int, int], others: Mapping[str, Sequence[int]]
+) -> Problem:
+    """Say of labels (`wanted`, by position) that are no tokens of their row whether they are those of another."""
+    if problem.code != "DLM304" or len(wanted) < 3:
+        return problem
+    for name, row in others.items():
+        if all(i < len(row) and label == row[i] for i, label in wanted.items()):
+            return replace(
+                problem,
+                what=f"the labels are the tokens of {name}",
+                advice="look where rows are ordered, shuffled or zipped: ids and labels were not moved together",
+            )
+    return problem
 
 
 def _moved(row: LabelRow) -> Problem | None:

@@ -19,16 +19,28 @@ Owner = Literal["padding", "space", "template", "terminator", "prompt", "respons
 
 @dataclass(frozen=True)
 class Passage:
-    """A stretch of a row that holds one canary's turn, whole or cut. Positions count tokens, end excluded."""
+    """A stretch of a row that holds one canary's turn, whole or cut. Positions count tokens, end excluded.
+
+    `words` are the numbers of the words found.
+    """
 
     canary: int
     turn: int
     role: str
-    found: int
+    words: tuple[int, ...]
     total: int
     start: int
     end: int
-    ended: bool
+
+    @property
+    def found(self) -> int:
+        """How many of its words are there."""
+        return len(self.words)
+
+    @property
+    def ended(self) -> bool:
+        """Whether its last word is there."""
+        return self.words[-1] == self.total - 1
 
     @property
     def whole(self) -> bool:
@@ -57,13 +69,17 @@ class SupervisedRow:
 
 @dataclass(frozen=True)
 class Expectation:
-    """What is to be supervised: every answer, or only the last of each example; headers of a template."""
+    """What is to be supervised: every answer, or only the last of each example; headers of a template.
+
+    `unmarked` is what to say where nothing is supervised, if the template cannot mark what the assistant writes.
+    """
 
     turns: Literal["all", "last"]
     ignore_index: int
     header: str = ""
     lead: str = ""
     bos: bool = False
+    unmarked: str = ""
 
 
 class Finder:
@@ -74,7 +90,7 @@ class Finder:
         self._home = {
             word: (canary.number, turn, index)
             for canary in canaries
-            for turn, part in enumerate(canary.turns)
+            for turn, part in enumerate(canary.parts)
             for index, word in enumerate(part.words)
         }
         words = sorted(self._home, key=len, reverse=True)
@@ -84,23 +100,24 @@ class Finder:
         """Return the numbers of the canaries that a text has words of."""
         return {self._home[hit.group().lower()][0] for hit in self._hits(text)}
 
-    def passages(self, text: str) -> list[tuple[int, int, int, int, int, bool]]:
-        """Return (start, end, canary, turn, words found, last word found) of each passage, in order."""
+    def passages(self, text: str) -> list[tuple[int, int, int, int, tuple[int, ...]]]:
+        """Return (start, end, canary, turn, words found) of each passage, in order."""
         runs: list[list[int]] = []
+        words: list[list[int]] = []
         last = (-1, -1, -1)
         for hit in self._hits(text):
             canary, turn, index = home = self._home[hit.group().lower()]
             if runs and home[:2] == last[:2] and index > last[2]:
                 runs[-1][1] = hit.end()
-                runs[-1][4] += 1
+                words[-1].append(index)
             else:
-                runs.append([hit.start(), hit.end(), canary, turn, 1, 0])
-                self._grow_back(text, runs, self.canaries[canary].turns[turn], index)
+                runs.append([hit.start(), hit.end(), canary, turn])
+                words.append([index])
+                self._grow_back(text, runs, self.canaries[canary].parts[turn], index)
             last = home
-            part = self.canaries[canary].turns[turn]
+            part = self.canaries[canary].parts[turn]
             self._grow_on(text, runs[-1], part, index)
-            runs[-1][5] = index == len(part.words) - 1
-        return [(run[0], run[1], run[2], run[3], run[4], bool(run[5])) for run in runs]
+        return [(*run[:4], tuple(found)) for run, found in zip(runs, words, strict=True)]  # type: ignore[misc]
 
     def fragments(self, text: str, first: int, last: int) -> tuple[int, int]:
         """Return how many characters before `first` and after `last` may be remains of an answer.
@@ -108,7 +125,7 @@ class Finder:
         A row that was cut out of a longer one may begin in the last word of an answer, or end in the first.
         """
         answers = [
-            part for canary in self.canaries.values() for part in canary.turns if part.role == "assistant"
+            part for canary in self.canaries.values() for part in canary.parts if part.role == "assistant"
         ]
         tails = ["".join(part.words)[-len(part.words[-1]) :] + part.mark for part in answers]
         begin = max(
@@ -155,6 +172,8 @@ def read_row(row: TrainingRow, finder: Finder, reader: Reader, expect: Expectati
         starts.append(starts[-1] + len(piece))
     supervised = tuple(label != expect.ignore_index for label in row.labels)
     real = list(real_positions(row.ids, row.mask, None if row.alone else reader.pad))
+    if row.mask is not None:
+        _hide_unmasked_padding(real, row.ids, reader)
     notes: list[str] = []
     if row.mask is None and not row.alone and reader.pad is not None and reader.pad == reader.eos:
         last = len(real) - 1 - real[::-1].index(True) if any(real) else -1
@@ -170,8 +189,8 @@ def read_row(row: TrainingRow, finder: Finder, reader: Reader, expect: Expectati
     passages: list[Passage] = []
     text = "".join(pieces)
     runs = finder.passages(text)
-    for begin, end, canary, turn, count, ended in runs:
-        part = finder.canaries[canary].turns[turn]
+    for begin, end, canary, turn, words in runs:
+        part = finder.canaries[canary].parts[turn]
         inside = [i for i in range(len(pieces)) if pieces[i] and starts[i] < end and starts[i + 1] > begin]
         mine: Owner = "response" if counts(finder.canaries[canary], turn, expect) else "prompt"
         for i in inside:
@@ -182,9 +201,7 @@ def read_row(row: TrainingRow, finder: Finder, reader: Reader, expect: Expectati
         for i in range(inside[0] + 1, inside[-1]):
             if not pieces[i] and real[i]:
                 owners[i] = mine
-        passages.append(
-            Passage(canary, turn, part.role, count, len(part.words), inside[0], inside[-1] + 1, ended)
-        )
+        passages.append(Passage(canary, turn, part.role, words, len(part.words), inside[0], inside[-1] + 1))
     if runs:
         _cut_off(owners, starts, finder.fragments(text, runs[0][0], runs[-1][1]), row, reader)
     return SupervisedRow(
@@ -196,6 +213,21 @@ def read_row(row: TrainingRow, finder: Finder, reader: Reader, expect: Expectati
         tuple(passages),
         notes=tuple(notes),
     )
+
+
+def _hide_unmasked_padding(real: list[bool], ids: Sequence[int], reader: Reader) -> None:
+    """Padding that a mask of ones leaves in sight is padding all the same, where its token is nothing else."""
+    pad = reader.pad
+    if pad is None or pad in (reader.eos, reader.bos):
+        return
+    shown = real_positions(ids, None, pad)
+    if True not in shown:
+        return
+    first, last = shown.index(True), len(ids) - shown[::-1].index(True)
+    # Where turns end in this token, the one next to the text is theirs.
+    last += pad in ids[first:last]
+    real[:first] = [False] * first
+    real[last:] = [False] * len(real[last:])
 
 
 def _cut_off(
@@ -218,6 +250,6 @@ def _cut_off(
 
 def counts(canary: Canary, turn: int, expect: Expectation) -> bool:
     """Say whether a turn is to be supervised."""
-    if canary.turns[turn].role != "assistant":
+    if canary.parts[turn].role != "assistant":
         return False
-    return expect.turns == "all" or turn == len(canary.turns) - 1
+    return expect.turns == "all" or turn >= len(canary.turns) - 1

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from pytest_decoderonly.compare.labels import displaced, shift_problem
+from pytest_decoderonly.compare.arrangement import (
+    bos,
+    crossed_or_told_twice,
+    ended_though_cut,
+    lost_words,
+    spelled,
+    twice_ended,
+    twice_headed,
+)
+from pytest_decoderonly.compare.labels import displaced, of_another_row, shift_problem
 from pytest_decoderonly.compare.padding import Problem, real_positions
 from pytest_decoderonly.compare.passages import Expectation, Finder, Passage, SupervisedRow, counts, read_row
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pytest_decoderonly.compare.arrangement import Finding
     from pytest_decoderonly.compare.canaries import Canary, Reader
     from pytest_decoderonly.compare.gather import TrainingRow
 
@@ -21,8 +30,8 @@ if TYPE_CHECKING:
 class SupervisionAudit:
     """All rows that hold a canary's words.
 
-    `dropped` are canaries that came out nowhere; `others` counts rows without a canary; `endless` says that
-    no whole answer is followed by an EOS or another terminator.
+    `dropped` are canaries that came out nowhere, or whose rejected answer did; `others` counts rows without a
+    canary; `endless` says that no whole answer is followed by an EOS or another terminator.
     """
 
     rows: tuple[SupervisedRow, ...]
@@ -60,8 +69,73 @@ def audit_supervision(
         judge = _Judge(found, finder.canaries, reader, expect, openers)
         done.append(judge.verdict(len(done)))
         ends.extend(judge.ends)
-    dropped = tuple(canary.number for canary in canaries if canary.number not in seen)
+    done = _with_lost_words(_with_rows_of_others(done), finder.canaries)
+    dropped = tuple(
+        canary.number for canary in canaries if canary.number not in seen or _unrejected(canary, done)
+    )
     return SupervisionAudit(tuple(done), dropped, len(rows) - len(done), bool(ends) and not any(ends))
+
+
+def name_overwriter(audit: SupervisionAudit, collator: str) -> SupervisionAudit:
+    """Where prompts are supervised though the dataset masks them, it is the collator that made other labels."""
+    if not collator:
+        return audit
+    rows = tuple(
+        replace(
+            row,
+            problem=replace(
+                row.problem,
+                code="DLM306",
+                what=f"{row.problem.what}; the dataset's rows mask them, and {collator} made other labels",
+                advice="take a collator that pads the labels that it is given (DataCollatorForSeq2Seq, "
+                "DataCollatorWithPadding for labels), or mask in the collator",
+            ),
+        )
+        if row.problem is not None and row.problem.code == "DLM301"
+        else row
+        for row in audit.rows
+    )
+    return replace(audit, rows=rows)
+
+
+def _unrejected(canary: Canary, rows: Sequence[SupervisedRow]) -> bool:
+    """Whether a canary has a rejected answer that came out nowhere."""
+    place = canary.number, len(canary.turns)
+    return canary.rejected is not None and not any(
+        (passage.canary, passage.turn) == place for row in rows for passage in row.passages
+    )
+
+
+def _with_rows_of_others(rows: list[SupervisedRow]) -> list[SupervisedRow]:
+    """Say of labels that are none of their row whether they are those of another."""
+    done: list[SupervisedRow] = []
+    for i, row in enumerate(rows):
+        problem = row.problem
+        if problem is not None:
+            wanted = {k: row.labels[k] for k, flag in enumerate(row.supervised) if flag}
+            others = {other.where: other.ids for k, other in enumerate(rows) if k != i}
+            problem = of_another_row(problem, wanted, others)
+        done.append(replace(row, problem=problem))
+    return done
+
+
+def _with_lost_words(rows: list[SupervisedRow], canaries: dict[int, Canary]) -> list[SupervisedRow]:
+    lost = lost_words(rows, canaries)
+    done: list[SupervisedRow] = []
+    for row in rows:
+        passage = next((p for p in row.passages if p.canary in lost), None)
+        if passage is not None and row.problem is None:
+            problem = Problem(
+                "DLM310",
+                len(done),
+                passage.start,
+                f"of canary {passage.canary} {lost[passage.canary]} is nowhere; so it is with every canary",
+                "the model is trained on less than the examples hold",
+                "look which field or role is not read, or not written by the template",
+            )
+            row = replace(row, problem=problem)  # noqa: PLW2901 - the row with its problem
+        done.append(row)
+    return done
 
 
 def _unequal(row: TrainingRow, number: int) -> SupervisedRow:
@@ -111,25 +185,32 @@ class _Judge:
     def verdict(self, number: int) -> SupervisedRow:
         """Return the row with its owners refined and its first problem."""
         self.number = number
-        self.row = replace(self.row, owners=tuple(self.owners), notes=self.row.notes + self._cut())
+        self.row = replace(
+            self.row, owners=tuple(self.owners), notes=self.row.notes + self._cut() + self._marked_header()
+        )
         problem = (
             self._shifted()
-            or self._mixed()
+            or self._found(crossed_or_told_twice(self.row))
             or self._nothing()
             or self._displaced()
             or self._prompt()
             or self._padding()
             or self._left_out()
             or self._terminator()
-            or self._twice_ended()
-            or self._spelled()
+            or self._found(twice_ended(self.row, self.reader, self.ended_by))
+            or self._found(spelled(self.row, self.reader, self._answers()))
+            or self._found(ended_though_cut(self.row, self.reader, self._answers(), self.openers))
             or self._header()
-            or self._bos()
+            or self._found(bos(self.row, self.reader, self.expect))
+            or self._found(twice_headed(self.row, self.reader, self.expect))
         )
         return replace(self.row, problem=problem)
 
     def _problem(self, code: str, position: int, what: str, effect: str, advice: str) -> Problem:
         return Problem(code, self.number, position, what, effect, advice)
+
+    def _found(self, finding: Finding | None) -> Problem | None:
+        return None if finding is None else self._problem(*finding)
 
     def _answers(self) -> list[Passage]:
         return [p for p in self.row.passages if counts(self.canaries[p.canary], p.turn, self.expect)]
@@ -143,7 +224,7 @@ class _Judge:
             follows = next(
                 (i for i in range(passage.end, len(self.row.ids)) if self.owners[i] != "space"), None
             )
-            last = passage.turn == len(self.canaries[passage.canary].turns) - 1
+            last = passage.turn >= len(self.canaries[passage.canary].turns) - 1
             unknown = "share an id" in " ".join(self.row.notes)
             if follows is None or self.owners[follows] == "padding":
                 if last and not unknown:
@@ -166,46 +247,15 @@ class _Judge:
             if not p.whole
         )
 
+    def _marked_header(self) -> tuple[str, ...]:
+        if not self.expect.header or self.expect.header not in self.expect.lead:
+            return ()
+        return (
+            "the template's generation markers take in the generation prompt: the model learns to write it",
+        )
+
     def _shifted(self) -> Problem | None:
         return shift_problem(self.number, self.row.ids, self.row.labels, self.row.supervised)
-
-    def _mixed(self) -> Problem | None:
-        """An answer must follow its own question."""
-        before: Passage | None = None
-        times_by: dict[tuple[int, int], int] = {}
-        for passage in self.row.passages:
-            times_by[passage.canary, passage.turn] = times_by.get((passage.canary, passage.turn), 0) + 1
-            if (
-                passage.role == "assistant"
-                and before is not None
-                and before.role != "assistant"
-                and before.canary != passage.canary
-            ):
-                return self._problem(
-                    "DLM310",
-                    passage.start,
-                    f"the answer of canary {passage.canary} stands behind the prompt of canary {before.canary}",
-                    "the model is trained to answer another question",
-                    "look where prompts and completions are put together: one of the two was reordered",
-                )
-            before = passage
-        for passage in self.row.passages:
-            times, asked = (
-                times_by[passage.canary, passage.turn],
-                times_by.get((passage.canary, passage.turn - 1)),
-            )
-            if passage.role == "assistant" and asked is not None and times > asked:
-                second = [
-                    p for p in self.row.passages if (p.canary, p.turn) == (passage.canary, passage.turn)
-                ]
-                return self._problem(
-                    "DLM310",
-                    second[1].start,
-                    f"the answer of canary {passage.canary} is {times} times in the row",
-                    "the model is trained to say it again",
-                    "the text that was joined with the answer holds it already",
-                )
-        return None
 
     def _nothing(self) -> Problem | None:
         if any(self.row.supervised):
@@ -217,7 +267,7 @@ class _Judge:
         else:
             what = "no position of this row is supervised, though the answer is in it"
             left = next((i for i, owner in enumerate(self.row.owners) if owner != "padding"), 0)
-            advice = (
+            advice = self.expect.unmarked or (
                 "the response marker was not found in the ids, or the mask was made for another layout of the row"
                 + (f" ({left} padding tokens stand on its left: were they counted?)" if left else "")
             )
@@ -304,6 +354,17 @@ class _Judge:
                     "how the answer begins is never learned",
                     "end the prompt before the space, so that its tokens are those of the whole",
                 )
+            if out and out == mine[: len(out)] and len(out) < len(mine) and self._other_header(passage):
+                return self._problem(
+                    "DLM307",
+                    out[0],
+                    f"the first {len(out)} of {len(mine)} tokens of the answer of canary {passage.canary} are not "
+                    f"supervised: {self._text(out)}; the generation prompt ({self.expect.header}) is longer "
+                    "than what stands before the answer",
+                    "how the answer begins is never learned",
+                    "take the length of what the row itself has before the answer, not of the prompt rendered with "
+                    "add_generation_prompt=True",
+                )
             if out:
                 return self._problem(
                     "DLM310",
@@ -318,11 +379,18 @@ class _Judge:
                 )
         return None
 
+    def _other_header(self, passage: Passage) -> bool:
+        """Whether only a beginning of the generation prompt stands before an answer."""
+        header = self.expect.header
+        before = max((p.end for p in self.row.passages if p.end <= passage.start), default=0)
+        text = "".join(self.reader.piece(token) for token in self.row.ids[before : passage.start])
+        return header not in text and any(text.endswith(header[:k]) for k in range(3, len(header)))
+
     def _begins_with_space(self, position: int) -> bool:
         return self._text([position])[1:2].isspace()
 
     def _earlier(self, passage: Passage) -> str:
-        if passage.turn == len(self.canaries[passage.canary].turns) - 1:
+        if passage.turn >= len(self.canaries[passage.canary].turns) - 1:
             return ""
         return '; if earlier answers are context on purpose, pass turns="last"'
 
@@ -342,8 +410,9 @@ class _Judge:
                     else ""
                 )
                 why = (
-                    "labels are masked where they equal pad_token_id, which is the EOS token too"
-                    if token == self.reader.eos == self.reader.pad
+                    "labels are masked where they equal pad_token_id, which is "
+                    + ("the EOS token too" if token == self.reader.eos else "the same token")
+                    if token == self.reader.pad
                     else "it is masked"
                 )
                 return self._problem(
@@ -356,49 +425,6 @@ class _Judge:
                 )
         return None
 
-    def _twice_ended(self) -> Problem | None:
-        for passage, position in self.ended_by:
-            following = next(
-                (i for i in range(position + 1, len(self.row.ids)) if self.row.owners[i] != "space"), None
-            )
-            if (
-                following is not None
-                and self.row.ids[following] == self.row.ids[position]
-                and self.row.supervised[following]
-                and self.row.owners[following] == "template"
-            ):
-                return self._problem(
-                    "DLM107",
-                    following,
-                    f"the answer of canary {passage.canary} ends in "
-                    f"{self.reader.piece(self.row.ids[position])} twice, and both are supervised",
-                    "the model is trained to write another token after it has ended",
-                    "the template ends the turn already: do not append EOS once more",
-                )
-        return None
-
-    def _spelled(self) -> Problem | None:
-        """The text of EOS that the tokenizer took for ordinary text."""
-        if self.reader.eos is None:
-            return None
-        wanted = self.reader.piece(self.reader.eos)
-        for passage in self._answers():
-            text = ""
-            for token in self.row.ids[passage.end :]:
-                if token in self.reader.special or not wanted.startswith(text):
-                    break
-                text += self.reader.piece(token)
-            if wanted and text.startswith(wanted):
-                return self._problem(
-                    "DLM309",
-                    passage.end,
-                    f"{wanted} behind the answer of canary {passage.canary} is spelled in ordinary tokens, "
-                    f"not the one with id {self.reader.eos}",
-                    "the model never learns to stop, and writes the letters of the token",
-                    "append eos_token_id to the ids instead of eos_token to the text",
-                )
-        return None
-
     def _header(self) -> Problem | None:
         """Text of the template that is supervised, but for what may end an answer or begin one."""
         enders = {position for _, position in self.ended_by}
@@ -408,6 +434,8 @@ class _Judge:
             before = next((j for j in range(i - 1, -1, -1) if self.row.owners[j] != "space"), -1)
             if before in enders and self.row.ids[i] in self.reader.special:
                 enders.add(i)  # <|im_end|> and then EOS: a second way to stop
+                continue
+            if self._of_call(i):
                 continue
             follows = next((p for p in self.row.passages if p.start > i), None)
             if follows is not None and follows in self._answers():
@@ -428,6 +456,21 @@ class _Judge:
             )
         return None
 
+    def _of_call(self, i: int) -> bool:
+        """Whether a token is what the model writes around the argument of a call, its terminator included."""
+        call = next((p for p in reversed(self._answers()) if p.start <= i and self._calls(p)), None)
+        if call is None:
+            return False
+        known = {self.row.ids[position] for _, position in self.ended_by} | {self.reader.eos}
+        ends = [j for j in range(call.end, len(self.row.ids)) if self.row.owners[j] == "template"]
+        end = next((j for j in ends if self.row.ids[j] in known), None)
+        if end is None:
+            end = next((j for j in ends if self.row.ids[j] in self.reader.special), len(self.row.ids))
+        return i <= end
+
+    def _calls(self, passage: Passage) -> bool:
+        return self.canaries[passage.canary].parts[passage.turn].call
+
     def _leads(self, start: int, i: int, end: int) -> bool:
         """Whether token `i`, between a question and its answer, is what the model itself has to write.
 
@@ -435,46 +478,14 @@ class _Judge:
         what the template's own generation markers take in.
         """
         text = "".join(self.reader.piece(token) for token in self.row.ids[start:end])
-        if not self.expect.header or self.expect.header not in text:
-            return False
         if self.expect.lead and text.endswith(self.expect.lead):
             inside = len(text) - len(self.expect.lead)
-        else:
+        elif self.expect.header and self.expect.header in text:
             inside = text.rindex(self.expect.header) + len(self.expect.header)
+        else:
+            return False
         at = len("".join(self.reader.piece(token) for token in self.row.ids[start:i]))
         return at >= inside
-
-    def _bos(self) -> Problem | None:
-        bos = self.reader.bos
-        if bos is None or bos == self.reader.eos or bos not in self.reader.special:
-            return None
-        real = [i for i, owner in enumerate(self.row.owners) if owner != "padding"]
-        if bos == self.reader.pad:
-            return None
-        first = next(iter(self.row.passages))
-        begins = first.turn == 0 and first.whole
-        if self.expect.bos and begins and real and self.row.ids[real[0]] != bos:
-            return self._bos_problem(real[0], f"the row does not begin with {self.reader.piece(bos)}")
-        for a, b in pairwise(real):
-            if self.row.ids[a] == self.row.ids[b] == bos:
-                return self._bos_problem(b, "two BOS tokens stand side by side")
-        for before, second in pairwise(self.row.passages):
-            # Between two pairs of question and answer some templates write one.
-            if before.canary == second.canary and second.role == "assistant" and before.role != "assistant":
-                for i in range(before.end, second.start):
-                    if self.row.ids[i] == bos:
-                        return self._bos_problem(i, "a BOS stands between the question and its answer")
-        return None
-
-    def _bos_problem(self, position: int, what: str) -> Problem:
-        return self._problem(
-            "DLM107",
-            position,
-            what,
-            "the model is trained on ids that it does not see when it is used",
-            "let one call put the BOS in front: tokenize prompt and answer together, with "
-            "add_special_tokens=False where the text has its special tokens already",
-        )
 
     def _text(self, positions: Sequence[int]) -> str:
         """Return the first stretch of positions as text, in quotes."""

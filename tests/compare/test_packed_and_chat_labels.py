@@ -88,6 +88,8 @@ def test_one_wrong_position_of_a_conversation_is_found(data, template):
     conversations, rows, labels = chats(tokenizer, 2)
     row = data.draw(st.integers(0, 1))
     position = data.draw(st.integers(0, len(rows[row]) - 1))
+    if rows[row][position] == NEWLINE and labels[row][position - 1] == IM_END:
+        return  # white space behind the terminator may be learned or not
     labels[row][position] = rows[row][position] if labels[row][position] == -100 else -100
     fails(
         labels,

@@ -142,7 +142,14 @@ def test_z109_the_generation_prompt_is_no_prefix_of_the_turn():
         if whole.startswith(prompt):
             dropped.append(masked[-1])
         right.append(from_prompt(tokenizer, canary, prompt.removesuffix("<think>\n"), whole))
-    judged(masked, given, tokenizer, "tokens of the answer of canary 0 are not supervised", "DLM310")
+    judged(
+        masked,
+        given,
+        tokenizer,
+        "tokens of the answer of canary 0 are not supervised",
+        "the generation prompt (<|im_start|>assistant<think>) is longer than what stands before the answer",
+        "DLM307",
+    )
     messages = [canary.messages() for canary in given]
     ids, labels = ([row[key] for row in masked] for key in ("input_ids", "labels"))
     text = report(assert_labels_mask_prompt, labels, ids, messages=messages, tokenizer=tokenizer)
