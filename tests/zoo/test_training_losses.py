@@ -145,7 +145,7 @@ def test_z147_completion_ids_against_the_logits_of_the_prompt(llama):
         return function
 
     text = report(assert_loss_ignores_prompt, llama, batch, loss_fn=loss(slice(0, size)), prompt_lengths=6)
-    assert "labels hold the ids of 2 positions further right" in text
+    assert "labels hold the ids of 5 positions further right" in text
     assert "the two begin at different places" in text
     assert_loss_ignores_prompt(llama, batch, loss_fn=loss(slice(-size, None)), prompt_lengths=6)
 
