@@ -37,8 +37,9 @@ def assert_loss_ignores_prompt(
 
     By the gradient of the loss at the logits of each position, not by its value: the output of the head is
     replaced by equal logits, and what is then taught is read off the gradient of each position. Where a fused
-    or chunked loss never makes the logits, labels are tried one column at a time, which costs a forward and a
-    backward pass for each. Parameters, their gradients, modes and the random state stay as they are.
+    or chunked loss never makes the logits (TRL's trainers), it is read off the gradient of the last hidden
+    states; where that cannot be, labels are tried one column at a time, which costs a forward and a backward
+    pass for each. Parameters, their gradients, modes and the random state stay as they are.
 
     Say what the prompt is by `prompt_lengths`, `prompt_mask` or `completion_mask`. With none of them, the
     batch's own labels say what is to be learned; then it is the loss alone that is checked.

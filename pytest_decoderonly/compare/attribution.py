@@ -5,6 +5,10 @@ gradient of a cross-entropy at one position is (softmax - one-hot) times the wei
 loss: exactly zero where the position is ignored, and of one sign at the label alone. To read it, the output of
 the language-model head is replaced by zeros (every token equally likely, so that nothing depends on what the
 model believes) and, in a second run, by its own values.
+
+A fused loss never makes the logits: it multiplies hidden states with the head's weight W itself. Its gradient at the
+hidden state of one position is W^T (softmax - one-hot) times the weight of the position, so the label is the token
+whose row of W points that way from the mean.
 """
 
 from __future__ import annotations
@@ -25,6 +29,9 @@ if TYPE_CHECKING:
 
 _HEADS = ("lm_head", "embed_out", "output_projection", "output")
 _MOST_COLUMNS = 1024
+_CHUNK = 256  # positions at a time, so that (positions, vocabulary) stays small
+_SAME = 1e-6
+_FIT = 0.999  # cosine; rounding in bfloat16 leaves 0.9999
 
 
 class UndecidedError(ValueError):
@@ -36,12 +43,12 @@ class Attribution:
     """What each position's prediction is taught: (rows, positions), None where it is not in the loss.
 
     `weights` are those of the positions in the loss, 0 where there are none; empty where they cannot be told.
-    `by` says whether the gradient at the logits told it, or one label at a time.
+    `by` says whether the gradient at the logits told it, that at the last hidden states, or one label at a time.
     """
 
     taught: tuple[tuple[int | None, ...], ...]
     weights: tuple[tuple[float, ...], ...]
-    by: Literal["logits", "labels"]
+    by: Literal["logits", "hidden states", "labels"]
 
     def labels(self, ignore_index: int) -> list[list[int]]:
         """Return labels that stand at their own tokens: what position t is taught stands at t + 1."""
@@ -61,9 +68,10 @@ def attribute(
 ) -> Attribution:
     """Tell which positions of a batch the loss is taken over, and what each is taught.
 
-    Where the loss does not go through the output of the head (fused and chunked losses), labels are kept one
-    column at a time, and the last position whose embedding has a gradient is the one that predicts it; this
-    costs a forward and a backward pass a column. Gradients, modes and the random state stay as they are.
+    Where the loss does not go through the output of the head (fused and chunked losses), the gradient at the
+    hidden states behind the backbone tells it. Where that cannot be read, labels are kept one column at a time,
+    and the last position whose embedding has a gradient is the one that predicts it; this costs a forward and a
+    backward pass a column. Gradients, modes and the random state stay as they are.
 
     Raises:
         UndecidedError: Neither way can tell.
@@ -80,6 +88,9 @@ def attribute(
             runs = [_at_logits(model, batch, function, output, shape, own=own) for own in (False, True)]
         if runs and runs[0] is not None and runs[1] is not None:
             return _read(runs[0], runs[1])
+        found = _at_hidden_states(model, batch, function, output, shape)
+        if found is not None:
+            return found
         return _by_labels(model, batch, function, ignore_index)
 
 
@@ -220,6 +231,76 @@ def _read(flat: torch.Tensor, own: torch.Tensor) -> Attribution:
         taught.append(tuple(tokens))
         weights.append(tuple(shares))
     return Attribution(tuple(taught), tuple(weights), "logits")
+
+
+def _backbone(model: Any) -> Any:
+    """Return the module that gives the last hidden states, None where it is not known."""
+    inner = model.get_base_model() if hasattr(model, "peft_config") else getattr(model, "module", model)
+    found = getattr(inner, "base_model", None)
+    return found if found is not inner and hasattr(found, "register_forward_hook") else None
+
+
+def _at_hidden_states(
+    model: Any, batch: dict[str, Any], function: LossFn, head: Any, shape: tuple[int, ...]
+) -> Attribution | None:
+    """Read labels and weights off the gradient at the last hidden states, set to zero; None where it cannot be read.
+
+    That is where a direction is no token's: the head is more than a matrix, or the loss more than a sum of
+    log-probabilities.
+    """
+    import torch
+
+    backbone, weight = _backbone(model), getattr(head, "weight", None)
+    if backbone is None or not isinstance(weight, torch.Tensor) or weight.dim() != 2:
+        return None
+    leaves: list[torch.Tensor] = []
+
+    def replaced(_: Any, __: Any, output: Any) -> Any:
+        state = getattr(output, "last_hidden_state", None)
+        if not isinstance(state, torch.Tensor) or state.shape[-1] != weight.shape[1]:
+            return output
+        leaves.append(torch.zeros_like(state, requires_grad=True))
+        output.last_hidden_state = leaves[-1]
+        return output
+
+    handle = backbone.register_forward_hook(replaced)
+    try:
+        with torch.enable_grad():
+            loss = _loss(model, batch, function)
+    finally:
+        handle.remove()
+    if not leaves or not loss.requires_grad:
+        return None
+    found = torch.autograd.grad(loss, leaves, allow_unused=True)
+    gradient = _joined([part for part in found if part is not None], shape)
+    if gradient is None:
+        return None
+    gradient = torch.nan_to_num(gradient.float(), nan=0.0)
+    matrix, bias = weight.detach().float(), getattr(head, "bias", None)
+    chance = torch.zeros(len(matrix), device=matrix.device) if bias is None else bias.detach().float()
+    directions = torch.softmax(chance, 0) @ matrix - matrix
+    following = batch["input_ids"].roll(-1, 1).clamp(0, len(matrix) - 1).tolist()
+    on = gradient.abs().amax(-1) > 0
+    taught: list[list[int | None]] = [[None] * shape[1] for _ in range(shape[0])]
+    weights = [[0.0] * shape[1] for _ in range(shape[0])]
+    places = on.nonzero().tolist()
+    for start in range(0, len(places), _CHUNK):
+        some = places[start : start + _CHUNK]
+        mine = torch.stack([gradient[row, column] for row, column in some])
+        cosine = (
+            torch.nn.functional.normalize(mine, dim=-1) @ torch.nn.functional.normalize(directions, dim=-1).T
+        )
+        fit, token = cosine.abs().max(-1)
+        # Tokens that share a row of the head cannot be told apart: then it is the one that stands there.
+        there = torch.tensor([following[row][column] for row, column in some], device=token.device)
+        same = cosine.abs().gather(1, there[:, None])[:, 0] >= fit - _SAME
+        token = torch.where(same, there, token)
+        if float(fit.min()) < _FIT:
+            return None
+        share = ((mine * directions[token]).sum(-1) / directions[token].square().sum(-1)).abs()
+        for (row, column), label, size in zip(some, token.tolist(), share.tolist(), strict=True):
+            taught[row][column], weights[row][column] = label, size
+    return Attribution(tuple(map(tuple, taught)), tuple(map(tuple, weights)), "hidden states")
 
 
 def _by_labels(model: Any, batch: dict[str, Any], function: LossFn, ignore_index: int) -> Attribution:

@@ -159,7 +159,7 @@ def _beside_empty_rows(
 def _weights(loss_fn: LossFn, model: Any, batch: dict[str, Any], head: Any) -> list[list[float]]:
     """Return the weights of the positions in the loss, row by row."""
     found = attribute(model, batch, loss_fn, head=head)
-    if found.by != "logits":
+    if found.by == "labels":
         raise UndecidedError(
             "model: its loss does not go through the output of its head, so the weight of a token cannot be read; "
             "turn off the fused or chunked loss, or name the head (head=...)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 
 import numpy as np
 import pytest
@@ -172,25 +173,72 @@ def test_nothing_of_the_model_changes(llama):
     llama.eval()
 
 
-def test_losses_that_never_make_the_logits(llama):
+def fused(model, batch, shift=1):
     """Linear cross-entropy on hidden states and the head's weight, as fused kernels do."""
+    states = model.model(batch["input_ids"], attention_mask=batch["attention_mask"])
+    hidden = states.last_hidden_state if hasattr(states, "last_hidden_state") else states
+    hidden, labels = hidden[:, :-shift].flatten(0, 1), batch["labels"][:, shift:].flatten()
+    chosen = labels != -100
+    return cross_entropy(hidden[chosen] @ model.lm_head.weight.T, labels[chosen], reduction="sum")
 
-    def fused(model, batch, shift=1):
-        hidden = model.model(batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state
-        hidden, labels = hidden[:, :-shift].flatten(0, 1), batch["labels"][:, shift:].flatten()
-        chosen = labels != -100
-        return cross_entropy(hidden[chosen] @ model.lm_head.weight.T, labels[chosen], reduction="sum")
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_losses_that_never_make_the_logits(llama, dtype):
+    model = llama if dtype is torch.float32 else copy.deepcopy(llama).to(dtype)
     batch = batch_of((3, 5), (2, 3))
-    found = assert_loss_ignores_prompt(llama, batch, loss_fn=fused, prompt_lengths=[3, 2])
-    assert found.by == "labels"
+    found = assert_loss_ignores_prompt(model, batch, loss_fn=fused, prompt_lengths=[3, 2])
+    assert found.by == "hidden states"
     assert found.labels(-100) == batch["labels"].tolist()
-    fails(llama, batch, "DLM305", loss_fn=lambda m, b: fused(m, b, 2), prompt_lengths=[3, 2])
-    fails(llama, {**batch, "labels": batch["input_ids"]}, "DLM301", loss_fn=fused, prompt_lengths=[3, 2])
+    assert [round(share, 2) for row in found.weights for share in row if share] == [1.0] * 8
+    fails(model, batch, "DLM305", loss_fn=lambda m, b: fused(m, b, 2), prompt_lengths=[3, 2])
+    fails(model, {**batch, "labels": batch["input_ids"]}, "DLM301", loss_fn=fused, prompt_lengths=[3, 2])
+    # What is taught is read off the gradient: the batch need not hold labels.
+    without = {key: value for key, value in batch.items() if key != "labels"}
+    fails(
+        model,
+        without,
+        "DLM301",
+        loss_fn=lambda m, b: fused(m, {**b, "labels": b["input_ids"]}),
+        prompt_lengths=[3, 2],
+    )
+
+
+def test_tokens_that_share_a_row_of_the_head(llama):
+    model = copy.deepcopy(llama)
+    with torch.no_grad():
+        model.lm_head.weight[5:] = model.lm_head.weight[5]
+    batch = batch_of((3, 5), (2, 3))
+    assert (
+        assert_loss_ignores_prompt(model, batch, loss_fn=fused, prompt_lengths=[3, 2]).by == "hidden states"
+    )
+
+
+def test_fused_losses_of_a_plain_module():
+    """No backbone is known: labels are tried one column at a time."""
+
+    class Own(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed, self.mix, self.lm_head = (
+                torch.nn.Embedding(300, 8),
+                torch.nn.Linear(8, 8),
+                torch.nn.Linear(8, 300),
+            )
+
+        def get_input_embeddings(self):
+            return self.embed
+
+        def model(self, ids, attention_mask):
+            return self.mix(self.embed(ids).cumsum(1)) * attention_mask[..., None]
+
+    model, batch = Own(), batch_of((3, 5), (2, 3))
+    found = assert_loss_ignores_prompt(model, batch, loss_fn=fused, prompt_lengths=[3, 2])
+    assert (found.by, found.labels(-100)) == ("labels", batch["labels"].tolist())
+    fails(model, batch, "DLM305", loss_fn=lambda m, b: fused(m, b, 2), prompt_lengths=[3, 2])
     without = {key: value for key, value in batch.items() if key != "labels"}
     with pytest.raises(UndecidedError, match="does not go through the output of its head"):
         assert_loss_ignores_prompt(
-            llama, without, loss_fn=lambda m, b: fused(m, {**b, "labels": b["input_ids"]}), prompt_lengths=3
+            model, without, loss_fn=lambda m, b: fused(m, {**b, "labels": b["input_ids"]}), prompt_lengths=3
         )
 
 

@@ -536,6 +536,30 @@ def test_a_loss_ignores_the_padding_id_which_is_eos(llama):
     assert_loss_ignores_prompt(llama, batch, loss_fn=loss(-100), **options)
 
 
+def test_losses_of_trainers(trainer, llama):
+    """What trainers of TRL compute, asked by gradient."""
+    tokenizer = tiny_tokenizer()
+    given = canaries(tokenizer, 2, rejected=True)
+    options = {"tokenizer": tokenizer}
+    found = trainer([c.preference() for c in given], tokenizer, "dpo")
+    batch = next(iter(found.get_train_dataloader()))
+    inputs = {**batch, "completion_mask": batch["completion_mask"]}
+    mask = batch["completion_mask"]
+    assert_loss_ignores_prompt(
+        found.model, inputs, loss_fn=found.compute_loss, completion_mask=mask, **options
+    )
+    wrong = {**inputs, "completion_mask": batch["attention_mask"]}
+    text = report(
+        assert_loss_ignores_prompt,
+        found.model,
+        wrong,
+        loss_fn=found.compute_loss,
+        completion_mask=mask,
+        **options,
+    )
+    assert "prompt tokens are in the loss" in text
+
+
 def test_micro_batches_divided_by_all_their_positions(llama):
     batches = [batch_of((3, n), (2, 4), seed=n) for n in (8, 19)]
 
@@ -546,3 +570,23 @@ def test_micro_batches_divided_by_all_their_positions(llama):
     text = report(assert_accumulation_equals_full_batch, loss, llama, batches)
     assert "2 micro-batches give other weights than one batch of all their rows" in text, text
     assert_accumulation_equals_full_batch(lambda m, b: m(**b, num_items_in_batch=35).loss, llama, batches)
+
+
+def test_a_trainer_that_does_not_hand_on_the_number_of_targets(trainer):
+    tokenizer = tiny_tokenizer()
+    given = canaries(tokenizer, 6)
+    found = trainer([canary.prompt_completion() for canary in given], tokenizer)
+    batches = list(found.get_train_dataloader())
+    targets = sum(int((batch["labels"][:, 1:] != -100).sum()) for batch in batches)
+    text = report(
+        assert_accumulation_equals_full_batch,
+        lambda model, batch: found.compute_loss(model, batch) / len(batches),
+        found.model,
+        batches,
+    )
+    assert "each micro-batch is a mean over its own tokens, and these means are averaged" in text
+    assert_accumulation_equals_full_batch(
+        lambda model, batch: found.compute_loss(model, batch, num_items_in_batch=targets),
+        found.model,
+        batches,
+    )
