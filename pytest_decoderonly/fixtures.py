@@ -67,6 +67,7 @@ _METHODS = (
     "assert_loss_ignores_prompt",
     "assert_accumulation_equals_full_batch",
     "canaries",
+    "assert_same_with",
     "assert_scores_keep",
     "record_generate",
     "tiny_decoder",

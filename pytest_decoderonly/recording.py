@@ -180,6 +180,7 @@ class RecordedCall:
             ValueError: The call ended early by criteria of its own, and `stops` does not say what they are.
         """
         __tracebackhide__ = True
+        from pytest_decoderonly.assertions.calls import stops_message
         from pytest_decoderonly.compare.calls import Stops, audit_stops
 
         settings = self.settings
@@ -192,35 +193,41 @@ class RecordedCall:
         eos = settings.get("eos_token_id")
         ends = frozenset({eos} if isinstance(eos, int) else eos or ())
         wanted = Stops(ends, self._limit(), texts, _first_id(settings.get("pad_token_id")))
-        found = audit_stops(self.new_tokens.tolist(), wanted, tokenizer)
-        if found is None:
+        rows = self.new_tokens.tolist()
+        found = audit_stops(rows, wanted, tokenizer)
+        if found is None or (found.kind == "early" and "max_time" in settings):
             return
-        if found.short and not stops and "stopping_criteria" in self.given:
+        if found.kind == "early" and not stops and "stopping_criteria" in self.given:
             raise ValueError(
                 "stops: the call has stopping_criteria of its own: name the texts at which they end a row"
             )
-        if not (found.short and "max_time" in settings):
-            raise AssertionError(found.message(self.where))
+        raise AssertionError(stops_message(found, self.where, rows, getattr(tokenizer, "decode", None)))
 
     def assert_continues_cache(self) -> None:
         """Assert that a call with a cache got the whole text, not only what is new.
 
-        `generate` itself leaves out what the cache holds, by counting; ids of the new turn alone are cut again.
+        `generate` itself leaves out what the cache holds, by counting; ids of the new turn alone are cut again,
+        unless the mask is as wide as the cache and they together.
 
         Raises:
-            AssertionError: The ids do not begin with what the cache was made from, or are no longer than it.
+            AssertionError: The ids do not begin with what the cache was made from, or are no longer than it; or
+                they are new ones alone (the mask tells) that leave out the last token generated before.
         """
         __tracebackhide__ = True
+        from pytest_decoderonly.assertions.calls import cache_message
         from pytest_decoderonly.compare.calls import uncontinued
 
         if not self.cached:
             return
-        old = self._before.sequences if self._before is not None else None
-        message = uncontinued(
-            self._ids().tolist(), self.cached, None if old is None else old.tolist(), where=self.where
+        old, mask = self._before.sequences if self._before is not None else None, self.attention_mask
+        problem = uncontinued(
+            self._ids().tolist(),
+            self.cached,
+            None if old is None else old.tolist(),
+            None if mask is None else int(mask.shape[1]),
         )
-        if message:
-            raise AssertionError(message)
+        if problem is not None:
+            raise AssertionError(cache_message(problem, self.where))
 
     def assert_room(self, new_tokens: int) -> None:
         """Assert that the call could generate so many tokens: `max_length` counts the prompts, padding included.
@@ -233,11 +240,11 @@ class RecordedCall:
             ValueError: `new_tokens` is not positive.
         """
         __tracebackhide__ = True
-        from pytest_decoderonly.compare.calls import unroomy
+        from pytest_decoderonly.assertions.calls import room_message
 
         if new_tokens < 1:
             raise ValueError(f"new_tokens: must be positive, got {new_tokens}")
-        message = unroomy(self.settings, self._limit(), new_tokens, where=self.where)
+        message = room_message(self.settings, self._limit(), new_tokens, self.where)
         if message:
             raise AssertionError(message)
 
@@ -322,6 +329,8 @@ class GenerateRecorder(Sequence[RecordedCall]):
             stack.remove(call)
             call.error = repr(error) if error is not None else None
             call.sequences = _copy(getattr(result, "sequences", result))
+            if call.sequences is None:
+                return
             made = getattr(result, "past_key_values", None)
             for used in (made, cache):
                 if hasattr(used, "get_seq_length"):

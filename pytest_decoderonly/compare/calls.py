@@ -1,12 +1,12 @@
-"""Judges one call of `generate`: where its rows stopped, what its cache held, what room its limit left."""
+"""Judges one call of `generate`: where its rows stopped, and what its cache held."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
 
 @dataclass(frozen=True)
@@ -26,47 +26,19 @@ class StopAudit:
     Attributes:
         length: Tokens that were generated.
         limit: Tokens that could have been.
-        last: The number of tokens behind which every row had stopped; None where not every row had.
-        open_rows: Rows that had not stopped, where the call ended early.
+        places: For each row, behind how many tokens it had stopped; None where it had not.
+        kind: `beyond` the limit; `late`, after every row had stopped; `early`, before a row had and the limit.
     """
 
     length: int
     limit: int
-    last: int | None
-    open_rows: tuple[int, ...]
+    places: tuple[int | None, ...]
+    kind: Literal["beyond", "late", "early"]
 
     @property
-    def short(self) -> bool:
-        """Whether the call ended too early, rather than too late."""
-        return bool(self.open_rows)
-
-    def message(self, where: str) -> str:
-        """Return the finding in words. `where` names the call."""
-        if self.length > self.limit:
-            return (
-                f"{where} generated {self.length} tokens, its limit leaves {self.limit}\n"
-                "        effect: the same prompt gets answers of other lengths, given in another way (ids, embeddings)\n"
-                "        do:     set max_new_tokens; where generation is your own, count what was given as "
-                "embeddings against max_length"
-            )
-        if self.last is not None:
-            count = self.length - self.last
-            return (
-                f"{where} went on for {count} token{'s' * (count > 1)} after every row had stopped, "
-                f"at token {self.last} of {self.length}\n"
-                "        effect: answers run on behind their end, and every batch takes as long as the limit\n"
-                "        do:     let the stopping criterion return one truth value a row, of shape (rows,), True "
-                "where that row's own end matches"
-            )
-        rows = ", ".join(map(str, self.open_rows[:10])) + (", …" if len(self.open_rows) > 10 else "")
-        several = len(self.open_rows) > 1
-        return (
-            f"{where} ended after {self.length} of {self.limit} tokens, though row{'s' * several} {rows} had not "
-            "stopped\n"
-            f"        effect: {'these answers are' if several else 'this answer is'} cut short by another row's end\n"
-            "        do:     let the stopping criterion return one truth value a row, of shape (rows,); match each "
-            "row's own end, never the flattened batch"
-        )
+    def last(self) -> int:
+        """Behind how many tokens the last of the rows that stopped had done so."""
+        return max((place for place in self.places if place is not None), default=self.length)
 
 
 def audit_stops(rows: Sequence[Sequence[int]], stops: Stops, tokenizer: Any = None) -> StopAudit | None:
@@ -81,14 +53,15 @@ def audit_stops(rows: Sequence[Sequence[int]], stops: Stops, tokenizer: Any = No
         What is wrong, or None.
     """
     length = max(map(len, rows), default=0)
+    places = tuple(_stop(row, stops, tokenizer) for row in rows)
     if length > stops.limit:
-        return StopAudit(length, stops.limit, None, ())
-    places = [_stop(row, stops, tokenizer) for row in rows]
-    missing = tuple(i for i, place in enumerate(places) if place is None)
-    if missing:
-        return StopAudit(length, stops.limit, None, missing) if length < stops.limit else None
-    last = max((place for place in places if place is not None), default=length)
-    return StopAudit(length, stops.limit, last, ()) if last < length else None
+        return StopAudit(length, stops.limit, places, "beyond")
+    if None in places:
+        return StopAudit(length, stops.limit, places, "early") if length < stops.limit else None
+    found = StopAudit(length, stops.limit, places, "late")
+    # Where several processes generate together, one that has ended adds padding until the others have, too.
+    went_on = any(token != stops.pad for row in rows for token in row[found.last :])
+    return found if went_on else None
 
 
 def _stop(row: Sequence[int], stops: Stops, tokenizer: Any) -> int | None:
@@ -114,51 +87,57 @@ def _stop(row: Sequence[int], stops: Stops, tokenizer: Any) -> int | None:
     return found
 
 
+@dataclass(frozen=True)
+class CacheProblem:
+    """Ids that do not go with a cache that already holds tokens."""
+
+    what: str
+    effect: str
+    advice: str
+
+
 def uncontinued(
-    rows: Sequence[Sequence[int]], cached: int, before: Sequence[Sequence[int]] | None, *, where: str
-) -> str:
-    """Say what is wrong with ids that are given with a filled cache; empty where nothing is.
+    rows: Sequence[Sequence[int]], cached: int, before: Sequence[Sequence[int]] | None, mask_width: int | None
+) -> CacheProblem | None:
+    """Say what is wrong with ids that are given with a filled cache; None where nothing is.
+
+    `generate` of transformers 5 takes ids as the whole text where the mask has their width, and leaves out as
+    many as the cache holds; where the mask is as wide as cache and ids together, they are what is new.
 
     Args:
         rows: The ids of the call, of equal lengths.
         cached: Tokens in the cache.
         before: What the call returned that filled the cache, where that is known.
-        where: Names the call.
+        mask_width: Columns of the mask; None without one.
     """
-    advice = (
-        "        effect: what is cut off by the cache's length is the new turn itself: the model answers something "
-        "else\n"
-        "        do:     give generate the whole conversation, earlier answers included; it skips what the cache "
-        "holds"
-    )
     width = len(rows[0]) if rows else 0
-    if width <= cached:
-        return (
-            f"{where} got {width} ids with a cache of {cached} tokens: they are the new turn alone\n{advice}"
+    known = before if before is not None and len(before) == len(rows) and len(before[0]) >= cached else None
+    if mask_width is not None and mask_width == cached + width:
+        # The last token that was generated is in no cache yet.
+        ends = zip(known or (), rows, strict=False)
+        if any(len(old) == cached + 1 and old[cached] != new[0] for old, new in ends):
+            return CacheProblem(
+                "got new ids alone, and the last token generated before is neither in the cache nor among them",
+                "the model does not see how the earlier answer ended",
+                "begin the new ids with the last token of what generate returned",
+            )
+        return None
+    what = ""
+    if mask_width is not None and mask_width != width:
+        what = (
+            f"got {width} ids and a mask of {mask_width} columns with a cache of {cached} tokens: expected "
+            f"{width} columns for the whole text, or {cached + width} for new tokens alone"
         )
-    if before is not None and len(before) == len(rows):
-        size = min(cached, len(before[0]))
-        if any(list(old[:size]) != list(row[:size]) for old, row in zip(before, rows, strict=True)):
-            return f"{where} got ids that do not begin with the {size} tokens in its cache\n{advice}"
-    return ""
-
-
-def unroomy(settings: Mapping[str, Any], limit: int, wanted: int, *, where: str) -> str:
-    """Say that a call could generate fewer than `wanted` tokens; empty where it could."""
-    if limit >= wanted:
-        return ""
-    told = settings.get("max_new_tokens")
-    counted = told is None and limit != settings.get("max_length", limit)
-    why = f"max_length {settings.get('max_length')} counts the prompt" if counted else f"its limit is {limit}"
-    return (
-        f"{where} had room for {max(0, limit)} new tokens, expected {wanted}: {why}"
-        + ("   [DLM106]\n" if counted else "\n")
-        + "        effect: answers are cut short"
-        + (", the more the longer the longest prompt of the batch is\n" if counted else "\n")
-        + "        do:     "
-        + (
-            "set max_new_tokens instead of max_length"
-            if counted
-            else f"set max_new_tokens to {wanted} or more"
-        )
+    elif width <= cached:
+        what = f"got {width} ids with a cache of {cached} tokens: they are the new turn alone"
+    elif known is not None and any(
+        list(old[:cached]) != list(row[:cached]) for old, row in zip(known, rows, strict=True)
+    ):
+        what = f"got ids that do not begin with the {cached} tokens in its cache"
+    if not what:
+        return None
+    return CacheProblem(
+        what,
+        "what generate leaves out as known is a part of the new turn: the model answers something else",
+        "give generate the whole conversation, earlier answers included; it skips what the cache holds",
     )
