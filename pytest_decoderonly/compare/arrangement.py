@@ -34,6 +34,15 @@ def crossed_or_told_twice(row: SupervisedRow) -> Finding | None:
                 "the model is trained to answer another question",
                 "look where prompts and completions are put together: one of the two was reordered",
             )
+        asked_again = before is not None and before.role == "user" == passage.role and _again(before, passage)
+        if asked_again and any(row.supervised[passage.start : passage.end]):
+            return (
+                "DLM310",
+                passage.start,
+                f"the question of canary {passage.canary} stands twice before its answer, and is to be learned",
+                "the model is trained to repeat the question",
+                "the text that was joined with the prompt holds it already",
+            )
         before = passage
     for passage in row.passages:
         times, asked = (
@@ -50,6 +59,10 @@ def crossed_or_told_twice(row: SupervisedRow) -> Finding | None:
                 "the text that was joined with the answer holds it already",
             )
     return None
+
+
+def _again(one: Passage, other: Passage) -> bool:
+    return (one.canary, one.turn) == (other.canary, other.turn) and bool(set(one.words) & set(other.words))
 
 
 def twice_ended(

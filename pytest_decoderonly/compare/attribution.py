@@ -31,6 +31,7 @@ _HEADS = ("lm_head", "embed_out", "output_projection", "output")
 _MOST_COLUMNS = 1024
 _CHUNK = 256  # positions at a time, so that (positions, vocabulary) stays small
 _SAME = 1e-6
+_EVEN = 0.01  # of the label's gradient
 _FIT = 0.999  # cosine; rounding in bfloat16 leaves 0.9999
 
 
@@ -87,7 +88,7 @@ def attribute(
         if output is not None:
             runs = [_at_logits(model, batch, function, output, shape, own=own) for own in (False, True)]
         if runs and runs[0] is not None and runs[1] is not None:
-            return _read(runs[0], runs[1])
+            return _read(runs[0], runs[1], batch["input_ids"])
         found = _at_hidden_states(model, batch, function, output, shape)
         if found is not None:
             return found
@@ -208,15 +209,21 @@ def _joined(parts: list[torch.Tensor], shape: tuple[int, ...]) -> torch.Tensor |
     return None
 
 
-def _read(flat: torch.Tensor, own: torch.Tensor) -> Attribution:
+def _read(flat: torch.Tensor, own: torch.Tensor, ids: torch.Tensor) -> Attribution:
     """Take from each position the label that stands out, and its weight.
 
     With equal logits all but the label have the same small gradient; with its own, one that is certain of the
-    label has none, but a loss that clips ratios of probabilities is as in training.
+    label has none, but a loss that clips ratios of probabilities is as in training. Where the others differ, it is
+    another distribution that is taught (distillation): of that no token can be said, and the one that stands
+    there is taken for it.
     """
     size = flat.shape[-1]
     strength, label = flat.abs().max(-1)
     other_strength, other_label = own.abs().max(-1)
+    if size > 2:
+        others = flat.scatter(-1, label[..., None], flat.gather(-1, (label[..., None] + 1) % size))
+        soft = others.amax(-1) - others.amin(-1) > _EVEN * strength
+        label = label.where(~soft, ids.roll(-1, 1))
     taught: list[tuple[int | None, ...]] = []
     weights: list[tuple[float, ...]] = []
     columns = zip(

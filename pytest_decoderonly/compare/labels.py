@@ -5,10 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from pytest_decoderonly.compare.alignment import (
+    BY_ONE,
+    INVERTED,
+    displaced,
+    of_another_row,
+    other_ignore_value,
+    shift_problem,
+    why_left_out,
+)
 from pytest_decoderonly.compare.padding import Problem, real_positions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
 Kind = Literal["padding", "prompt", "completion", "either"]
 
@@ -330,122 +339,11 @@ def _problem(row: LabelRow, ignore_index: int, eos_id: int | None, pad_id: int |
 
 def _ignore_value(row: LabelRow, ignore_index: int) -> Problem | None:
     outside = [i for i, kind in enumerate(row.kinds) if kind in ("prompt", "padding")]
-    values = {row.labels[i] for i in outside if row.supervised[i]}
-    copies = sum(row.labels[i] == row.ids[i] for i in outside)
-    if (
-        len(outside) < 2
-        or len(values) != 1
-        or copies > len(outside) // 2
-        or not all(row.supervised[i] for i in outside)
-    ):
-        return None
-    value = next(iter(values))
-    return Problem(
-        "DLM308",
-        row.row,
-        outside[0],
-        f"prompt and padding are labelled {value}, but the loss ignores {ignore_index}",
-        f"the model is trained to answer token {value} there",
-        f"mask with {ignore_index}, or hand ignore_index={value} to the loss and to this assertion",
-    )
+    return other_ignore_value(row.row, outside, row.ids, row.labels, ignore_index)
 
 
 def _shifted(row: LabelRow) -> Problem | None:
     return shift_problem(row.row, row.ids, row.labels, row.supervised)
-
-
-def displaced(expected: set[int], got: set[int], real: Sequence[bool]) -> int:
-    """Return by how many positions `got` is `expected` moved as a whole; 0 where it is something else.
-
-    Positions that were counted without the padding on the left are known also where a part of them fell on
-    padding, and was hidden there.
-    """
-    if len(got) < 2 or got == expected:
-        return 0
-    left = next((i for i, flag in enumerate(real) if flag), 0)
-    if left:
-        moved = {position - left for position in expected if position >= left}
-        if got in (moved, {position for position in moved if real[position]}):
-            return -left
-    if len(got) != len(expected):
-        return 0
-    step = min(got) - min(expected)
-    return step if got == {position + step for position in expected} else 0
-
-
-def shift_problem(
-    number: int, ids: Sequence[int], labels: Sequence[int], supervised: Sequence[bool]
-) -> Problem | None:
-    """Say whether most supervised labels are the ids of a neighbouring position, or of no position near."""
-    on = [i for i, flag in enumerate(supervised) if flag]
-    wrong = [i for i in on if labels[i] != ids[i]]
-    if not wrong or len(wrong) <= len(on) // 2:
-        return None
-    for step, code in ((1, "DLM305"), (-1, "DLM310")):
-        near = [i for i in wrong if 0 <= i + step < len(ids) and labels[i] == ids[i + step]]
-        if len(near) >= max(2, (len(wrong) * 3) // 4) or (len(near) == len(wrong) == 1 and len(on) == 1):
-            word = "next" if step == 1 else "previous"
-            return Problem(
-                code,
-                number,
-                wrong[0],
-                f"labels hold the id of the {word} position ({len(near)} of {len(on)} supervised tokens)",
-                "the model shifts labels itself, so each token is trained to predict the one after the next"
-                if step == 1
-                else "each token is trained to predict what it has just read",
-                "hand over labels that stand at the same positions as their input_ids",
-            )
-    step = _far_step(ids, labels, wrong)
-    if step:
-        pads = len(set(ids[:step])) == 1 if step > 0 else False
-        return Problem(
-            "DLM310",
-            number,
-            wrong[0],
-            f"labels hold the ids of {abs(step)} positions further {'right' if step > 0 else 'left'}"
-            + (f": the ids have {step} padding tokens on the left, the labels not" if pads else ""),
-            "the model is trained to answer another sequence than the one that it reads",
-            "pad labels together with their ids, on the same side and to the same width"
-            if pads
-            else "look how labels, or the logits that they are compared with, are cut: the two begin at different places",
-        )
-    if len(wrong) > 2 and len(wrong) == len(on):
-        return Problem(
-            "DLM304",
-            number,
-            wrong[0],
-            f"none of the {len(on)} labels is the token of its position, nor of a position beside it",
-            "the model is trained to answer another sequence than the one that it reads",
-            "put prompt and completion into input_ids, copy them to labels, and set the prompt to -100",
-        )
-    return None
-
-
-def _far_step(ids: Sequence[int], labels: Sequence[int], wrong: Sequence[int]) -> int:
-    """Return by how many positions labels are moved against their ids, 0 where they are not."""
-    if len(wrong) < 4:  # fewer may agree by chance
-        return 0
-    size = len(ids)
-    for step in sorted(range(-size, size), key=abs):
-        if step and all(0 <= i + step < size and labels[i] == ids[i + step] for i in wrong):
-            return step
-    return 0
-
-
-def of_another_row(
-    problem: Problem, wanted: Mapping[int, int], others: Mapping[str, Sequence[int]]
-) -> Problem:
-    """Say of labels (`wanted`, by position) that are no tokens of their row whether they are those of another."""
-    if problem.code != "DLM304" or len(wanted) < 3:
-        return problem
-    for name, row in others.items():
-        if all(i < len(row) and label == row[i] for i, label in wanted.items()):
-            return replace(
-                problem,
-                what=f"the labels are the tokens of {name}",
-                advice="look where rows are ordered, shuffled or zipped: ids and labels were not moved together",
-            )
-    return problem
 
 
 def _moved(row: LabelRow) -> Problem | None:
@@ -508,6 +406,10 @@ def _in_the_loss(row: LabelRow) -> Problem | None:
         counted_from_zero = bool(left) and not bad["padding"] and hidden == total == first
         advice = "set labels to -100 for every position before the completion"
         code = "DLM301"
+        if len(bad["prompt"]) == total and not any(
+            flag for kind, flag in zip(row.kinds, row.supervised, strict=True) if kind == "completion"
+        ):
+            advice = INVERTED
         if counted_from_zero:
             code = "DLM310"
             advice = (
@@ -568,8 +470,10 @@ def _left_out(row: LabelRow, eos_id: int | None, pad_id: int | None) -> Problem 
         first,
         f"{len(out)} of {total} completion tokens {'is' if len(out) == 1 else 'are'} not supervised",
         "a part of the answer is never learned",
-        "the mask of the prompt reaches too far: check how its length is counted (padding on the "
-        "left, BOS, an extra EOS)",
+        why_left_out(out, [i for i, kind in enumerate(row.kinds) if kind == "completion"], row.ids)
+        or "the mask of the prompt reaches too far: check how its length is counted (padding on the "
+        "left, BOS, an extra EOS)"
+        + BY_ONE * (len(out) == 1),
     )
 
 

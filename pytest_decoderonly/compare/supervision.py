@@ -5,6 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from pytest_decoderonly.compare.alignment import (
+    BY_ONE,
+    INVERTED,
+    displaced,
+    of_another_row,
+    other_ignore_value,
+    shift_problem,
+    why_left_out,
+)
 from pytest_decoderonly.compare.arrangement import (
     bos,
     crossed_or_told_twice,
@@ -14,7 +23,6 @@ from pytest_decoderonly.compare.arrangement import (
     twice_ended,
     twice_headed,
 )
-from pytest_decoderonly.compare.labels import displaced, of_another_row, shift_problem
 from pytest_decoderonly.compare.padding import Problem, real_positions
 from pytest_decoderonly.compare.passages import Expectation, Finder, Passage, SupervisedRow, counts, read_row
 
@@ -189,7 +197,8 @@ class _Judge:
             self.row, owners=tuple(self.owners), notes=self.row.notes + self._cut() + self._marked_header()
         )
         problem = (
-            self._shifted()
+            self._ignored()
+            or self._shifted()
             or self._found(crossed_or_told_twice(self.row))
             or self._nothing()
             or self._displaced()
@@ -252,6 +261,12 @@ class _Judge:
             return ()
         return (
             "the template's generation markers take in the generation prompt: the model learns to write it",
+        )
+
+    def _ignored(self) -> Problem | None:
+        outside = [i for i, owner in enumerate(self.row.owners) if owner in ("prompt", "padding", "template")]
+        return other_ignore_value(
+            self.number, outside, self.row.ids, self.row.labels, self.expect.ignore_index
         )
 
     def _shifted(self) -> Problem | None:
@@ -324,7 +339,9 @@ class _Judge:
             f"{len(bad)} of {len(prompt)} prompt tokens "
             f"{'is' if len(bad) == 1 else 'are'} supervised: {words}",
             "the model is trained to write the question",
-            "set labels to -100 for every position before the answer"
+            INVERTED
+            if everything and not any(self.row.supervised[i] for i in self._wanted())
+            else "set labels to -100 for every position before the answer"
             if everything
             else "the mask of the prompt is misplaced: check how its length is counted, turn by turn",
         )
@@ -352,7 +369,8 @@ class _Judge:
                     f"the first token of the answer of canary {passage.canary} is not supervised: "
                     f"{self._text(out)}, which took in the space before the answer",
                     "how the answer begins is never learned",
-                    "end the prompt before the space, so that its tokens are those of the whole",
+                    "end the prompt before the space, so that its tokens are those of the whole; or its length is "
+                    "one too many",
                 )
             if out and out == mine[: len(out)] and len(out) < len(mine) and self._other_header(passage):
                 return self._problem(
@@ -372,12 +390,21 @@ class _Judge:
                     f"{len(out)} of {len(mine)} tokens of the answer of canary {passage.canary} "
                     f"{'is' if len(out) == 1 else 'are'} not supervised: {self._text(out)}",
                     "a part of the answer is never learned",
-                    "the mask of the prompt reaches too far: check how its length is counted, turn by turn"
-                    if len(out) < len(mine)
-                    else "this answer's place was not found in the ids: check how turns are looked for"
-                    + self._earlier(passage),
+                    self._why_left_out(passage, out, mine),
                 )
         return None
+
+    def _why_left_out(self, passage: Passage, out: Sequence[int], mine: Sequence[int]) -> str:
+        if len(out) < len(mine):
+            return (
+                why_left_out(out, mine, self.row.ids)
+                or "the mask of the prompt reaches too far: check how its length is counted, turn by turn"
+                + BY_ONE * (len(out) == 1)
+            )
+        found = "this answer's place was not found in the ids: check how turns are looked for"
+        if any(self.row.supervised[i] for p, i in self.ended_by if p is passage):
+            found = "its end alone is supervised: look what hides all other labels"
+        return found + self._earlier(passage)
 
     def _other_header(self, passage: Passage) -> bool:
         """Whether only a beginning of the generation prompt stands before an answer."""

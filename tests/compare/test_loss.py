@@ -386,3 +386,23 @@ def test_usage_errors_are_one_line(llama, change, error, text):
     assert "\n" not in str(caught.value)
     with pytest.raises(ValueError, match="batches: must be a list"):
         assert_accumulation_equals_full_batch(by_hand, llama, [])
+
+
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_distillation_teaches_no_single_token(llama, everywhere):
+    """The divergence from a teacher is in the loss at the answer alone; what the teacher says is no label."""
+    batch = batch_of((3, 5), (2, 3))
+    teacher = torch.randn((*batch["input_ids"].shape, 320), generator=torch.Generator().manual_seed(0))
+
+    def loss(model, inputs):
+        logits = model(inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits
+        wanted = (4 * teacher[..., : logits.shape[-1]]).softmax(-1)
+        apart = (wanted * (wanted.log() - logits.log_softmax(-1))).sum(-1)[:, :-1]
+        mask = torch.ones_like(inputs["input_ids"]) if everywhere else inputs["labels"] != -100
+        return (apart * mask[:, 1:]).sum()
+
+    if everywhere:
+        fails(llama, batch, "prompt tokens are in the loss", loss_fn=loss, prompt_lengths=[3, 2])
+    else:
+        found = assert_loss_ignores_prompt(llama, batch, loss_fn=loss, prompt_lengths=[3, 2])
+        assert found.labels(-100) == batch["labels"].tolist()

@@ -590,3 +590,87 @@ def test_a_trainer_that_does_not_hand_on_the_number_of_targets(trainer):
         found.model,
         batches,
     )
+
+
+def relabelled(rows, change):
+    return [{**row, "labels": change(row["labels"], row["input_ids"])} for row in rows]
+
+
+def without_borders(labels, ids):
+    """Chunks of five positions, each shifted by itself, lose the label of their first."""
+    return [-100 if i % 5 == 0 else label for i, label in enumerate(labels)]
+
+
+def inverted(labels, ids):
+    return [token if label == -100 else -100 for label, token in zip(labels, ids, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("change", "wanted"),
+    [
+        (without_borders, "equal distances of 5: at borders of chunks"),
+        (inverted, "the mask is the wrong way round"),
+        (
+            lambda labels, _: [0 if i == -100 else i for i in labels],
+            "labelled 0, but the loss ignores -100",
+        ),
+        (lambda _, ids: [-100] * (len(ids) - 1) + ids[-1:], "its end alone is supervised"),
+        (lambda labels, _: labels[2:] + [-100] * 2, "labels hold the ids of 2 positions further right"),
+    ],
+)
+def test_what_hides_labels_is_told_by_its_pattern(change, wanted):
+    tokenizer = tiny_tokenizer()
+    given = canaries(tokenizer, 3)
+    rows = plain(tokenizer, given)
+    judged(relabelled(rows, change), given, tokenizer, wanted, "in 3 of 3 rows")
+    passes(rows, given, tokenizer)
+
+
+def test_completions_that_hold_the_prompt():
+    tokenizer = tiny_tokenizer()
+    given = canaries(tokenizer, 3)
+    made = [
+        [
+            from_prompt(tokenizer, c, f"{c.prompt}\n", f"{c.prompt}\n{again}{c.response}<eos>")
+            for again, c in pairs
+        ]
+        for pairs in ([(c.prompt + " ", c) for c in given], [("", c) for c in given])
+    ]
+    judged(made[0], given, tokenizer, "stands twice before its answer, and is to be learned")
+    passes(made[1], given, tokenizer)
+
+
+def masked_in_its_own_frame(model, batch, *, shifted):
+    logits = model(batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, :-1]
+    found = logits.log_softmax(-1).gather(-1, batch["input_ids"][:, 1:, None])[..., 0]
+    mask = batch["labels"] != -100
+    mask = mask[:, 1:] if shifted else mask[:, :-1]
+    return -(found * mask).sum() / mask.sum()
+
+
+def chunk_by_chunk(model, batch, *, shift_first):
+    logits = model(batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+    labels = torch.nn.functional.pad(batch["labels"][:, 1:], (0, 1), value=-100)
+    total = 0
+    for start in range(0, labels.shape[1], 4):
+        part, wanted = logits[:, start : start + 4], labels[:, start : start + 4]
+        if not shift_first:
+            part, wanted = part[:, :-1], wanted[:, :-1]
+        total += torch.nn.functional.cross_entropy(part.flatten(0, 1), wanted.flatten(), reduction="sum")
+    return total
+
+
+@pytest.mark.parametrize(
+    ("loss", "option", "wanted"),
+    [
+        (masked_in_its_own_frame, "shifted", "by one: were labels shifted, and their mask not?"),
+        (chunk_by_chunk, "shift_first", "at borders of chunks, each of which was shifted by itself"),
+    ],
+)
+def test_losses_that_shift_a_part(llama, loss, option, wanted):
+    batch = batch_of((3, 21), (5, 22))
+    options = {"prompt_lengths": [3, 5]}
+    wrong, right = (lambda m, b, on=on: loss(m, b, **{option: on}) for on in (False, True))
+    text = report(assert_loss_ignores_prompt, llama, batch, loss_fn=wrong, **options)
+    assert wanted in text, text
+    assert_loss_ignores_prompt(llama, batch, loss_fn=right, **options)
