@@ -5,13 +5,31 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pytest_decoderonly.assertions.drawing import listing, plural, quoted, strip
+from pytest_decoderonly.assertions.drawing import (
+    Block,
+    advice,
+    legend,
+    listing,
+    plural,
+    quoted,
+    share,
+    statement,
+    strip,
+)
 from pytest_decoderonly.assertions.padding import same_shape, special_ids
 from pytest_decoderonly.compare.answers import AnswerAudit, Misfit, Output, audit_answers
 from pytest_decoderonly.compare.arrays import Rows, as_rows
 from pytest_decoderonly.compare.padding import real_rows
 from pytest_decoderonly.compare.texts import Codec
 
+_MEANINGS = {
+    "_": "padding",
+    "p": "prompt",
+    "A": "answer",
+    ".": "its end",
+    "!": "prompt that is left",
+    "x": "answer that is lost",
+}
 _CUT = (
     "cut at the padded width: sequences[:, {}:], that is sequences[:, input_ids.shape[1]:], and decode that"
 )
@@ -198,11 +216,14 @@ def _strange(i: int, row: list[int], prompts: Rows, reals: Sequence[Sequence[boo
     """
     for other, (prompt, real) in enumerate(zip(prompts, reals, strict=True)):
         if _begins_with(row, prompt, real):
-            return (
-                f"row {i} of sequences begins with prompt {other}, expected prompt {i // each}\n"
-                f"        effect: answers are given to other questions\n"
-                f"        do:     with {each} rows a prompt, row i belongs to prompt i // {each}: repeat prompts "
-                "with repeat_interleave, not with repeat"
+            return statement(
+                f"row {i} of sequences begins with prompt {other}, expected prompt {i // each}",
+                "",
+                advice(
+                    "answers are given to other questions",
+                    f"with {each} rows a prompt, row i belongs to prompt i // {each}: repeat prompts with "
+                    "repeat_interleave, not with repeat",
+                ),
             )
     raise ValueError(
         f"sequences: row {i} does not begin with row {i // each} of input_ids. Give what generate returned, uncut, "
@@ -214,15 +235,16 @@ def _strange(i: int, row: list[int], prompts: Rows, reals: Sequence[Sequence[boo
 def _message(audit: AnswerAudit, answers: Any, codec: Codec, each: int) -> str:
     blocks = [_block(misfit, audit.outputs[misfit.row], answers, codec, each) for misfit in audit.misfits]
     bad = len(blocks)
+    drawn = "".join(sign for misfit in audit.misfits for sign in _signs(misfit, audit.outputs[misfit.row]))
     return listing(
-        f"{bad} of {plural(len(answers), 'answer')} {'is' if bad == 1 else 'are'} not what generate put behind "
+        f"{share(bad, len(answers), 'answer')} {'is' if bad == 1 else 'are'} not what generate put behind "
         f"{'its prompt' if bad == 1 else 'their prompts'}",
         blocks,
-        ["signs: _ padding, p prompt, A answer, . its end; ! prompt that is left, x answer that is lost"],
+        [legend(drawn, _MEANINGS)],
     )
 
 
-def _block(misfit: Misfit, output: Output, answers: Any, codec: Codec, each: int) -> list[str]:
+def _block(misfit: Misfit, output: Output, answers: Any, codec: Codec, each: int) -> Block:
     shown = misfit.shown
     if misfit.start is not None and misfit.kind in ("early", "late", "both"):
         low, high = sorted((misfit.start, output.width))
@@ -237,18 +259,19 @@ def _block(misfit: Misfit, output: Output, answers: Any, codec: Codec, each: int
     signs, pointer = strip(_signs(misfit, output), min(point, len(output.ids)))
     if misfit.mechanism:
         where += f": {misfit.mechanism}"
-    lines = [head, signs, f"{pointer} {where}"]
-    if shown:
-        lines.append(f"{'left:    ' if misfit.front > 0 else 'lost:    '}{quoted(shown)}")
-    right = _text(output.answer, codec)
+    facts = [("left" if misfit.front > 0 else "lost", quoted(shown))] if shown else []
     given = answers[misfit.answer]
-    lines += [
-        f"answer:  {quoted(given if isinstance(given, str) else _text(given, codec))}",
-        f"right:   {quoted(right)}",
-        f"effect:  {_effect(misfit)}",
-        f"do:      {_advice(misfit, output, each)}",
+    facts += [
+        ("answer", quoted(given if isinstance(given, str) else _text(given, codec))),
+        ("right", quoted(_text(output.answer, codec))),
     ]
-    return lines
+    return Block(
+        head,
+        (signs, f"{pointer} {where}"),
+        (),
+        tuple(facts),
+        advice(_effect(misfit), _advice(misfit, output, each)),
+    )
 
 
 def _text(ids: Sequence[int], codec: Codec) -> str:
@@ -325,7 +348,7 @@ def _effect(misfit: Misfit) -> str:
 
 def _advice(misfit: Misfit, output: Output, each: int) -> str:
     if misfit.kind == "mixed":
-        return f"row i of the output belongs to prompt i // {each}: keep the order"
+        return f"row i of the output belongs to prompt {f'i // {each}' if each > 1 else 'i'}: keep the order"
     if misfit.kind == "no-eos":
         return "write EOS before the row is marked as finished; fill with padding from the next position on"
     if misfit.kind == "after-eos":

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from pytest_decoderonly.assertions.drawing import around, listing, plural, quoted, strip, table, token_text
+from pytest_decoderonly.assertions.drawing import (
+    Block,
+    advice,
+    legend,
+    listing,
+    neighbourhood,
+    plural,
+    quoted,
+    share,
+    statement,
+    strip,
+)
 from pytest_decoderonly.compare.canaries import Canary, Reader
 from pytest_decoderonly.compare.chats import header_of, marks
 from pytest_decoderonly.compare.gather import gather, overwriter
@@ -25,10 +36,15 @@ _SIGNS = {
     "either": "C",
 }
 _UNMARKED = "the chat template has no {% generation %} markers, so no token is marked as the assistant's: put them into it"
-_LEGEND = (
-    "signs: _ padding, p prompt, . template, C answer and E its end in the loss, ! in the loss and must not "
-    "be, ? not in the loss and must be"
-)
+_MEANINGS = {
+    "_": "padding",
+    "p": "prompt",
+    ".": "template",
+    "C": "answer in the loss",
+    "E": "its end in the loss",
+    "!": "in the loss and must not be",
+    "?": "not in the loss and must be",
+}
 
 
 def assert_only_responses_supervised(
@@ -109,10 +125,11 @@ def _message(
     terminator: bool,
 ) -> str:
     if not audit.rows:
-        return (
-            f"none of {plural(len(canaries), 'canary').replace('canarys', 'canaries')} came out of the pipeline: "
-            f"{plural(audit.others, 'row')}, and not one of their words\n"
-            "        do:     give the rows that these canaries became, and the tokenizer that made them"
+        many = "1 canary" if len(canaries) == 1 else f"{len(canaries)} canaries"
+        return statement(
+            f"none of {many} came out of the pipeline: {plural(audit.others, 'row')}, and not one of their words",
+            "",
+            [("do", "give the rows that these canaries became, and the tokenizer that made them")],
         )
     bad = len(audit.problems)
     blocks = [_block(row, reader) for row in audit.rows if row.problem is not None]
@@ -120,54 +137,59 @@ def _message(
     if audit.dropped and not allow_dropped:
         names = ", ".join(map(str, audit.dropped[:10])) + (", ..." if len(audit.dropped) > 10 else "")
         general.append(
-            f"{len(audit.dropped)} of {len(canaries)} canaries came out nowhere: {names}   [DLM311]\n"
-            "        effect: these examples train nothing\n"
-            "        do:     look which filter or length limit drops them, or pass allow_dropped=True"
+            statement(
+                f"{len(audit.dropped)} of {len(canaries)} canaries came out nowhere: {names}",
+                "DLM311",
+                advice(
+                    "these examples train nothing",
+                    "look which filter or length limit drops them, or pass allow_dropped=True",
+                ),
+            )
         )
     if audit.endless and terminator and not bad:
         general.append(
-            "no answer is followed by EOS or another special token   [DLM309]\n"
-            "        effect: the model never learns to stop\n"
-            "        do:     append eos_token to the answer's text or ids, or pass terminator=False"
+            statement(
+                "no answer is followed by EOS or another special token",
+                "DLM309",
+                advice(
+                    "the model never learns to stop",
+                    "append eos_token to the answer's text or ids, or pass terminator=False",
+                ),
+            )
         )
     if not blocks and not general:
         return ""
     if not blocks:
         return "\n".join(general)
-    header = f"not the answers alone are supervised in {bad} of {plural(len(audit.rows), 'row')}"
-    return "\n".join([listing(header, blocks, [_LEGEND]), *general])
+    header = f"not the answers alone are supervised in {share(bad, len(audit.rows), 'row')}"
+    drawn = "".join(_signs(row) for row in audit.rows if row.problem is not None)
+    footer = [legend(drawn, _MEANINGS)] if drawn else []
+    return listing(header, blocks, [*footer, *(line for text in general for line in text.split("\n"))])
 
 
-def _block(row: SupervisedRow, reader: Reader) -> list[str]:
+def _block(row: SupervisedRow, reader: Reader) -> Block:
     problem = row.problem
     assert problem is not None  # noqa: S101 - only rows with a problem are drawn
     who = " and ".join(f"canary {number}" for number in row.canaries) or "labels of another length"
     head = f"{row.where}   {who}, {sum(row.supervised)} of {len(row.ids)} in the loss   [{problem.code}]"
-    tail = [
-        f"effect: {problem.effect}",
-        f"do:     {problem.advice}",
-        *(f"note:   {note}" for note in row.notes),
-    ]
+    notes = tuple(("note", note) for note in row.notes)
+    do = advice(problem.effect, problem.advice)
     if not row.owners:
-        return [head, problem.what, *tail]
-    signs, pointer = strip(
-        [_sign(owner, flag) for owner, flag in zip(row.owners, row.supervised, strict=True)], problem.position
-    )
-    columns = around(problem.position, len(row.ids))
-    show = token_text(reader.tokenizer)
-    lines = [("position", [str(i) for i in columns]), ("id", [str(row.ids[i]) for i in columns])]
-    if show is not None:
-        lines.append(("token", [show(row.ids[i]) for i in columns]))
-    lines.append(("is", [row.owners[i] for i in columns]))
-    lines.append(("label", [str(row.labels[i]) for i in columns]))
-    return [
+        return Block(head, (problem.what,), facts=notes, advice=do)
+    signs, pointer = strip(_signs(row), problem.position)
+    return Block(
         head,
-        signs,
-        f"{pointer} position {problem.position}: {problem.what}",
-        *(f"   {line}" for line in table(columns, lines)),
-        f"trained: {quoted(_trained(row, reader), 90)}",
-        *tail,
-    ]
+        (signs, f"{pointer} position {problem.position}: {problem.what}"),
+        neighbourhood(
+            problem.position, row.ids, reader.tokenizer, [("is", row.owners), ("label", row.labels)]
+        ),
+        (("trained", quoted(_trained(row, reader), 90)), *notes),
+        do,
+    )
+
+
+def _signs(row: SupervisedRow) -> str:
+    return "".join(_sign(owner, flag) for owner, flag in zip(row.owners, row.supervised, strict=True))
 
 
 def _sign(owner: str, supervised: bool) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pytest_decoderonly.assertions.drawing import advice, statement
 from pytest_decoderonly.compare.arrays import as_rows
 from pytest_decoderonly.compare.verdict import BatteryResult, ChangeResult, Relation, Verdict
 
@@ -96,11 +97,13 @@ def _report(
             "tokenizer.pad_token = tokenizer.eos_token"
         )
     if getattr(tokenizer, "padding_side", "left") != "left":
-        return None, (
-            "the tokenizer pads on the right, so its batches are continued after the padding of the "
-            "shorter rows   [DLM102]\n"
-            "        effect: those rows get other, worse answers than alone, whatever the model does\n"
-            '        do:     set tokenizer.padding_side = "left"'
+        return None, statement(
+            "the tokenizer pads on the right, so its batches are continued after the padding of the shorter rows",
+            "DLM102",
+            advice(
+                "those rows get other, worse answers than alone, whatever the model does",
+                'set tokenizer.padding_side = "left"',
+            ),
         )
     rows = _rows(model, tokenizer, prompts)
     from pytest_decoderonly.assertions.report import render

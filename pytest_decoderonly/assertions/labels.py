@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pytest_decoderonly.assertions.drawing import around, listing, plural, strip, table, token_text
+from pytest_decoderonly.assertions.drawing import (
+    Block,
+    advice,
+    legend,
+    listing,
+    neighbourhood,
+    plural,
+    share,
+    statement,
+    strip,
+)
 from pytest_decoderonly.assertions.padding import same_shape
 from pytest_decoderonly.compare.arrays import Rows, as_counts, as_rows
 from pytest_decoderonly.compare.chats import ChatError, RowDiffersError, places_in_row
@@ -30,6 +40,13 @@ _SIGNS = {
     ("completion", False): "?",
     ("either", True): "C",
     ("either", False): "p",
+}
+_MEANINGS = {
+    "_": "padding",
+    "p": "prompt",
+    "C": "completion in the loss",
+    "!": "in the loss and must not be",
+    "?": "not in the loss and must be",
 }
 
 
@@ -142,12 +159,14 @@ def _report(
         raise ValueError(f"labels: {plural(len(marks), 'row')}, but input_ids has {len(ids)}")
     for i, (row, mine) in enumerate(zip(ids, marks, strict=True)):
         if len(row) != len(mine):
-            return (
-                f"row {i}: labels have {len(mine)} positions, input_ids {len(row)}   [DLM304]\n"
-                "        effect: a decoder-only model predicts the next token of one sequence; labels "
-                "of another length cannot be compared\n"
-                "        do:     put prompt and completion into input_ids, copy them to labels, and "
-                "set the prompt to -100"
+            return statement(
+                f"row {i}: labels have {len(mine)} positions, input_ids {len(row)}",
+                "DLM304",
+                advice(
+                    "a decoder-only model predicts the next token of one sequence; labels of another length "
+                    "cannot be compared",
+                    "put prompt and completion into input_ids, copy them to labels, and set the prompt to -100",
+                ),
             )
     mask = None if attention_mask is None else as_rows(attention_mask, "attention_mask")
     same_shape(ids, mask, "attention_mask")
@@ -263,12 +282,11 @@ def _examples(ids: Rows, real: Sequence[Sequence[bool]], packing: tuple[Any, Any
 
 def _contradiction(problems: Sequence[Problem]) -> str:
     blocks = [
-        [
+        Block(
             f"row {problem.row}   [{problem.code}]",
-            f"position {problem.position}: {problem.what}",
-            f"effect: {problem.effect}",
-            f"do:     {problem.advice}",
-        ]
+            (f"position {problem.position}: {problem.what}",),
+            advice=advice(problem.effect, problem.advice),
+        )
         for problem in problems
     ]
     return listing(f"the borders of packed examples are wrong in {plural(len(problems), 'row')}", blocks)
@@ -316,12 +334,14 @@ def _spread(
 
 
 def _not_found(row: str, error: Exception, instead: str) -> str:
-    return (
-        f"{row}: {error}   [DLM307]\n"
-        "        effect: where the prompt ends cannot be told, and a mask made from its "
-        "length would be wrong\n"
-        "        do:     tokenize prompt and completion so that the prompt's ids are a "
-        f"prefix of the row, or give {instead}"
+    return statement(
+        f"{row}: {error}",
+        "DLM307",
+        advice(
+            "where the prompt ends cannot be told, and a mask made from its length would be wrong",
+            "tokenize prompt and completion so that the prompt's ids are a prefix of the row, or give "
+            f"{instead}",
+        ),
     )
 
 
@@ -358,38 +378,27 @@ def label_report(
     """Return the message about an audit's problems, "" where there are none."""
     if not audit.problems:
         return ""
-    bad = len(audit.problems)
-    header = f"{header} in {bad} of {plural(len(audit.rows), 'row')}"
-    blocks = [_block(row, tokenizer, label) for row in audit.rows if row.problem is not None]
-    legend = (
-        "signs: _ padding, p prompt, C completion in the loss, ! in the loss and must not "
-        "be, ? not in the loss and must be"
-    )
-    return listing(header, blocks, [legend])
+    header = f"{header} in {share(len(audit.problems), len(audit.rows), 'row')}"
+    wrong = [row for row in audit.rows if row.problem is not None]
+    drawn = "".join(_signs(row) for row in wrong)
+    return listing(header, [_block(row, tokenizer, label) for row in wrong], [legend(drawn, _MEANINGS)])
 
 
-def _block(row: LabelRow, tokenizer: Any, label: str) -> list[str]:
+def _signs(row: LabelRow) -> str:
+    return "".join(_SIGNS[kind, flag] for kind, flag in zip(row.kinds, row.supervised, strict=True))
+
+
+def _block(row: LabelRow, tokenizer: Any, label: str) -> Block:
     problem = row.problem
     assert problem is not None  # noqa: S101 - only rows with a problem are drawn
-    signs, pointer = strip(
-        [_SIGNS[kind, flag] for kind, flag in zip(row.kinds, row.supervised, strict=True)], problem.position
-    )
-    columns = around(problem.position, len(row.ids))
-    lines = [("position", [str(i) for i in columns]), ("id", [str(row.ids[i]) for i in columns])]
-    show = token_text(tokenizer)
-    if show is not None:
-        lines.append(("token", [show(row.ids[i]) for i in columns]))
-    lines.append(("is", [row.kinds[i] for i in columns]))
-    lines.append((label, [str(row.labels[i]) for i in columns]))
+    signs, pointer = strip(_signs(row), problem.position)
     prompt = row.count("prompt") + row.count("either")
     parts = f"{prompt} prompt + {row.count('completion')} completion + {row.count('padding')} padding"
     head = f"{row.name}   {parts}, {sum(row.supervised)} of {len(row.ids)} in the loss   [{problem.code}]"
-    return [
+    return Block(
         head,
-        signs,
-        f"{pointer} position {problem.position}: {problem.what}",
-        *(f"   {line}" for line in table(columns, lines)),
-        f"effect: {problem.effect}",
-        f"do:     {problem.advice}",
-        *(f"note:   {note}" for note in row.notes),
-    ]
+        (signs, f"{pointer} position {problem.position}: {problem.what}"),
+        neighbourhood(problem.position, row.ids, tokenizer, [("is", row.kinds), (label, row.labels)]),
+        tuple(("note", note) for note in row.notes),
+        advice(problem.effect, problem.advice),
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pytest_decoderonly.assertions.drawing import plural
+from pytest_decoderonly.assertions.drawing import advice, plural, statement
 from pytest_decoderonly.assertions.labels import label_report
 from pytest_decoderonly.assertions.padding import same_shape
 from pytest_decoderonly.compare.arrays import Rows, as_counts, as_rows
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pytest_decoderonly.compare.attribution import LossFn
+
+_MAX_PARTS = 10
 
 
 def assert_loss_ignores_prompt(
@@ -193,18 +195,17 @@ def assert_accumulation_equals_full_batch(
 
 
 def _weights_report(audit: WeightAudit) -> str:
-    lines = [f"tokens do not weigh the same: {audit.problem}"]
-    lines.extend(
-        f"        micro-batch {part.number}   {plural(part.tokens, 'token')}, {part.least:.4g} to {part.most:.4g} "
-        f"of the weight that they have in the full batch"
-        for part in audit.parts[:10]
-    )
-    if len(audit.parts) > 10:
-        lines.append(f"        ... and {len(audit.parts) - 10} more")
-    lines.append(
-        f"        gradient at the logits: off by {audit.error:.2g} of its norm; rounding, measured by other "
-        f"orders of the rows, is {audit.rounding:.1g}"
-    )
-    lines.append(f"        effect: {audit.effect}")
-    lines.append(f"        do:     {audit.advice}")
-    return "\n".join(lines)
+    facts = []
+    for part in audit.parts[:_MAX_PARTS]:
+        low, high = f"{part.least:.4g}", f"{part.most:.4g}"
+        weight = low if low == high else f"{low} to {high}"
+        text = (
+            f"{plural(part.tokens, 'token')}, each with {weight} of the weight that it has in the full batch"
+        )
+        facts.append((f"micro-batch {part.number}", text))
+    if len(audit.parts) > _MAX_PARTS:
+        facts.append(("...", f"and {len(audit.parts) - _MAX_PARTS} more"))
+    facts.append(("gradient", f"off by {audit.error:.2g} of its norm at the logits"))
+    facts.append(("scale", f"rounding, measured by other orders of the rows, is {audit.rounding:.1g}"))
+    header = f"tokens do not weigh the same: {audit.problem}"
+    return statement(header, "", [*facts, *advice(audit.effect, audit.advice)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pytest_decoderonly.assertions.drawing import listing, plural, quoted
+from pytest_decoderonly.assertions.drawing import Block, advice, columns, listing, plural, quoted, share
 from pytest_decoderonly.compare.arrays import as_rows
 from pytest_decoderonly.compare.outputs import Remainder, find_prompt_ids, find_prompt_text, settled
 from pytest_decoderonly.compare.texts import Codec
@@ -154,7 +154,7 @@ def _message(
         elif texts is not None:
             follows = texts[rest.row][rest.end :]
         cut = "output_ids[:, input_ids.shape[1]:]"
-        advice = (
+        do = (
             f"cut it off as tokens before decoding: {cut}"
             if rest.whole
             else (
@@ -164,15 +164,11 @@ def _message(
         )
         code = "DLM201" if rest.whole else "DLM203"
         blocks.append(
-            [
+            Block(
                 f"output {rest.row}   {rest.what}   [{code}]",
-                f"remained: {quoted(shown)}",
-                f"then:     {quoted(follows)}",
-                "effect: the question is returned, stored or scored as if the model had said it",
-                f"do:     {advice}",
-            ]
+                tuple(columns([("left", quoted(shown)), ("then", quoted(follows))])),
+                advice=advice("the question is returned, stored or scored as if the model had said it", do),
+            )
         )
-    return listing(
-        f"{len(bad)} of {plural(total, 'output')} still {'carries' if len(bad) == 1 else 'carry'} the prompt",
-        blocks,
-    )
+    verb = "carries" if len(bad) == 1 else "carry"
+    return listing(f"{share(len(bad), total, 'output')} still {verb} the prompt", blocks)

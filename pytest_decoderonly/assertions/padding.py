@@ -6,7 +6,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from pytest_decoderonly.assertions.drawing import around, listing, plural, strip, table, token_text
+from pytest_decoderonly.assertions.drawing import (
+    Block,
+    advice,
+    legend,
+    listing,
+    neighbourhood,
+    plural,
+    share,
+    statement,
+    strip,
+)
 from pytest_decoderonly.compare.arrays import Rows, as_rows
 from pytest_decoderonly.compare.padding import (
     PaddingAudit,
@@ -131,12 +141,14 @@ def _report(
     return ""
 
 
-_UNPADDABLE = (
-    "the tokenizer has no padding token, so that nothing tells padding from text   [DLM103]\n"
-    "        effect: rows of different lengths cannot be batched, or are filled with an id that means "
-    "something else\n"
-    "        do:     set tokenizer.pad_token (tokenizer.eos_token will do for generation, with the mask "
-    "that the tokenizer returns)"
+_UNPADDABLE = statement(
+    "the tokenizer has no padding token, so that nothing tells padding from text",
+    "DLM103",
+    advice(
+        "rows of different lengths cannot be batched, or are filled with an id that means something else",
+        "set tokenizer.pad_token (tokenizer.eos_token will do for generation, with the mask that the tokenizer "
+        "returns)",
+    ),
 )
 
 
@@ -242,34 +254,26 @@ def same_shape(ids: Rows, other: Rows | None, name: str) -> None:
 
 def _message(audit: PaddingAudit, ids: Rows, mask: Rows | None, side: Side, tokenizer: Any) -> str:
     bad = len(audit.problems)
-    rows = f"{bad} of {plural(len(ids), 'row')} {'is' if bad == 1 else 'are'} wrong"
+    rows = f"{share(bad, len(ids), 'row')} {'is' if bad == 1 else 'are'} wrong"
     sides = any(problem.code == "DLM102" for problem in audit.problems)
     header = f"the batch is not {side}-padded: {rows}" if sides else f"padding and mask do not agree: {rows}"
     if any(problem.code == "DLM103" for problem in audit.problems):
         header = f"the padding cannot be used: {rows}"
     blocks = [_block(problem, ids[problem.row], mask, audit, tokenizer) for problem in audit.problems]
-    legend = "signs: # real token, _ padding" + ("" if mask is None else " (as the mask says)")
-    return listing(header, blocks, [legend])
+    drawn = "".join("#" if flag else "_" for problem in audit.problems for flag in audit.real[problem.row])
+    told = "" if mask is None else " (as the mask says)"
+    return listing(header, blocks, [legend(drawn, {"#": "real token", "_": "padding"}, told)])
 
 
-def _block(
-    problem: Problem, ids: list[int], mask: Rows | None, audit: PaddingAudit, tokenizer: Any
-) -> list[str]:
+def _block(problem: Problem, ids: list[int], mask: Rows | None, audit: PaddingAudit, tokenizer: Any) -> Block:
     real = audit.real[problem.row]
     signs, pointer = strip(["#" if flag else "_" for flag in real], problem.position)
-    columns = around(problem.position, len(ids))
-    lines = [("position", [str(i) for i in columns]), ("id", [str(ids[i]) for i in columns])]
-    show = token_text(tokenizer)
-    if show is not None:
-        lines.append(("token", [show(ids[i]) for i in columns]))
-    if mask is not None:
-        lines.append(("mask", [str(mask[problem.row][i]) for i in columns]))
     head = f"row {problem.row}   {plural(sum(real), 'real token')} + {len(real) - sum(real)} padding"
-    return [
+    return Block(
         f"{head}   [{problem.code}]",
-        signs,
-        f"{pointer} position {problem.position}: {problem.what}",
-        *(f"   {line}" for line in table(columns, lines)),
-        f"effect: {problem.effect}",
-        f"do:     {problem.advice}",
-    ]
+        (signs, f"{pointer} position {problem.position}: {problem.what}"),
+        neighbourhood(
+            problem.position, ids, tokenizer, [] if mask is None else [("mask", mask[problem.row])]
+        ),
+        advice=advice(problem.effect, problem.advice),
+    )

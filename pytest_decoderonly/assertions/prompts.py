@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pytest_decoderonly.assertions.drawing import around, listing, plural, strip, table, token_text
+from pytest_decoderonly.assertions.drawing import (
+    Block,
+    advice,
+    legend,
+    listing,
+    neighbourhood,
+    plural,
+    share,
+    strip,
+)
 from pytest_decoderonly.assertions.padding import same_shape, special_ids
 from pytest_decoderonly.compare.arrays import as_rows
 from pytest_decoderonly.compare.padding import real_rows
@@ -133,27 +142,19 @@ def _is_chat(value: Any) -> bool:
 
 
 def _message(problems: list[PromptProblem], rows: int, tokenizer: Any) -> str:
-    bad = len(problems)
-    header = (
-        f"{bad} of {plural(rows, 'prompt')} {'does' if bad == 1 else 'do'} not reach the model as written"
-    )
-    blocks = [_block(problem, tokenizer) for problem in problems]
-    return listing(header, blocks, ["signs: # token that is there, x token that is lost"])
+    verb = "does" if len(problems) == 1 else "do"
+    header = f"{share(len(problems), rows, 'prompt')} {verb} not reach the model as written"
+    drawn = "".join("x" if lost else "#" for problem in problems for lost in problem.lost)
+    meanings = {"#": "token that is there", "x": "token that is lost"}
+    return listing(header, [_block(problem, tokenizer) for problem in problems], [legend(drawn, meanings)])
 
 
-def _block(problem: PromptProblem, tokenizer: Any) -> list[str]:
+def _block(problem: PromptProblem, tokenizer: Any) -> Block:
     signs, pointer = strip(["x" if lost else "#" for lost in problem.lost], problem.point)
-    columns = around(problem.point, len(problem.ids))
-    lines = [("position", [str(i) for i in columns]), ("id", [str(problem.ids[i]) for i in columns])]
-    show = token_text(tokenizer)
-    if show is not None:
-        lines.append(("token", [show(problem.ids[i]) for i in columns]))
     whose = "of the prompt" if any(problem.lost) else "of the row"
-    return [
+    return Block(
         f"row {problem.row}   {problem.what}" + (f"   [{problem.code}]" if problem.code else ""),
-        signs,
-        f"{pointer} position {problem.point} {whose}",
-        *(f"   {line}" for line in table(columns, lines)),
-        f"effect: {problem.effect}",
-        f"do:     {problem.advice}",
-    ]
+        (signs, f"{pointer} position {problem.point} {whose}"),
+        neighbourhood(problem.point, problem.ids, tokenizer),
+        advice=advice(problem.effect, problem.advice),
+    )

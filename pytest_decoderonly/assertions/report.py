@@ -5,7 +5,15 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from pytest_decoderonly.assertions.drawing import MAX_ROWS, plural, strip, token_text
+from pytest_decoderonly.assertions.drawing import (
+    MAX_LINES,
+    MAX_ROWS,
+    columns,
+    legend,
+    plural,
+    strip,
+    token_text,
+)
 from pytest_decoderonly.compare.verdict import (
     BatteryResult,
     ChangeResult,
@@ -19,14 +27,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-MAX_CHOICES = 4
+MAX_CHOICES = 2
 _WORDS = {
     Verdict.DIFFERENT: "DIFFERENT, not rounding",
     Verdict.BY_DESIGN: "different by design",
     Verdict.UNDECIDED: "UNDECIDED",
 }
+_WIDE = 10
+_MEANINGS = {"_": "padding", "=": "equal", "x": "wrong", "|": "the cached steps begin"}
 _SCALE = (
-    "scale     max |difference of logits| / standard deviation of the logits; in float32 rounding "
+    "max |difference of logits| / standard deviation of the logits; in float32 rounding "
     "gives 1e-6 to 1e-4, bugs above 1e-3"
 )
 
@@ -39,7 +49,7 @@ def number(value: float | None) -> str:
 
 
 def render(result: BatteryResult, *, model: str, tokenizer: Any = None, brief: bool = False) -> str:
-    """Return the report of a battery that is not clean, verdict first.
+    """Return the report of a battery that is not clean: verdict and culprit, rows, relations, how it was measured.
 
     Args:
         result: What the battery gave.
@@ -47,69 +57,58 @@ def render(result: BatteryResult, *, model: str, tokenizer: Any = None, brief: b
         tokenizer: Shows the text of tokens.
         brief: Leave out what a full report of the same result has shown: rows and tokens.
     """
-    lengths = ", ".join(map(str, result.lengths[:8])) + (", ..." if len(result.lengths) > 8 else "")
-    where = f"{result.dtype} on {result.device}"
-    lines = [
-        f"{model}: {_WORDS.get(result.verdict, str(result.verdict))}",
-        f"compared  {plural(len(result.lengths), 'prompt')} of {lengths} tokens, {where}, {result.runs} runs",
-    ]
-    if result.culprit is not None:
-        lines += [
-            f"culprit   {result.culprit.name}: {result.culprit.sentence}",
-            f"do        {result.culprit.advice}",
-        ]
-    if result.layer is not None:
-        layer = result.layer
-        lines.append(
-            f"first     {layer.name}: row {layer.row}, {layer.place} (activations off by "
-            f"{number(layer.error)} of their spread)"
-        )
-    lines += _relations(result)
+    rest = _relations(result)
     if not brief:
-        lines += _rows(result)
-        lines += _choices(result.flips, "flips", tokenizer, result.dtype)
-        lines += _choices(result.ties, "ties", tokenizer, result.dtype)
-    lines += [f"note      {note}" for note in result.notes]
-    lines.append(_SCALE)
-    return "\n".join(lines)
+        rest += _choices(result.flips, "flips", tokenizer, result.dtype)
+        rest += _choices(result.ties, "ties", tokenizer, result.dtype)
+    rest += _measured(result)
+    top = _top(result, model)
+    rows: list[str] = []
+    if result.failing and not brief:
+        relation = result.failing[0]
+        rows = _rows(str(relation.relation), relation.limit, relation.failing, len(top) + len(rest))
+    return "\n".join([*top, *rows, *rest])
 
 
 def render_change(result: ChangeResult, *, model: str) -> str:
-    """Return the report of a change that is not clean, verdict first."""
-    lengths = ", ".join(map(str, result.lengths[:8])) + (", ..." if len(result.lengths) > 8 else "")
-    where = f"{result.dtype} on {result.device}"
-    lines = [
-        f"{model} with {result.change}: {_WORDS.get(result.verdict, str(result.verdict))}",
-        f"compared  {plural(len(result.lengths), 'prompt')} of {lengths} tokens, {where}, {result.runs} runs",
-        f"because   {result.reason}",
-    ]
-    if result.culprit is not None:
-        lines += [
-            f"culprit   {result.culprit.name}: {result.culprit.sentence}",
-            f"do        {result.culprit.advice}",
-        ]
-    if result.layer is not None:
-        lines.append(
-            f"first     {result.layer.name}: row {result.layer.row}, {result.layer.place} (activations off by "
-            f"{number(result.layer.error)} of their spread)"
-        )
+    """Return the report of a change that is not clean: verdict and culprit, rows, how it was measured."""
+    top = _top(result, f"{model} with {result.change}")
+    because = [("because", result.reason)]
     if result.decisive:
         both = [("float32", result.single)] if result.single else []
         if result.dtype != "float32" and result.work:
             both.insert(0, (result.dtype, result.work))
         numbers = ", ".join(f"{name} {number(worst(errors))}" for name, errors in both)
-        lines.append(f"greatest  {numbers or number(worst(result.decisive))}")
+        because.append(("greatest", numbers or number(worst(result.decisive))))
+    rest = [*columns(because, _WIDE), *_measured(result)]
     if result.details:
-        lines += [f"found     {detail}" for detail in result.details]
+        left = len(result.details) - MAX_ROWS
+        rows = columns([("found", detail) for detail in result.details[:MAX_ROWS]], _WIDE)
+        rows += [f"... and {left} more like these"] * (left > 0)
     else:
-        for error in result.failing[:MAX_ROWS]:
-            lines += draw(result.change, result.limit, error)
-        if result.failing:
-            left = len(result.failing) - MAX_ROWS
-            lines += [f"... and {plural(left, 'more row')} like these"] * (left > 0)
-            lines.append("signs     _ padding, = equal, x wrong; | the cached steps begin")
-    lines += [f"note      {note}" for note in result.notes]
-    return "\n".join([*lines, _SCALE])
+        rows = _rows(result.change, result.limit, result.failing, len(top) + len(rest))
+    return "\n".join([*top, *rows, *rest])
+
+
+def _top(result: BatteryResult | ChangeResult, subject: str) -> list[str]:
+    """The verdict, who is to blame, what to do, where it begins."""
+    culprit, layer = result.culprit, result.layer
+    facts = []
+    if culprit is not None:
+        facts += [("culprit", f"{culprit.name}: {culprit.sentence}"), ("do", culprit.advice)]
+    if layer is not None:
+        off = f"(activations off by {number(layer.error)} of their spread)"
+        facts.append(("first", f"{layer.name}: row {layer.row}, {layer.place} {off}"))
+    named = f" ({culprit.name})" if culprit is not None else ""
+    return [f"{subject}: {_WORDS.get(result.verdict, str(result.verdict))}{named}", *columns(facts, _WIDE)]
+
+
+def _measured(result: BatteryResult | ChangeResult) -> list[str]:
+    lengths = ", ".join(map(str, result.lengths[:8])) + (", ..." if len(result.lengths) > 8 else "")
+    prompts = f"{plural(len(result.lengths), 'prompt')} of {lengths} tokens"
+    where = f"{result.dtype} on {result.device}, {plural(result.runs, 'run')}"
+    facts = [("note", note) for note in result.notes]
+    return columns([*facts, ("compared", f"{prompts}, {where}"), ("scale", _SCALE)], _WIDE)
 
 
 def _relations(result: BatteryResult) -> list[str]:
@@ -145,20 +144,16 @@ def _relations(result: BatteryResult) -> list[str]:
     ]
 
 
-def _rows(result: BatteryResult) -> list[str]:
-    """Draw the rows of the first relation that does not hold."""
-    failing = result.failing
+def _rows(name: str, limit: float, failing: Sequence[RowError], others: int) -> list[str]:
+    """Draw rows, as many as fit beside so many other lines, two at least."""
     if not failing:
         return []
-    relation = failing[0]
-    lines = []
-    for error in relation.failing[:MAX_ROWS]:
-        lines += draw(str(relation.relation), relation.limit, error)
-    left = len(relation.failing) - MAX_ROWS
-    if left > 0:
-        lines.append(f"... and {plural(left, 'more row')} like these")
-    lines.append("signs     _ padding, = equal, x wrong; | the cached steps begin")
-    return lines
+    shown = failing[: max(2, min(MAX_ROWS, (MAX_LINES - 2 - others) // 2))]
+    lines = [line for error in shown for line in draw(name, limit, error)]
+    left = len(failing) - len(shown)
+    lines += [f"... and {plural(left, 'more row')} like these"] * (left > 0)
+    drawn = "".join(line for line in lines[: 2 * len(shown) : 2])
+    return [*lines, legend(drawn, _MEANINGS)]
 
 
 def draw(name: str, limit: float, error: RowError) -> list[str]:
@@ -186,7 +181,7 @@ def _choices(choices: Sequence[Choice], name: str, tokenizer: Any, dtype: str) -
     for choice in choices[:MAX_CHOICES]:
         batched, solo = (f"{token} {show(token)}".rstrip() for token in (choice.batched, choice.solo))
         lines.append(
-            f"{name:<9} row {choice.row}, after {choice.place}: batched {batched}, single {solo}; "
+            f"{name + ':':<{_WIDE}}row {choice.row}, after {choice.place}: batched {batched}, single {solo}; "
             f"margin {number(choice.margin)}, error {number(choice.error)} ({dtype} logits)"
         )
     if len(choices) > MAX_CHOICES:

@@ -5,15 +5,34 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Literal
 
-from pytest_decoderonly.assertions.drawing import around, listing, plural, strip, table, token_text
+from pytest_decoderonly.assertions.drawing import (
+    Block,
+    advice,
+    legend,
+    listing,
+    neighbourhood,
+    share,
+    statement,
+    strip,
+    table,
+)
 from pytest_decoderonly.assertions.report import number
 from pytest_decoderonly.compare.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_decoderonly.compare.scores import ScoreResult, ScoreRow
+    from pytest_decoderonly.compare.scores import ScoreRelation, ScoreResult, ScoreRow
     from pytest_decoderonly.compare.totals import Reduction, TotalResult
+
+_MEANINGS = {
+    "_": "not the row's own (padding)",
+    "p": "prompt",
+    "R": "read by the score",
+    ".": "not read",
+    "!": "read and must not be",
+    "?": "not read and must be",
+}
 
 
 def assert_scores_keep(
@@ -101,33 +120,33 @@ def assert_scores_keep(
 
 def render_scores(result: ScoreResult, tokenizer: Any = None) -> str:
     """Return the report of scores that do not keep: rows drawn first, then the relations with their numbers."""
+    notes = list(result.notes)
     if result.verdict is Verdict.UNDECIDED:
-        header = "whether the scores keep is UNDECIDED"
+        reasons = [relation.reason for relation in result.relations if relation.verdict is Verdict.UNDECIDED]
+        header = f"whether the scores keep is UNDECIDED: {reasons[0] if reasons else notes.pop()}"
     else:
         bad = len(result.rows)
-        header = f"the scores of {bad} of {plural(result.total_rows, 'row')} are not the rows' own"
-    footer = []
-    if any(row.signs for row in result.rows):
-        footer.append(
-            "signs: _ not the row's own (padding), p prompt, R read by the score, . not read, ! read and must not be, "
-            "? not read and must be"
-        )
+        some = share(bad, result.total_rows, "row")
+        header = f"{some} {'gets a score that is not its own' if bad == 1 else 'get scores that are not their own'}"
+    footer = [legend(drawn, _MEANINGS)] if (drawn := "".join(row.signs for row in result.rows)) else []
     if result.relations:
-        wide = max(len(relation.name) for relation in result.relations)
-        for relation in result.relations:
-            verdict = relation.verdict.value if relation.verdict.clean else relation.verdict.value.upper()
-            why = f" ({relation.reason})" if relation.reason else ""
-            footer.append(
-                f"{relation.name:<{wide}}  {number(relation.worst):>7}  {verdict}: {relation.says}{why}"
-            )
+        footer += table(
+            [(relation.name, (number(relation.worst), _said(relation))) for relation in result.relations],
+            left=True,
+        )
         footer.append(
             "scale: move of a score / move by another last token, in float32; rounding gives below 1e-3, mistakes above 1e-2"
         )
-    footer += [f"note: {note}" for note in result.notes]
+    footer += [f"note:  {note}" for note in notes]
     return listing(header, [_block(row, tokenizer) for row in result.rows], footer)
 
 
-def _block(row: ScoreRow, tokenizer: Any) -> list[str]:
+def _said(relation: ScoreRelation) -> str:
+    verdict = relation.verdict.value
+    return f"{verdict if relation.verdict.clean else verdict.upper()}: {relation.says}"
+
+
+def _block(row: ScoreRow, tokenizer: Any) -> Block:
     problem = row.problem
     code = f"   [{problem.code}]" if problem.code else ""
     scores = "" if math.isnan(row.batched) else f"score {row.batched:.6g} in the batch"
@@ -135,19 +154,21 @@ def _block(row: ScoreRow, tokenizer: Any) -> list[str]:
         scores += f", {row.alone:.6g} alone"
     if scores and not math.isnan(row.scale):
         scores += f"; another last token moves it by {row.scale:.2g}"
-    lines = [f"row {problem.row}   {scores}".rstrip() + code]
+    drawing: tuple[str, ...] = (problem.what,)
+    around: tuple[str, ...] = ()
     if row.signs:
-        signs, pointer = strip(row.signs, problem.position)
-        columns = around(problem.position, len(row.ids))
-        cells = [("position", [str(i) for i in columns]), ("id", [str(row.ids[i]) for i in columns])]
-        show = token_text(tokenizer)
-        if show is not None:
-            cells.append(("token", [show(row.ids[i]) for i in columns]))
-        lines += [signs, f"{pointer} position {problem.position}: {problem.what}"]
-        lines += [f"   {line}" for line in table(columns, cells)]
-    else:
-        lines.append(problem.what)
-    return [*lines, f"effect: {problem.effect}", f"do:     {problem.advice}"]
+        signs, pointer = strip(row.signs, max(0, problem.position))
+        if problem.position < 0:
+            drawing = (signs, problem.what)
+        else:
+            drawing = (signs, f"{pointer} position {problem.position}: {problem.what}")
+            around = neighbourhood(problem.position, row.ids, tokenizer)
+    return Block(
+        f"row {problem.row}   {scores}".rstrip() + code,
+        drawing,
+        around,
+        advice=advice(problem.effect, problem.advice),
+    )
 
 
 def _total_message(result: TotalResult) -> str:
@@ -160,23 +181,22 @@ def _total_message(result: TotalResult) -> str:
     left = [weight.row for weight in result.weights if abs(weight.found) < 1e-3]
     if left:
         found += f", and row{'s' * (len(left) > 1)} {', '.join(map(str, left))} not at all"
-    lines = [
-        f"the score of all rows does not weigh them by {result.reduction}s: it weighs them {found}   [DLM402]",
-        "        row  scored tokens  weight  by tokens  by rows",
-    ]
-    lines += [
-        f"        {w.row:<3}  {w.tokens:>3} of {w.total_tokens:<6}  {w.found:>6.3f}  {w.by_token:>9.3f}  {w.by_row:>7.3f}"
-        for w in result.weights
-    ]
-    lines += [
-        "        effect: rows are left out of the score"
-        if left
-        else "        effect: the score depends on how rows are put into batches"
-        if found == "neither way"
-        else "        effect: the score is another one than its name says",
-        "        do:     add up the log-probabilities and the numbers of tokens over all batches, and divide once"
-        if result.reduction == "token"
-        else "        do:     take the mean of each row first, then the mean over all rows of all batches",
-        "scale: a row's weight is told from the score when its tokens alone become likelier (-log p from 3 to 1)",
-    ]
-    return "\n".join(lines)
+        effect = "rows are left out of the score"
+    elif found == "neither way":
+        effect = "the score depends on how rows are put into batches"
+    else:
+        effect = "the score is another one than its name says"
+    if result.reduction == "token":
+        do = "add up the log-probabilities and the numbers of tokens over all batches, and divide once"
+    else:
+        do = "take the mean of each row first, then the mean over all rows of all batches"
+    facts = []
+    for w in result.weights:
+        weights = f"weighs {w.found:.3f}; by tokens it would weigh {w.by_token:.3f}, by rows {w.by_row:.3f}"
+        facts.append((f"row {w.row}", f"{w.tokens} of {w.total_tokens} scored tokens, {weights}"))
+    scale = ("scale", "the weight is told from how the score moves when a row's tokens alone become likelier")
+    return statement(
+        f"the score of all rows does not weigh them by {result.reduction}s: it weighs them {found}",
+        "DLM402",
+        [*facts, scale, *advice(effect, do)],
+    )

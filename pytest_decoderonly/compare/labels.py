@@ -426,7 +426,7 @@ def _in_the_loss(row: LabelRow) -> Problem | None:
             code,
             row.row,
             first,
-            f"{len(bad['prompt'])} of {total} prompt tokens "
+            f"{len(bad['prompt'])} of {total} prompt token{'s' * (total != 1)} "
             f"{'is' if len(bad['prompt']) == 1 else 'are'} in the loss",
             "the model is trained to write the question",
             advice,
@@ -468,7 +468,7 @@ def _left_out(row: LabelRow, eos_id: int | None, pad_id: int | None) -> Problem 
         "DLM310",
         row.row,
         first,
-        f"{len(out)} of {total} completion tokens {'is' if len(out) == 1 else 'are'} not supervised",
+        f"{len(out)} of {total} completion token{'s' * (total != 1)} {'is' if len(out) == 1 else 'are'} not supervised",
         "a part of the answer is never learned",
         why_left_out(out, [i for i, kind in enumerate(row.kinds) if kind == "completion"], row.ids)
         or "the mask of the prompt reaches too far: check how its length is counted (padding on the "

@@ -11,9 +11,12 @@ if TYPE_CHECKING:
 Side = Literal["left", "right"]
 
 
+WHOLE_ROW = -1
+
+
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong in one row. `position` counts columns from 0."""
+    """One thing that is wrong in one row. `position` counts columns from 0; `WHOLE_ROW` is none in particular."""
 
     code: str
     row: int

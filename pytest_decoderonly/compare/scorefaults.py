@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from pytest_decoderonly.compare.padding import Problem
+from pytest_decoderonly.compare.padding import WHOLE_ROW, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -400,7 +400,7 @@ def order_fault(reads: Reads, *, carried: bool = False) -> Problem | None:
         return Problem(
             "",
             reads.row,
-            reads.start,
+            WHOLE_ROW,
             f"the score follows what the model computed for {rows} {names}"
             + (f", which stand{'s' * (len(reads.others) == 1)} before it" if carried else ""),
             "what a row scores depends on its neighbours",
@@ -413,7 +413,7 @@ def order_fault(reads: Reads, *, carried: bool = False) -> Problem | None:
     return Problem(
         "",
         reads.row,
-        reads.start,
+        WHOLE_ROW,
         f"the row's text moves score {reads.owner}, not its own",
         "scores belong to other rows than they seem to",
         "give the scores back in the order of the rows: undo the sorting, or the interleaving of processes",

@@ -15,7 +15,7 @@ import numpy as np
 
 from pytest_decoderonly.compare.items import Items, as_values
 from pytest_decoderonly.compare.labels import PromptNotFoundError, find_boundary
-from pytest_decoderonly.compare.padding import Problem
+from pytest_decoderonly.compare.padding import WHOLE_ROW, Problem
 from pytest_decoderonly.compare.reading import CannotReadError, Edit, Reader, called_modules, steady, watched
 from pytest_decoderonly.compare.scorefaults import (
     Reads,
@@ -25,7 +25,14 @@ from pytest_decoderonly.compare.scorefaults import (
     order_fault,
     solo_fault,
 )
-from pytest_decoderonly.compare.scorevalues import divisor_fault, explain_value, target_fault, twin_fault
+from pytest_decoderonly.compare.scorevalues import (
+    count_fault,
+    divisor_fault,
+    explain_value,
+    nan_fault,
+    target_fault,
+    twin_fault,
+)
 from pytest_decoderonly.compare.verdict import Verdict
 from pytest_decoderonly.compare.windows import MAX_STATES, find_windows, window_fault
 
@@ -159,20 +166,7 @@ class _Judge:
         return as_values(self.score(list(rows)), len(rows))
 
     def _wrong_count(self, got: int) -> ScoreResult:
-        count = len(self.items)
-        advice = (
-            "drop what fills the last batch up to its size, for as many rows as were added"
-            if got > count
-            else "score the last, incomplete batch too (drop_last=False)"
-        )
-        problem = Problem(
-            "",
-            min(got, count) - 1,
-            0,
-            f"{got} scores for {count} rows",
-            "averages count rows twice" if got > count else "rows are left out of the result",
-            advice,
-        )
+        problem = count_fault(got, len(self.items))
         row = ScoreRow(problem.row, (), "", math.nan, math.nan, math.nan, problem)
         self.problems[problem.row] = row
         return self._result(Verdict.DIFFERENT)
@@ -252,6 +246,7 @@ class _Judge:
             twice = self._values([items.rows[i]] * 3)
             found[i] = max(self._relative(i, self.alone[i], value) for value in twice)
         self._relation("batch-size", "three copies of a row score as the row does", found)
+        self._not_finite()
         self._twins()
         self._dead()
         for relation in self.relations:
@@ -297,6 +292,12 @@ class _Judge:
         """Whether the row is shorter than the longest, as far as that can be told."""
         return self.items.length(i) < max(self.items.length(j) for j in range(len(self.items)))
 
+    def _not_finite(self) -> None:
+        for i, value in enumerate(self.base):
+            if not np.isfinite(value).all():
+                alone = self.alone.get(i, value)
+                self._add(i, nan_fault(i, _total(value), _total(alone)), self._drawn_alone(i))
+
     def _twins(self) -> None:
         """Rows that get one score in the batch and two alone: the one that is not its own is another row's."""
         for i in self.alone:
@@ -326,7 +327,7 @@ class _Judge:
             problem = Problem(
                 "DLM401",
                 i,
-                0,
+                WHOLE_ROW,
                 "another last token leaves the score as it is"
                 + ("" if alone else ", in the batch; alone it moves"),
                 "the score is read at padding or somewhere else than at the row's end"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
-from pytest_decoderonly.compare.padding import Problem
+from pytest_decoderonly.compare.padding import WHOLE_ROW, Problem
 
 if TYPE_CHECKING:
     from pytest_decoderonly.compare.reading import Call
@@ -13,12 +14,43 @@ if TYPE_CHECKING:
 _BATCH = "the score depends on what the row is batched with"
 
 
+def count_fault(got: int, count: int) -> Problem:
+    """More scores than rows, or fewer."""
+    more = got > count
+    return Problem(
+        "",
+        min(got, count) - 1,
+        WHOLE_ROW,
+        f"{got} scores for {count} rows",
+        "averages count rows twice" if more else "rows are left out of the result",
+        "drop what fills the last batch up to its size, for as many rows as were added"
+        if more
+        else "score the last, incomplete batch too (drop_last=False)",
+    )
+
+
+def nan_fault(row: int, batched: float, alone: float) -> Problem:
+    """A score that is no finite number."""
+    fine = math.isfinite(alone)
+    return Problem(
+        "",
+        row,
+        WHOLE_ROW,
+        f"the score is {batched:g}"
+        + (f" in the batch; alone it is {alone:.6g}" if fine else ", alone as in the batch"),
+        "a mean over rows is lost, or the row is left out of it",
+        "is a row of padding alone normalised, or infinity multiplied with a mask of 0? Use masked_fill before the sum"
+        if fine
+        else "is there a token to score at all, and is the sum divided by a number that is not 0?",
+    )
+
+
 def twin_fault(row: int, other: int) -> Problem:
     """Two rows that score differently alone have one and the same score in the batch."""
     return Problem(
         "",
         row,
-        0,
+        WHOLE_ROW,
         f"the row gets the very score of row {other}; alone the two differ",
         "one of the two is another row's score",
         "is the score remembered by a part of the row (its prompt, its length)? Remember it by prompt and continuation",
@@ -30,7 +62,7 @@ def target_fault(row: int, others: list[int]) -> Problem:
     return Problem(
         "DLM403",
         row,
-        0,
+        WHOLE_ROW,
         f"another last token of the row moves score {others[0]}, not its own"
         if others
         else "another last token of the row moves no score",
@@ -47,7 +79,7 @@ def divisor_fault(reads: Reads, slope: float) -> Problem | None:
             return Problem(
                 "",
                 reads.row,
-                reads.start,
+                WHOLE_ROW,
                 f"the sum over {count} tokens of the continuation is divided by {size}, which counts the prompt too",
                 "continuations behind long prompts score too high",
                 "divide by the number of tokens that are summed",
@@ -76,9 +108,14 @@ def explain_value(
         }[relation]
         if relation == "neighbours" and single:
             what += ", though each is run by itself: a state (a cache) is carried from one to the next"
-            return Problem("", row, 0, what, effect, "begin each row with a new cache, or with none")
+            return Problem("", row, WHOLE_ROW, what, effect, "begin each row with a new cache, or with none")
         return Problem(
-            "", row, 0, what, effect, "average over the row's own tokens; normalise nothing over the batch"
+            "",
+            row,
+            WHOLE_ROW,
+            what,
+            effect,
+            "average over the row's own tokens; normalise nothing over the batch",
         )
     if reads is not None and call is not None and reads.batch is not None:
         _, at, start = reads.batch
@@ -124,7 +161,7 @@ def explain_value(
     return Problem(
         "DLM402" if shorter else "",
         row,
-        0,
+        WHOLE_ROW,
         what,
         effect,
         "score the row alone and in the batch, and compare term by term",

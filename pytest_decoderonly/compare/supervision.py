@@ -336,7 +336,7 @@ class _Judge:
         return self._problem(
             "DLM301" if everything else "DLM310",
             bad[0],
-            f"{len(bad)} of {len(prompt)} prompt tokens "
+            f"{len(bad)} of {len(prompt)} prompt token{'s' * (len(prompt) != 1)} "
             f"{'is' if len(bad) == 1 else 'are'} supervised: {words}",
             "the model is trained to write the question",
             INVERTED

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pytest_decoderonly import assert_labels_mask_prompt, assert_left_padded, assert_no_prompt, tiny_tokenizer
+from pytest_decoderonly.assertions.drawing import Block, advice, listing, strip
 from pytest_decoderonly.assertions.report import render
 from pytest_decoderonly.compare.culprit import name_culprit
 from pytest_decoderonly.compare.verdict import (
@@ -117,3 +122,49 @@ def test_battery():
 
 def test_battery_in_brief_and_in_float32():
     check("battery_brief", render(_result("float32"), model="TinyForCausalLM", brief=True))
+
+
+LINES = st.lists(st.text("ab ", min_size=1, max_size=20).map(str.strip).filter(bool), max_size=4).map(tuple)
+ADVICE = st.sampled_from([advice("it is wrong", "mend it"), advice("it is worse", "mend it now")])
+
+
+@given(
+    st.lists(st.builds(Block, st.just("row"), LINES, LINES, advice=ADVICE), min_size=1, max_size=40), LINES
+)
+def test_a_message_is_short_and_says_how_much_it_leaves_out(blocks, footer):
+    lines = listing("wrong", blocks, footer).split("\n")
+    assert lines[0] == "wrong"
+    assert len(lines) < 30
+    assert lines[len(lines) - len(footer) :] == list(footer)
+    shown = lines.count("row")
+    left = re.search(r"^\.\.\. and (\d+) more rows?$", "\n".join(lines), re.MULTILINE)
+    assert shown + (int(left.group(1)) if left else 0) == len(blocks)
+    said = [line for line in lines if line.startswith("        effect: ")]
+    assert said
+    assert len(said) == len(set(said))
+
+
+@given(st.integers(1, 300), st.data())
+def test_a_row_fits_into_80_columns_and_the_pointer_points(length, data):
+    point = data.draw(st.integers(0, length - 1))
+    signs = ["#"] * length
+    signs[point] = "x"
+    line, pointer = strip(signs, point)
+    assert len(line) <= 80 - len("E       ") - len("row 12345 ")
+    assert line[len(pointer) - 1] == "x"
+    assert (line.strip(".") == "".join(signs)) is (length <= 56)
+
+
+def test_a_pair_of_precisions_and_many_rows_fit_too():
+    result = _result()
+    many = RelationResult(
+        Relation.BATCH_VS_SOLO, Verdict.DIFFERENT, "", (), tuple(result.failing[0].failing * 20), 1e-4
+    )
+    result = replace(
+        result, relations=(many, *result.relations), flips=result.flips * 9, ties=result.ties * 9
+    )
+    lines = render(result, model="TinyForCausalLM", tokenizer=tiny_tokenizer()).split("\n")
+    assert len(lines) < 30
+    assert "... and 8 more flips" not in lines
+    assert "... and 7 more flips" in lines
+    assert any(line.endswith("more rows like these") for line in lines)

@@ -81,8 +81,15 @@ def test_not_a_number_in_a_batch():
     def score(rows):
         return [float("nan") if len(row) < max(map(len, rows)) else sum(row) / 7 for row in rows]
 
-    with pytest.raises(AssertionError, match="the scores of 1 of 2 rows are not"):
+    with pytest.raises(AssertionError, match="1 of 2 rows gets a score that is not its own") as caught:
         assert_scores_keep(score, ROWS)
+    assert "the score is nan in the batch; alone it is 2.71429" in str(caught.value)
+
+    def nothing_to_score(rows):
+        return [float("nan") if len(row) == 2 else sum(row) / 7 for row in rows]
+
+    with pytest.raises(AssertionError, match="the score is nan, alone as in the batch"):
+        assert_scores_keep(nothing_to_score, ROWS)
 
 
 @given(st.lists(st.lists(st.integers(0, 50), min_size=1, max_size=6), min_size=2, max_size=5))

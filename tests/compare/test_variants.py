@@ -125,7 +125,7 @@ FAULTS = [
 def test_each_change_finds_its_fault(build, change, culprit, word):
     with pytest.raises(AssertionError) as caught:
         assert_same_with(build(), ROWS, change, pad_token_id=0)
-    assert f"\nculprit   {culprit}: " in str(caught.value)
+    assert f"\nculprit:  {culprit}: " in str(caught.value)
     assert word in str(caught.value)
     assert "DIFFERENT, not rounding" in str(caught.value)
 

@@ -129,10 +129,10 @@ def test_broken_models_fail_with_a_report_and_without_a_traceback(project):
         "decoderonly::factories.misplaced::cached-steps",
         "decoderonly::factories.cut::prompt-cut",
     ]
-    assert "culprit   padding visible" in text
-    assert "culprit   cache" in text
-    assert "first     model.layers.0.self_attn" in text
-    assert text.count("signs     ") == 2, "each model's rows are drawn once"
+    assert "culprit:  padding visible" in text
+    assert "culprit:  cache" in text
+    assert "first:    model.layers.0.self_attn" in text
+    assert text.count("\nsigns: ") == 2, "each model's rows are drawn once"
     assert "the first 12 ids are not the padded prompt, they part at position 0" in text
     assert "Traceback" not in text
     assert "conformance/plugin.py" not in text

@@ -38,7 +38,7 @@ def report(check, *args, **options):
 
 
 def names(text, culprit, *words):
-    assert f"\nculprit   {culprit}: " in text, text
+    assert f"\nculprit:  {culprit}: " in text, text
     for word in words:
         assert word in text, text
 
