@@ -1,17 +1,18 @@
-"""The battery: one model, a few rows, six relations that a correct decoder-only model keeps."""
+"""The battery: one model, a few rows, and the relations that a correct decoder-only model keeps."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import random
 import time
 from typing import TYPE_CHECKING, Any
 
-from pytest_decoderonly.compare.culprit import ROPE, at_layer, name_culprit, rope_reach
-from pytest_decoderonly.compare.drive import Batch, CannotDriveError, Driver, Row, Trace, ordinary_ids
+from pytest_decoderonly.compare.culprit import ROPE, at_layer, name_culprit, refusal, rope_reach
+from pytest_decoderonly.compare.drive import Batch, CannotDriveError, Driver, Row, Trace
 from pytest_decoderonly.compare.judge import has_experts, judge_rounding, limits_of
 from pytest_decoderonly.compare.layers import first_layer
 from pytest_decoderonly.compare.measure import argmaxes, row_error
+from pytest_decoderonly.compare.plan import Plan
 from pytest_decoderonly.compare.precision import (
     CannotCastError,
     dtype_name,
@@ -20,7 +21,7 @@ from pytest_decoderonly.compare.precision import (
     shortened,
     undisturbed,
 )
-from pytest_decoderonly.compare.shapes import beyond_window, inside_window, sweep_widths
+from pytest_decoderonly.compare.probes import Probes, refine
 from pytest_decoderonly.compare.verdict import (
     BatteryResult,
     Choice,
@@ -124,10 +125,6 @@ def _within_reach(
     return dataclasses.replace(inside, notes=(*inside.notes, note))
 
 
-# One run and the reference it is held against: the two batches, and which row of the first is which of the
-# second.
-_Pair = tuple[Batch, Batch, list[tuple[int, int]]]
-
 _Errors = tuple[RowError, ...]
 _Measured = dict[Relation, "_Errors | CannotDriveError"]
 
@@ -147,27 +144,16 @@ class _Battery:
 
         self.model = model
         self.rows = rows
-        self.pad_id = pad_id
+        self.plan = Plan(model, rows, pad_id=pad_id, steps=steps, widths=widths, solo_rows=solo_rows)
         self.driver = Driver(model, pad_id)
         self.dtype = dtype_of(model)
         self.limits = limits_of(model)
         self.experts = has_experts(model)
-        self.ordinary = ordinary_ids(model, rows)
-        draw = random.Random(7)  # noqa: S311 - test data
-        self.continuation = tuple(self._draw(draw, steps) for _ in rows)
-        self.width = max(map(len, rows))
-        self.widths = sorted(
-            set(sweep_widths(model, min(map(len, rows)), steps) if widths is None else widths)
-        )
-        self.steps = steps
-        self.solo = self._pick(solo_rows)
         self.notes: list[str] = []
-        longest = max(rows, key=len)
-        self.long = beyond_window(model, longest, steps)
-        if self.long is not None:
+        if self.plan.long is not None:
             self.notes.append(
-                f"no prompt is longer than the sliding window, so one of {len(longest)} tokens was also "
-                f"repeated to {len(self.long)}"
+                f"no prompt is longer than the sliding window, so one of {max(map(len, rows))} tokens was also "
+                f"repeated to {len(self.plan.long)}"
             )
         self.choices: list[Choice] = []
         self.ties: list[Choice] = []
@@ -180,107 +166,7 @@ class _Battery:
         self.float: _Measured = {}
         self._work: dict[Batch, Trace] = {}
         self._float: dict[Batch, Trace] = {}
-        self._pairs: dict[Relation, list[_Pair]] = {}
-
-    # Batches
-
-    def _draw(self, draw: random.Random, count: int) -> Row:
-        return tuple(draw.choice(self.ordinary) for _ in range(count))
-
-    def _pick(self, count: int) -> list[int]:
-        order = sorted(range(len(self.rows)), key=lambda i: len(self.rows[i]))
-        first = [order[0], order[-1], *order[1:-1]]
-        return list(dict.fromkeys(first))[:count]
-
-    def _batch(
-        self,
-        rows: Sequence[Row],
-        continuation: Sequence[Row],
-        width: int,
-        fill: int | random.Random | None = None,
-    ) -> Batch:
-        fills: list[Row] = []
-        for row in rows:
-            pads = width - len(row)
-            fills.append(
-                self._draw(fill, pads)
-                if isinstance(fill, random.Random)
-                else (self.pad_id if fill is None else fill,) * pads
-            )
-        return Batch(tuple(rows), tuple(fills), tuple(continuation))
-
-    @property
-    def _padded_width(self) -> int:
-        """The width of the batch for relations that need padding: equal rows get some."""
-        return self.width + 3 if all(len(row) == self.width for row in self.rows) else self.width
-
-    def _base(self, width: int | None = None) -> Batch:
-        return self._batch(self.rows, self.continuation, width or self.width)
-
-    def _alone(self, i: int, width: int | None = None, fill: random.Random | None = None) -> Batch:
-        return self._batch([self.rows[i]], [self.continuation[i]], width or len(self.rows[i]), fill)
-
-    def _own(self, row: Row, continuation: Row) -> Batch:
-        return self._batch([row], [continuation], len(row))
-
-    def _whole(self) -> list[tuple[int, Batch]]:
-        """The rows for cached against full: the shortest and the longest, and both sides of a window."""
-        ends = [self.solo[0], max(range(len(self.rows)), key=lambda i: len(self.rows[i]))]
-        found = [(i, self._alone(i)) for i in dict.fromkeys(ends)]
-        near = inside_window(self.model, self.rows[ends[0]], self.steps)
-        if near is not None:
-            found.insert(0, (ends[0], self._own(near, self.continuation[ends[0]])))
-        if self.long is not None:
-            found.append((ends[1], self._own(self.long, self.continuation[ends[1]])))
-        return found
-
-    def pairs(self, relation: Relation) -> list[_Pair]:
-        """The runs that a relation holds against each other: (reference, other, rows)."""
-        if relation not in self._pairs:
-            self._pairs[relation] = list(self._make_pairs(relation))
-        return self._pairs[relation]
-
-    def _make_pairs(self, relation: Relation) -> Iterable[_Pair]:
-        everyone = [(i, i) for i in range(len(self.rows))]
-        short = self.solo[0]
-        if relation is Relation.PAD_CONTENT:
-            width = self._padded_width
-            other = self._batch(self.rows, self.continuation, width, random.Random(1))  # noqa: S311 - test data
-            yield self._base(width), other, everyone
-            if len(self.rows) > 1:
-                wide = len(self.rows[short]) + 5
-                yield self._alone(short, wide), self._alone(short, wide, random.Random(2)), [(0, 0)]  # noqa: S311
-        elif relation is Relation.NEIGHBOUR_CONTENT and len(self.rows) > 1:
-            width = self._padded_width
-            for observed in dict.fromkeys([0, len(self.rows) // 2, len(self.rows) - 1]):
-                draw = random.Random(3 + observed)  # noqa: S311
-                rows = [
-                    row if i == observed else self._draw(draw, len(row)) for i, row in enumerate(self.rows)
-                ]
-                more = [
-                    row if i == observed else self._draw(draw, len(row))
-                    for i, row in enumerate(self.continuation)
-                ]
-                yield self._base(width), self._batch(rows, more, width), [(observed, observed)]
-        elif relation is Relation.ROW_ORDER and len(self.rows) > 1:
-            # Turned round, not rotated: rows that are mixed in a ring look the same after a rotation.
-            order = [*range(len(self.rows))][::-1]
-            turned = self._batch(
-                [self.rows[i] for i in order], [self.continuation[i] for i in order], self.width
-            )
-            yield self._base(), turned, [(i, order.index(i)) for i in range(len(self.rows))]
-        elif relation is Relation.BATCH_VS_SOLO and len(self.rows) > 1:
-            for i in self.solo:
-                yield self._alone(i), self._base(), [(0, i)]
-            if self.long is not None:
-                following = self.continuation[self.solo[-1]]
-                both = [self.continuation[short], following]
-                pair = self._batch([self.rows[short], self.long], both, len(self.long))
-                yield self._own(self.long, following), pair, [(0, 1)]
-        elif relation is Relation.PAD_AMOUNT:
-            for width in self.widths:
-                if width > len(self.rows[short]):
-                    yield self._alone(short), self._alone(short, width), [(0, 0)]
+        self._full: dict[bool, Trace] = {}
 
     # Runs
 
@@ -289,32 +175,55 @@ class _Battery:
         if batch in store:
             return store[batch]
         trace = self.driver.run(batch)
-        plain = all(token == self.pad_id for fill in batch.fills for token in fill)
-        shared = batch.width in (self.width, self._padded_width) or not batch.fills[0]
+        plain = all(token == self.plan.pad_id for fill in batch.fills for token in fill)
+        shared = batch.width in (self.plan.width, self.plan.padded_width) or not batch.fills[0]
         if plain and shared and set(batch.rows) <= set(self.rows):
             store[batch] = trace
         return trace
 
+    def _whole(self, batch: Batch, store: dict[Batch, Trace]) -> Trace:
+        """The same positions in one forward pass; two relations need that of the shortest row."""
+        if batch != self.plan.alone(self.plan.solo[0]) or not (store is self._work or store is self._float):
+            return self.driver.full(batch)
+        found = self._full.get(store is self._float)
+        if found is None:
+            found = self._full[store is self._float] = self.driver.full(batch)
+        return found
+
     def _errors(self, relation: Relation, store: dict[Batch, Trace]) -> tuple[RowError, ...]:
-        if relation is Relation.CACHED_VS_FULL:
-            return tuple(
-                row_error(i, (self.driver.full(batch), 0), (self._trace(batch, store), 0), batch)
-                for i, batch in self._whole()
-            )
+        short = self.plan.solo[0]
+        alone = self.plan.alone(short)
+        if relation is Relation.REPEATED:
+            first = self._trace(alone, store)
+            return (row_error(short, (first, 0), (self.driver.run(alone), 0), alone),)
+        if relation is Relation.LAST_LOGITS:
+            whole = _two(self._whole(alone, store).row(0)[-2:])
+            return (row_error(short, (whole, 0), (self.driver.last(alone, 2), 0), alone),)
         found = []
-        for reference, other, rows in self.pairs(relation):
+        if relation is Relation.CACHED_VS_FULL:
+            for i, batch in self.plan.whole():
+                found.append(
+                    row_error(i, (self._whole(batch, store), 0), (self._trace(batch, store), 0), batch)
+                )
+            together = self.plan.padded()
+            if together is not None:
+                one, stepped = self.driver.full(together), self._trace(together, store)
+                padded = [i for i, fill in enumerate(together.fills) if fill]
+                found += [row_error(i, (one, i), (stepped, i), together) for i in padded]
+            return tuple(found)
+        for reference, other, rows in self.plan.pairs(relation):
             first, second = self._trace(reference, store), self._trace(other, store)
             for mine, theirs in rows:
-                row = mine if len(reference.rows) == len(self.rows) else self._index(reference.rows[mine])
+                row = mine if len(reference.rows) == len(self.rows) else self.plan.index(reference.rows[mine])
                 found.append(row_error(row, (first, mine), (second, theirs), other))
         return tuple(found)
 
-    def _index(self, row: Row) -> int:
-        return self.solo[-1] if row == self.long else self.rows.index(row)
-
     def _measure(self, wanted: Sequence[Relation]) -> None:
         """Run all that a verdict will need: in the working precision, then, in one cast, in float32."""
-        for relation in wanted:
+        if Relation.REPEATED in wanted:  # the first run of all; it is repeated when all others are through
+            with contextlib.suppress(CannotDriveError):
+                self._trace(self.plan.alone(self.plan.solo[0]), self._work)
+        for relation in sorted(wanted, key=lambda relation: relation is Relation.REPEATED):
             if relation.same_shape or relation is Relation.BATCH_VS_SOLO or self.exact:
                 self._try(relation, self.work, self._work)
         if Relation.BATCH_VS_SOLO in wanted:
@@ -365,17 +274,35 @@ class _Battery:
         self.ties = [choice for choice in self.choices if choice.row not in wrong]
         self.flips = [choice for choice in self.choices if choice.row in wrong]
         culprit = name_culprit(results, self.model)
+        refused = refusal(results) if culprit is None else None
+        if refused is not None:
+            for relation, result in results.items():
+                if result.verdict is Verdict.UNDECIDED and result.applicable:
+                    results[relation] = dataclasses.replace(result, verdict=Verdict.BY_DESIGN)
+            return Verdict.BY_DESIGN, tuple(results.values()), refused, None
         layer = None
         if culprit is not None and culprit.by_design:
             for relation, result in results.items():
                 if result.verdict is Verdict.DIFFERENT:
                     results[relation] = dataclasses.replace(result, verdict=Verdict.BY_DESIGN)
         elif culprit is not None:
+            culprit = self._refined(culprit, results)
             layer = self._layer(results)
             if layer is not None:
                 kinds = {name: type(module).__name__ for name, module in self.model.named_modules()}
                 culprit = at_layer(culprit, kinds.get(layer.name, ""))
         return _overall(results), tuple(results.values()), culprit, layer
+
+    def _refined(self, culprit: Culprit, results: Mapping[Relation, RelationResult]) -> Culprit:
+        """Let a few more runs, in float32, tell apart what the pattern leaves open."""
+        probes = Probes(
+            self.model, self.driver, self.rows[self.plan.solo[0]], self.plan.ordinary, self.limits
+        )
+        try:
+            with contextlib.nullcontext() if self.exact else precision(self.model, self.single):
+                return refine(culprit, results, probes)
+        except (CannotCastError, CannotDriveError):
+            return culprit
 
     def _one(self, relation: Relation, missing: str) -> RelationResult:
         if missing:
@@ -393,23 +320,29 @@ class _Battery:
             return RelationResult(relation, Verdict.UNDECIDED, str(error))
 
     def _cannot(self, relation: Relation) -> str:
-        if len(set(self.ordinary)) < 2:
+        if len(set(self.plan.ordinary)) < 2:
             return (
                 "no two ordinary token ids with an embedding of their own were found, so contents "
                 "cannot be varied"
             )
+        if relation is Relation.REPEATED:
+            return ""
+        if relation is Relation.LAST_LOGITS:
+            if self.driver.caches and "logits_to_keep" in self.driver.accepts:
+                return ""
+            return "the model's forward takes no logits_to_keep"
         if relation is Relation.CACHED_VS_FULL:
             return (
                 ""
                 if self.driver.caches
                 else "the model has no `generate` of transformers, so there are no cached steps to compare"
             )
-        if self.pairs(relation):
+        if self.plan.pairs(relation):
             return ""
         if relation is Relation.PAD_AMOUNT:
             return (
-                f"no width among {self.widths} is greater than the row's "
-                f"{len(self.rows[self.solo[0]])} tokens"
+                f"no width among {self.plan.widths} is greater than the row's "
+                f"{len(self.rows[self.plan.solo[0]])} tokens"
             )
         return "a single row has no neighbours: give two or more prompts"
 
@@ -447,7 +380,7 @@ class _Battery:
         )
 
     def _not_finite(self, relation: Relation, work: _Errors, single: _Errors) -> RelationResult:
-        alone = self._alone(self.solo[0])
+        alone = self.plan.alone(self.plan.solo[0])
         trace = self.driver.run(alone)
         if not row_error(0, (trace, 0), (trace, 0), alone).finite:
             reason = "a single unpadded prompt already gives logits that are not finite"
@@ -459,7 +392,7 @@ class _Battery:
     ) -> RelationResult:
         """Tell chance from a kernel that only the working dtype has: float32 agrees."""
         name = dtype_name(self.dtype)
-        batch = self.pairs(relation)[0][0]
+        batch = self.plan.pairs(relation)[0][0]
         once, again = self.driver.run(batch), self.driver.run(batch)
         repeated = max(row_error(i, (once, i), (again, i), batch).worst for i in range(len(batch.rows)))
         if repeated > 0:
@@ -493,12 +426,12 @@ class _Battery:
 
     def _tokens(self) -> None:
         """Gather the greedy choices that differ between batch and solo, in the working precision."""
-        base = self._work.get(self._base())
-        for i in self.solo if base is not None else ():
-            alone = self._work.get(self._alone(i))
+        base = self._work.get(self.plan.base())
+        for i in self.plan.solo if base is not None else ():
+            alone = self._work.get(self.plan.alone(i))
             if alone is None or base is None:
                 continue
-            error = row_error(i, (alone, 0), (base, i), self._base())
+            error = row_error(i, (alone, 0), (base, i), self.plan.base())
             start = error.prefill - 1  # the last prompt token is the first that chooses
             more = alone.steps[0].shape[0] + 1
             for at, solo, batched, margin in argmaxes(alone.row(0)[-more:], base.row(i)[-more:]):
@@ -528,17 +461,26 @@ class _Battery:
     def _runs_of(
         self, relation: Relation, error: RowError
     ) -> tuple[tuple[Callable[[], object], int, int], tuple[Callable[[], object], int, int]] | None:
-        if relation is Relation.CACHED_VS_FULL:
+        if relation in (Relation.CACHED_VS_FULL, Relation.LAST_LOGITS):
             return None  # the two runs have different calls; the logits' position says it all
-        for reference, other, rows in self.pairs(relation):
+        if relation is Relation.REPEATED:
+            alone = self.plan.alone(self.plan.solo[0])
+            tokens = len(alone.rows[0])
+            return (lambda: self.driver.run(alone), 0, tokens), (lambda: self.driver.run(alone), 0, tokens)
+        for reference, other, rows in self.plan.pairs(relation):
             for mine, theirs in rows:
-                if other.width == error.width and self._index(other.rows[theirs]) == error.row:
+                if other.width == error.width and self.plan.index(other.rows[theirs]) == error.row:
                     tokens = len(other.rows[theirs])
                     return (
                         (lambda b=reference: self.driver.run(b), mine, tokens),
                         (lambda b=other: self.driver.run(b), theirs, tokens),
                     )
         return None
+
+
+def _two(logits: Any) -> Trace:
+    """A trace of two positions."""
+    return Trace([logits[:1]], [logits[1:]])
 
 
 def _overall(results: Mapping[Relation, RelationResult]) -> Verdict:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from pytest_decoderonly.compare.verdict import Culprit, Relation, RelationResult, Verdict, worst
+from pytest_decoderonly.compare.verdict import Culprit, Relation, RelationResult, RowError, Verdict, worst
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,6 +19,10 @@ ROPE = "rope scaling"
 # What the library's documentation of these types says: "a model with absolute position embeddings so it's usually
 # advised to pad the inputs on the right rather than the left".
 _PAD_RIGHT = frozenset({"bart", "blenderbot", "blenderbot-small", "bigbird_pegasus"})
+_REFUSES = re.compile(
+    r"(left|right)[-_ ]?(side |sided )?padd|padding[-_ ]?side|padd\w* .*not support|not support.* padd",
+    re.IGNORECASE,
+)
 _QUANTISED = re.compile(r"int8|8bit|fp8|float8|quant", re.IGNORECASE)
 STATE_SPACE = re.compile(
     r"mamba|ssm|rwkv|xlstm|rglru|recurrent|deltanet|shortconv|linearattention", re.IGNORECASE
@@ -38,6 +42,13 @@ def name_culprit(results: Mapping[Relation, RelationResult], model: Any) -> Culp
     failed = {relation for relation, result in results.items() if result.verdict is Verdict.DIFFERENT}
     if not failed:
         return None
+    if Relation.REPEATED in failed:
+        return Culprit(
+            "state between calls",
+            "the same row, run again, gives other logits: a call leaves something behind that the next one reads (a "
+            "state, a cache, a table that grows), so that all other differences may come from it",
+            "look for what a forward pass writes outside of its own cache: attributes of modules, buffers, globals",
+        )
     design = _by_design(failed, results, model)
     if design is not None:
         return design
@@ -47,7 +58,7 @@ def name_culprit(results: Mapping[Relation, RelationResult], model: Any) -> Culp
         return _neighbours(results, model)
     if Relation.PAD_CONTENT in failed:
         # A lone row without padding that fails at its cached steps is wrong before padding has a part in it.
-        if Relation.CACHED_VS_FULL in failed and _phase(results, Relation.PAD_CONTENT):
+        if lone_failures(results) and _phase(results, Relation.PAD_CONTENT):
             return _cached(results, model)
         return _padding_visible(results)
     if Relation.ROW_ORDER in failed:
@@ -62,11 +73,46 @@ def name_culprit(results: Mapping[Relation, RelationResult], model: Any) -> Culp
         return _declared(_padding_amount(results), failed, model)
     if Relation.BATCH_VS_SOLO in failed:
         return _batch_only(results, model)
-    return _cached(results, model)
+    if Relation.CACHED_VS_FULL in failed:
+        return _cached(results, model)
+    return Culprit(
+        "last logits",
+        "with logits_to_keep, which generate always asks for, forward gives the logits of other positions: the next "
+        "token is chosen by them",
+        "keep the last positions, hidden[:, -logits_to_keep:], all of them for 0",
+    )
+
+
+def lone_failures(results: Mapping[Relation, RelationResult]) -> list[RowError]:
+    """The rows without padding that a cache changes: neither padding nor a batch has a part in them."""
+    result = results.get(Relation.CACHED_VS_FULL)
+    if result is None or result.verdict is not Verdict.DIFFERENT:
+        return []
+    return [error for error in result.failing if not error.pads]
+
+
+def refusal(results: Mapping[Relation, RelationResult]) -> Culprit | None:
+    """Return what a model says that refuses left padding, where it is right on rows without any."""
+    said = [r.reason for r in results.values() if r.verdict is Verdict.UNDECIDED and r.applicable]
+    if not said or not all(" raised " in reason and _REFUSES.search(reason) for reason in said):
+        return None
+    return Culprit(
+        "no left padding",
+        f"the model refuses it: {said[0]}",
+        "generate from prompts of one length, or one at a time",
+        by_design=True,
+    )
 
 
 def _cached(results: Mapping[Relation, RelationResult], model: Any) -> Culprit:
     result = results[Relation.CACHED_VS_FULL]
+    if not lone_failures(results):
+        return Culprit(
+            "forward with padding",
+            "generate reads padded rows rightly, one forward pass over the same batch does not, though it is given "
+            "attention_mask and position_ids: training and scoring go that way",
+            "look at what forward does otherwise without a cache: the mask that it builds, or hands on",
+        )
     window = window_of(model)
     if window is not None:
         failing = {error.errors.size for error in result.failing}

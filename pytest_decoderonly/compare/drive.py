@@ -160,13 +160,7 @@ class Driver:
     def _forward(self, batch: Batch) -> Trace:
         whole = tuple(row + more for row, more in zip(batch.rows, batch.continuation, strict=True))
         ids, mask = self.tensors(whole, batch.fills)
-        accepted = self.accepts
-        extra: dict[str, Any] = {}
-        if "use_cache" in accepted:
-            extra["use_cache"] = False
-        if "position_ids" in accepted:
-            extra["position_ids"] = (mask.cumsum(-1) - 1).clamp(min=0)
-        logits = logits_of(self.model(input_ids=ids, attention_mask=mask, **extra))
+        logits = logits_of(self.model(input_ids=ids, attention_mask=mask, **self._plainly(mask)))
         if logits is not None and logits.dim() == 3:
             logits = logits[:, virtual_tokens(self.model) :]
         if logits is None or logits.dim() != 3 or logits.shape[:2] != ids.shape:
@@ -182,6 +176,29 @@ class Driver:
             trace.prefill.append(wide(real[: len(row)]))
             trace.steps.append(wide(real[len(row) :]))
         return trace
+
+    def _plainly(self, mask: torch.Tensor) -> dict[str, Any]:
+        """No cache, and positions counted from the mask, where the model's forward takes them."""
+        extra: dict[str, Any] = {}
+        if "use_cache" in self.accepts:
+            extra["use_cache"] = False
+        if "position_ids" in self.accepts:
+            extra["position_ids"] = (mask.cumsum(-1) - 1).clamp(min=0)
+        return extra
+
+    def last(self, batch: Batch, count: int) -> Trace:
+        """The last `count` positions of one unpadded row's text, as `logits_to_keep` gives them."""
+        return self.guarded(batch, lambda: self._last(batch, count))
+
+    def _last(self, batch: Batch, count: int) -> Trace:
+        (row,), (more,) = batch.rows, batch.continuation
+        ids, mask = self.tensors([row + more], batch.fills)
+        extra = self._plainly(mask)
+        logits = logits_of(self.model(input_ids=ids, attention_mask=mask, logits_to_keep=count, **extra))
+        if logits is None or logits.dim() != 3 or logits.shape[1] < count:
+            raise CannotDriveError(f"forward with logits_to_keep={count} gave fewer positions")
+        # A model that returns more has not understood; generate reads the last one all the same.
+        return Trace([wide(logits[0, -count:-1])], [wide(logits[0, -1:])])
 
     @property
     def accepts(self) -> set[str]:

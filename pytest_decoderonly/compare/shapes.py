@@ -14,19 +14,20 @@ if TYPE_CHECKING:
 
 # Published kernel bugs live where the last block holds one key, or lacks one (length = 1 mod 32).
 _BLOCKS = (32, 64)
+_VECTOR = 8  # what a vectorised loop takes at once
 _LONGEST_WINDOW = 512
 
 
 def sweep_widths(model: Any, shortest: int, steps: int) -> list[int]:
     """Return padded widths for one row of `shortest` tokens: one column more, and all around block borders.
 
-    31 to 34 and 63 to 66 for a short row, the next two borders of 32 for a longer one, and one just past a
-    sliding window; none that the model's positions cannot hold.
+    7 to 9, 31 to 34 and 63 to 66 for a short row, the next two borders of 32 for a longer one, and one just past
+    a sliding window; none that the model's positions cannot hold.
     """
     borders = [b for b in _BLOCKS if b > shortest]
     while len(borders) < len(_BLOCKS):
         borders.append(32 * ((borders[-1] if borders else shortest) // 32 + 1))
-    widths = [shortest + 1]
+    widths = [shortest + 1, *(w for w in range(_VECTOR - 1, _VECTOR + 2) if w > shortest)]
     for border in borders:
         widths += range(border - 1, border + 3)
     window = window_of(model)

@@ -31,12 +31,14 @@ class Verdict(str, enum.Enum):
 class Relation(str, enum.Enum):
     """Two runs that a correct model answers alike."""
 
+    REPEATED = "repeated"
     PAD_CONTENT = "pad-content"
     NEIGHBOUR_CONTENT = "neighbour-content"
     ROW_ORDER = "row-order"
     BATCH_VS_SOLO = "batch-vs-solo"
     PAD_AMOUNT = "pad-amount"
     CACHED_VS_FULL = "cached-vs-full"
+    LAST_LOGITS = "last-logits"
 
     def __str__(self) -> str:
         return self.value
@@ -44,7 +46,7 @@ class Relation(str, enum.Enum):
     @property
     def same_shape(self) -> bool:
         """Whether both runs have the same shapes, so that a correct dense model gives the same bits."""
-        return self in (Relation.PAD_CONTENT, Relation.NEIGHBOUR_CONTENT)
+        return self in (Relation.REPEATED, Relation.PAD_CONTENT, Relation.NEIGHBOUR_CONTENT)
 
     @property
     def says(self) -> str:
@@ -53,12 +55,14 @@ class Relation(str, enum.Enum):
 
 
 _WORDS = {
+    Relation.REPEATED: "the same row run again, after other rows, gives the same",
     Relation.PAD_CONTENT: "other token ids under the padding change nothing",
     Relation.NEIGHBOUR_CONTENT: "other text in the neighbouring rows changes nothing",
     Relation.ROW_ORDER: "the order of the rows changes nothing",
     Relation.BATCH_VS_SOLO: "a row of a left-padded batch equals the row alone, unpadded",
     Relation.PAD_AMOUNT: "a row alone is the same with any amount of left padding",
     Relation.CACHED_VS_FULL: "cached steps equal one forward pass over the whole text",
+    Relation.LAST_LOGITS: "logits_to_keep, as generate asks for it, keeps the last positions",
 }
 
 

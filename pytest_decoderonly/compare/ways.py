@@ -169,16 +169,22 @@ def packed(driver: Driver, rows: Sequence[Row], *, mask: bool, use_cache: bool) 
 
 
 def plain(
-    driver: Driver, batch: Batch, *, mask: bool = True, positions: Sequence[int] | bool | None = True
+    driver: Driver,
+    batch: Batch,
+    *,
+    mask: bool = True,
+    positions: Sequence[int] | bool | None = True,
+    all_ones: bool = False,
 ) -> list[torch.Tensor]:
     """Run a left-padded batch through forward without a cache; return each row's logits at real positions.
 
-    `positions` are the model's own (False or None), counted from the mask (True), or given for a lone row.
+    `positions` are the model's own (False or None), counted from the mask (True), or given for a lone row. With
+    `all_ones` the mask that is handed over hides nothing, though positions are counted from the right one.
     """
     import torch
 
     ids, ones = driver.tensors(batch.rows, batch.fills)
-    extra: dict[str, Any] = {"attention_mask": ones} if mask else {}
+    extra: dict[str, Any] = {"attention_mask": torch.ones_like(ones) if all_ones else ones} if mask else {}
     if "use_cache" in driver.accepts:
         extra["use_cache"] = False
     if positions and "position_ids" in driver.accepts:
