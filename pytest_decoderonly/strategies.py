@@ -180,7 +180,8 @@ def ragged_batches(
         pad_token_id: The padding id. By default the tokenizer's, else 0.
         max_extra: So many columns more than the longest row needs, at most.
         padded: Whether at least one row has padding.
-        pad_inside: Whether the padding id may also be a real token, as where padding and EOS share an id.
+        pad_inside: Whether the padding id may also be a real token, as where padding and EOS share an id. It is
+            drawn often then.
         form: `"list"`, `"torch"` or `"numpy"`.
 
     Raises:
@@ -197,10 +198,13 @@ def ragged_batches(
         raise ValueError("padded: no row can have padding with these rows, tokens and max_extra")
     found = pad_token_id if pad_token_id is not None else getattr(vocab, "pad_token_id", None)
     pad = 0 if found is None else found
-    ids = list(_vocabulary(vocab))
-    ids = [*(i for i in ids if i != pad), pad] if pad_inside else [i for i in ids if i != pad]
+    others = [i for i in _vocabulary(vocab) if i != pad]
+    if not (others or pad_inside):
+        raise ValueError("vocab: holds no ids to draw from besides the padding id")
+    # By itself too: one id of a vocabulary would hardly ever come up.
+    drawn = st.sampled_from([*others, pad]) | st.just(pad) if pad_inside else st.sampled_from(others)
     rows = st.lists(
-        token_ids(ids, min_tokens=min_tokens, max_tokens=max_tokens), min_size=min_rows, max_size=max_rows
+        st.lists(drawn, min_size=min_tokens, max_size=max_tokens), min_size=min_rows, max_size=max_rows
     )
     if padded and max_extra == 0:
         rows = rows.filter(lambda found: len({len(row) for row in found}) > 1)
@@ -303,8 +307,8 @@ def conversations(
         last: Who speaks last; None for either. After `"user"`, the last question has no answer.
         contents: Draws contents; by default words of many scripts.
         blank: Whether contents may be empty, or hold nothing but spaces.
-        markers: Words like the template's own, to be put into contents: a tokenizer (its special tokens and the
-            names of roles), or such words. None by default.
+        markers: Words like the template's own, to be put into about half of the contents: a tokenizer (its special
+            tokens and the names of roles), or such words. None by default.
 
     Raises:
         ValueError: Bounds that contradict each other, or an unknown `last`.
@@ -317,8 +321,8 @@ def conversations(
     # One letter takes no more choices than a blank: it is what contents shrink to.
     content = contents if contents is not None else st.sampled_from(_PIECES) | several
     if words:
-        # Between other text: a marker is dangerous wherever it stands.
-        content = content | st.tuples(content, st.sampled_from(words), content).map("".join)
+        # Three branches of about six, so that about half of the contents hold some.
+        content = st.one_of(content, *(_marked(content, words) for _ in range(3)))
     if blank and contents is None:
         content = content | st.sampled_from(_BLANK)
     elif not blank:
@@ -444,6 +448,12 @@ def _special_texts(tokenizer: Any) -> tuple[str, ...]:
     return tuple(
         dict.fromkeys([*map(str, tokenizer.all_special_tokens), *_special_added(tokenizer).values()])
     )
+
+
+def _marked(content: SearchStrategy[str], words: Sequence[str]) -> SearchStrategy[str]:
+    """Contents with one to three of the words between other text: a marker is dangerous wherever it stands."""
+    more = st.lists(st.tuples(st.sampled_from(words), content), min_size=1, max_size=3)
+    return st.tuples(content, more).map(lambda parts: parts[0] + "".join(map("".join, parts[1])))
 
 
 def _markers(markers: Any) -> list[str]:

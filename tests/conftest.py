@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import hypothesis
 import pytest
 
 # Before anything imports torch or transformers: both read these once.
@@ -12,6 +13,14 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "2")  # tiny tensors: more threads cost more than they give
 
 pytest_plugins = ["pytester"]
+
+# A busy machine, or a run of drawn examples that an `assume` turns away, is no failure.
+hypothesis.settings.register_profile(
+    "repository",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.filter_too_much],
+)
+hypothesis.settings.load_profile("repository")
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ import pytest
 from decoderonly_checker import cache as caches
 from decoderonly_checker import cache_store
 from decoderonly_checker.cache import Cache, CacheError, cache_folder, clear, key_of, tool_version
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 STORE = "decoderonly-1.sqlite"
@@ -39,7 +39,7 @@ def folder(tmp_path):
 entries = st.dictionaries(st.binary(max_size=20), st.binary(max_size=200), max_size=10)
 
 
-@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=50)
 @given(rounds=st.lists(st.tuples(st.sampled_from(["a", "b", "ä"]), entries), min_size=1, max_size=4))
 def test_what_is_put_is_got(tmp_path_factory, rounds):
     folder = tmp_path_factory.mktemp("cache") / "deep" / "er"

@@ -9,7 +9,7 @@ import pytest
 from decoderonly_checker.config import Settings
 from decoderonly_checker.diagnostics import FileError
 from decoderonly_checker.discovery import find_files
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 
@@ -304,7 +304,7 @@ _PATTERN = st.text("ab./*?[]!^-\\ #p", max_size=8) | st.lists(
 _IGNORES = st.lists(_PATTERN | _PATHS | _PATHS.map("!{}".format), max_size=4).map("\n".join)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None)
 @given(
     paths=st.lists(_PATHS, min_size=1, max_size=12),
     top=_IGNORES,

@@ -216,7 +216,7 @@ def layouts(draw):
 
 
 @given(layouts())
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@settings(suppress_health_check=list(HealthCheck), max_examples=60, deadline=None)
 def test_only_the_new_argument_changes(tmp_path_factory, layout):
     data, quote = layout
     path = tmp_path_factory.mktemp("fix") / "main.py"

@@ -57,7 +57,7 @@ PATTERNS = st.tuples(
 ).map("".join)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(PATTERNS, min_size=1, max_size=3), st.lists(PATHS, min_size=10, max_size=40))
 @example(["a**/b", "b**b/a"], ["ab", "aa/b", "a/a/b", "aab", "b/b/a", "bb/a", "babb/a"])
 @example(["a/**", "!a/**/b"], ["a", "a/b", "a/a/b", "b/a/b"])
