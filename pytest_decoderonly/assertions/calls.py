@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_decoderonly.assertions.drawing import listing, plural, quoted, strip
+from pytest_decoderonly.assertions.drawing import (
+    Block,
+    advice,
+    legend,
+    listing,
+    plural,
+    quoted,
+    statement,
+    strip,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
+    from pytest_decoderonly.assertions.drawing import Facts
     from pytest_decoderonly.compare.calls import CacheProblem, StopAudit
 
 _ONE_A_ROW = "let the stopping criterion return one truth value a row, of shape (rows,), True where that row's own end "
@@ -26,13 +36,14 @@ def stops_message(
         rows: What each row generated.
         decode: Gives the text of ids, where a tokenizer is known.
     """
-    effect, advice = _stops_advice(found)
-    blocks = [_stops_block(i, found, rows[i], decode) for i in range(len(rows))]
+    do = advice(*_stops_advice(found))
+    order = list(range(len(rows)))
     if found.kind == "early":
-        blocks.sort(key=lambda block: "not stopped" not in block[0])
-    header = f"{where} {_stops_what(found)}"
-    legend = "signs: A answer, x behind the row's own end"
-    return listing(header, blocks, [legend, f"effect: {effect}", f"do:     {advice}"])
+        order.sort(key=lambda i: found.places[i] is not None)
+    blocks = [_stops_block(i, found, rows[i], decode, do) for i in order]
+    drawn = "".join(block.drawing[0] for block in blocks)
+    meanings = {"A": "answer", "x": "behind the row's own end"}
+    return listing(f"{where} {_stops_what(found)}", blocks, [legend(drawn, meanings)])
 
 
 def _stops_what(found: StopAudit) -> str:
@@ -67,18 +78,18 @@ def _stops_advice(found: StopAudit) -> tuple[str, str]:
 
 
 def _stops_block(
-    row: int, found: StopAudit, ids: Sequence[int], decode: Callable[[list[int]], str] | None
-) -> list[str]:
+    row: int, found: StopAudit, ids: Sequence[int], decode: Callable[[list[int]], str] | None, do: Facts
+) -> Block:
     place = found.places[row]
     end = len(ids) if place is None else place
     head = f"row {row}   " + ("not stopped" if place is None else f"stopped at token {place}")
     signs, pointer = strip(["A"] * end + ["x"] * (len(ids) - end), max(0, end - 1))
-    lines = [head, signs, f"{pointer} token {end}"]
+    facts = []
     if decode is not None:
-        lines.append(f"answer: {quoted(decode(list(ids[:end])))}")
+        facts.append(("answer", quoted(decode(list(ids[:end])))))
         if end < len(ids):
-            lines.append(f"then:   {quoted(decode(list(ids[end:])))}")
-    return lines
+            facts.append(("then", quoted(decode(list(ids[end:])))))
+    return Block(head, (signs, f"{pointer} token {end}"), facts=tuple(facts), advice=do)
 
 
 def room_message(settings: Mapping[str, Any], limit: int, wanted: int, where: str) -> str:
@@ -87,24 +98,18 @@ def room_message(settings: Mapping[str, Any], limit: int, wanted: int, where: st
         return ""
     length = settings.get("max_length")
     counted = settings.get("max_new_tokens") is None and length is not None and limit != length
-    why = f"max_length {length} counts the prompt   [DLM106]" if counted else f"its limit is {limit}"
+    why = f"max_length {length} counts the prompt" if counted else f"its limit is {limit}"
     effect = "answers are cut short" + (
         ", the more the longer the batch's longest prompt is" if counted else ""
     )
-    advice = (
-        "set max_new_tokens instead of max_length" if counted else f"set max_new_tokens to {wanted} or more"
-    )
-    return listing(
+    do = "set max_new_tokens instead of max_length" if counted else f"set max_new_tokens to {wanted} or more"
+    return statement(
         f"{where} had room for {max(0, limit)} new tokens, expected {wanted}: {why}",
-        [],
-        [f"        effect: {effect}", f"        do:     {advice}"],
+        "DLM106" if counted else "",
+        advice(effect, do),
     )
 
 
 def cache_message(problem: CacheProblem, where: str) -> str:
     """Say what is wrong with ids that were given with a filled cache."""
-    return listing(
-        f"{where} {problem.what}",
-        [],
-        [f"        effect: {problem.effect}", f"        do:     {problem.advice}"],
-    )
+    return statement(f"{where} {problem.what}", "", advice(problem.effect, problem.advice))
