@@ -145,6 +145,8 @@ class RecordedCall:
     def assert_answers_whole(self, answers: Any, tokenizer: Any = None, **options: Any) -> None:
         """Assert that these are the answers of this call, as `assert_answers_whole` does.
 
+        They may end at the call's stop strings.
+
         Raises:
             AssertionError: An answer is cut elsewhere.
             ValueError: The call returned nothing.
@@ -153,6 +155,10 @@ class RecordedCall:
         from pytest_decoderonly.assertions.answers import assert_answers_whole
 
         _ = self.new_tokens
+        if tokenizer is None and self._tokenizer is not None:
+            tokenizer = self._tokenizer()
+        if tokenizer is not None:
+            options.setdefault("stops", self.settings.get("stop_strings") or ())
         assert_answers_whole(
             answers,
             self.sequences,

@@ -44,6 +44,8 @@ def assert_answers_whole(
     attention_mask: Any = None,
     prompt_in_output: bool | None = None,
     ends_at_eos: bool = False,
+    stops: Sequence[str] = (),
+    keep_tokens: Sequence[str] = (),
 ) -> None:
     """Assert that each answer is what `generate` put behind its prompt: nothing lost, nothing of the prompt left.
 
@@ -63,6 +65,9 @@ def assert_answers_whole(
             `input_ids` is None or the output is an encoder-decoder's.
         ends_at_eos: Say that rows end at EOS and nothing else (no stop strings, no other end tokens): then a
             row that stopped early must hold its EOS, and no answer may go on behind it.
+        stops: Texts at which an answer may end: the first of them, and what follows, may be missing.
+        keep_tokens: Texts of special tokens that belong to an answer, such as marks of tool calls; a text that
+            lacks them (`skip_special_tokens=True` drops them) is reported.
 
     Raises:
         AssertionError: An answer is cut elsewhere, belongs to another row, or lost its end; says by how much
@@ -80,6 +85,8 @@ def assert_answers_whole(
         attention_mask,
         told=prompt_in_output,
         ends_at_eos=ends_at_eos,
+        stops=(stops,) if isinstance(stops, str) else tuple(stops),
+        kept=(keep_tokens,) if isinstance(keep_tokens, str) else tuple(keep_tokens),
     )
     del answers, sequences, input_ids, tokenizer, attention_mask  # the error must not keep tensors alive
     if message:
@@ -95,6 +102,8 @@ def _report(
     *,
     told: bool | None,
     ends_at_eos: bool,
+    stops: tuple[str, ...],
+    kept: tuple[str, ...],
 ) -> str:
     given = _answers(answers)
     texts = bool(given) and isinstance(given[0], str)
@@ -102,6 +111,8 @@ def _report(
         raise TypeError("tokenizer: is needed to compare answers that are texts with ids")
     if ends_at_eos and getattr(tokenizer, "eos_token_id", None) is None:
         raise TypeError("ends_at_eos: needs a tokenizer with an EOS token")
+    if (stops or kept) and not hasattr(tokenizer, "decode"):
+        raise TypeError(f"tokenizer: is needed with {'stops' if stops else 'keep_tokens'}, which are texts")
     rows = as_rows(_sequences(sequences), "sequences")
     if isinstance(input_ids, Mapping):
         attention_mask = input_ids.get("attention_mask") if attention_mask is None else attention_mask
@@ -121,7 +132,10 @@ def _report(
             f"answers: {plural(len(given), 'answer')} for {plural(len(rows), 'row')} of sequences"
             + (f" and {plural(prompts, 'prompt')}" if input_ids is not None else "")
         )
-    codec = Codec.of(tokenizer)
+    codec = Codec.of(tokenizer, kept)
+    unknown = set(kept) - set(Codec.of(tokenizer).special_texts)
+    if unknown:
+        raise ValueError(f"keep_tokens: {min(unknown)!r} is no special token of the tokenizer")
     audit = audit_answers(
         given,
         outputs,
@@ -129,6 +143,7 @@ def _report(
         codec=codec,
         ends=_ends(codec, tokenizer, rows),
         ends_at_eos=ends_at_eos,
+        stops=stops,
     )
     return _message(audit, given, codec, each) if audit.misfits else ""
 
@@ -282,7 +297,7 @@ def _signs(misfit: Misfit, output: Output) -> list[str]:
     width = output.width
     signs = ["_"] * output.pads + ["p"] * (width - output.pads) + ["A"] * (len(output.ids) - width)
     start = misfit.start
-    if misfit.kind in ("mixed", "other", "no-eos", "after-eos") or start is None:
+    if misfit.kind in ("mixed", "other", "no-eos", "after-eos", "special") or start is None:
         return signs
     for i in range(start, width):
         signs[i] = "!"
@@ -308,6 +323,8 @@ def _what(misfit: Misfit, output: Output) -> str:
         return f"row {misfit.row} stopped early and holds no EOS: padding stands where it should be"
     if misfit.kind == "after-eos":
         return f"the {back} behind EOS {'is' if misfit.back == 1 else 'are'} kept"
+    if misfit.kind == "special":
+        return f"the special tokens {misfit.shown} of the answer are missing"
     if misfit.kind == "other":
         return f"it is not the text of row {misfit.row}: they part at {misfit.unit[:-1]} {misfit.back} of the answer"
     parts = []
@@ -324,7 +341,7 @@ def _what(misfit: Misfit, output: Output) -> str:
 
 
 def _code(misfit: Misfit, output: Output) -> str:
-    if misfit.kind in ("mixed", "other", "end", "no-eos", "after-eos"):
+    if misfit.kind in ("mixed", "other", "end", "no-eos", "after-eos", "special"):
         return "DLM206" if "holds no prompt" in misfit.mechanism else ""
     if output.width == 0:
         return "DLM206"
@@ -343,6 +360,7 @@ def _effect(misfit: Misfit) -> str:
         "other": "what is stored is not what the model said",
         "no-eos": "nothing tells that the answer is complete: it is trained or scored as one that never stops",
         "after-eos": "what the model said after its end is taken for the answer",
+        "special": "what marks a tool call, a thought or a part of the answer is gone",
     }[misfit.kind]
 
 
@@ -353,6 +371,8 @@ def _advice(misfit: Misfit, output: Output, each: int) -> str:
         return "write EOS before the row is marked as finished; fill with padding from the next position on"
     if misfit.kind == "after-eos":
         return "cut each row at its first EOS: count along the row (axis 1), not over the batch"
+    if misfit.kind == "special":
+        return "decode with skip_special_tokens=False, and take out EOS and padding alone"
     if output.width == 0:
         return "do not cut: this output holds new tokens alone"
     if misfit.kind in ("early", "late", "both"):

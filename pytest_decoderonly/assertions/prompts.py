@@ -31,7 +31,7 @@ def assert_prompts_whole(
     may_lose_beginning: bool = False,
     template_options: Mapping[str, Any] | None = None,
 ) -> None:
-    """Assert that each row holds its prompt from the first token to the last, and BOS once.
+    """Assert that each row holds its prompt from the first token to the last, BOS once, and no EOS behind it.
 
     A prompt may stand inside more text (a template around it), and tokens may merge at its borders.
 
@@ -48,7 +48,8 @@ def assert_prompts_whole(
 
     Raises:
         AssertionError: The end, the middle or the beginning of a prompt is lost (says how many tokens), a chat
-            lacks its generation prompt, BOS is doubled or missing, or a row holds another prompt.
+            lacks its generation prompt or was rendered twice, BOS is doubled or missing, EOS follows the prompt,
+            or a row holds another prompt.
         TypeError: An argument is neither ids, texts nor chats, or the tokenizer is none.
         ValueError: Numbers of rows and prompts disagree, or a prompt is empty.
     """
@@ -103,6 +104,7 @@ def _report(
         codec=Codec.of(tokenizer),
         special=special,
         count_bos=mask is not None or special.pad != special.bos,
+        ends_known=mask is not None or not special.pad_is_eos,
     )
     if may_lose_beginning:
         problems = [problem for problem in problems if not problem.what.startswith("the first ")]

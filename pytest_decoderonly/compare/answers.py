@@ -11,10 +11,17 @@ if TYPE_CHECKING:
 
     from pytest_decoderonly.compare.texts import Codec, Normal
 
-Kind = Literal["early", "late", "end", "both", "mixed", "after-eos", "no-eos", "other"]
+Kind = Literal["early", "late", "end", "both", "mixed", "after-eos", "no-eos", "special", "other"]
 _AROUND = 12  # tokens that are tried on both sides of a cut that was found by the length of a text
 _MIN_INSIDE = 8  # characters of an answer that make it a piece of the prompt, and no coincidence
 _MIN_MARKER, _MAX_MARKER = 3, 40
+_VAGUE = ("tail", "late")  # causes that a column tells, of whatever length it is
+_BY_CHARACTERS = (
+    "the text was cut at a number of characters, and decoding gives the prompt back with other ones"
+)
+_BY_ROW = (
+    "rows are cut at places of their own: a number of characters, or a length that is counted in another way"
+)
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,8 @@ class Misfit:
         answer: Which answer.
         row: Which row of the output it should be.
         kind: `early`: some of the prompt is left; `late`: the beginning is lost; `end`: the end is; `both`;
-            `mixed`: it is another row's; `after-eos`, `no-eos`; `other`: none of these.
+            `mixed`: it is another row's; `after-eos`, `no-eos`; `special`: special tokens that belong to it
+            are; `other`: none of these.
         unit: What is counted.
         front: How many stand too much in front (positive) or are missing there (negative).
         back: How many are missing at the end.
@@ -89,6 +97,7 @@ def audit_answers(
     codec: Codec,
     ends: frozenset[int],
     ends_at_eos: bool = False,
+    stops: Sequence[str] = (),
 ) -> AnswerAudit:
     """Compare each answer with what its row holds behind the prompt.
 
@@ -102,9 +111,10 @@ def audit_answers(
         codec: The tokenizer; answers that are texts need one.
         ends: Ids that end a row: EOS, padding, and the other special ones.
         ends_at_eos: Rows end at EOS alone: one that stopped early must hold it, and nothing counts behind it.
+        stops: Texts at which an answer may end, with or without them.
     """
     judge_class = _Texts if any(isinstance(answer, str) for answer in answers) else _Ids
-    judge = judge_class(outputs, codec, ends)
+    judge = judge_class(outputs, codec, ends, stops)
     misfits: list[Misfit] = []
     for i, answer in enumerate(answers):
         found = [judge.judge(i, answer, row) for row in rows_of(i)]
@@ -112,7 +122,7 @@ def audit_answers(
             misfits.append(judge.mixed(i, answer, found[0], rows_of(i)) or found[0])
     if ends_at_eos:
         misfits += _ended(answers, outputs, rows_of, codec, {m.answer for m in misfits})
-    explained = _explained(misfits, outputs, codec)
+    explained = _explained(misfits, outputs, codec, answers)
     return AnswerAudit(tuple(outputs), tuple(sorted(explained, key=lambda m: m.answer)))
 
 
@@ -136,12 +146,25 @@ def _to_first(output: Output, stops: frozenset[int]) -> tuple[int, ...]:
 
 
 class _Judge:
-    def __init__(self, outputs: Sequence[Output], codec: Codec, ends: frozenset[int]) -> None:
+    def __init__(
+        self, outputs: Sequence[Output], codec: Codec, ends: frozenset[int], stops: Sequence[str] = ()
+    ) -> None:
         self.outputs = outputs
         self.codec = codec
         self.ends = ends
         # Where an answer may stop: without a tokenizer, at any id that ends a row.
         self.stops = _eos(codec) or ends
+        self.stop_texts = tuple(stops)
+
+    def stopped(self, row: int) -> set[str]:
+        """Return the texts, normalised, that an answer may have because it ends at a stop."""
+        if not self.stop_texts:
+            return set()
+        text = self.codec.decode(self.outputs[row].answer, skip=False)
+        cuts = {(text.find(stop), len(stop)) for stop in self.stop_texts if stop in text}
+        first = min(cuts)[0] if cuts else 0
+        ends = {end for at, size in cuts if at == first for end in (at, at + size)}
+        return {self.codec.normal(text[:end]).text for end in ends}
 
     def judge(self, number: int, answer: Sequence[int] | str, row: int) -> Misfit | None:
         raise NotImplementedError
@@ -165,6 +188,9 @@ class _Ids(_Judge):
         mine, whole = _without_end(given, self.ends), _without_end(output.ids, self.ends)
         right = whole[output.width :]
         if mine == right or mine == _without_end(_to_first(output, self.stops), self.ends):
+            return None
+        stopped = self.stopped(row)
+        if stopped and self.codec.normal(self.codec.decode(mine, skip=False)).text in stopped:
             return None
         padding = next((i for i, token in enumerate(mine) if token != mine[0]), 0)
         if mine[padding:] == right and padding and mine[0] in self.ends:
@@ -206,14 +232,34 @@ class _Texts(_Judge):
             return None
         mine = self.codec.normal(text)
         normals = [self.codec.normal(right) for right in rights]
-        if any(mine.text == right.text for right in normals):
+        if any(mine.text == right.text for right in normals) or mine.text in self.stopped(row):
             return None
+        special = self._without_special(number, row, mine, normals)
+        if special is not None:
+            return special
         return (
             self._token_cut(number, row, text, mine)
             or self._shortened(number, row, mine, normals[0], rights[0])
             or self._text_cut(number, row, text, mine)
             or self._unlike(number, row, text, rights[0])
         )
+
+    def _without_special(
+        self, number: int, row: int, mine: Normal, rights: Sequence[Normal]
+    ) -> Misfit | None:
+        """Notice that all is there but the special tokens that belong to the answer."""
+        signs = self.codec.kept_signs
+        plain = str.maketrans(dict.fromkeys(signs, ""))
+        if mine.text.translate(plain) not in {right.text.translate(plain) for right in rights}:
+            return None
+        lost = {
+            token: max(right.text.count(sign) for right in rights) - mine.text.count(sign)
+            for token, sign in zip(self.codec.kept, signs, strict=True)
+        }
+        missing = [token for token, count in lost.items() if count > 0]
+        if not missing:
+            return None
+        return Misfit(number, row, "special", "characters", back=len(missing), shown=" ".join(missing))
 
     def _token_cut(self, number: int, row: int, text: str, mine: Normal) -> Misfit | None:
         """Find the token from which on the row's text is the answer's; the likeliest one of several."""
@@ -378,16 +424,44 @@ def _ended(
     return found
 
 
-def _explained(misfits: list[Misfit], outputs: Sequence[Output], codec: Codec) -> list[Misfit]:
+def _explained(
+    misfits: list[Misfit], outputs: Sequence[Output], codec: Codec, answers: Sequence[Sequence[int] | str]
+) -> list[Misfit]:
     """Name the rule of cutting that all rows with a wrong cut obey; else each row's own, where it has one."""
     cuts = [m for m in misfits if m.start is not None and m.front and not m.mechanism]
-    causes = [_causes(m, outputs, codec) for m in cuts]
+    # A text does not tell where inside the padding it was cut: the other rows may.
+    told = {m.start for m in cuts if m.start is not None and m.start > outputs[m.row].pads}
+    column = told.pop() if len(told) == 1 else None
+    seen = [
+        replace(m, start=column) if column is not None and column <= outputs[m.row].pads else m for m in cuts
+    ]
+    causes = [_causes(m, outputs, codec) for m in seen]
     shared = [name for name in causes[0] if all(name in cause for cause in causes)] if causes else []
-    by_answer = {}
+    alike = len({m.start for m in seen}) == 1 and len(cuts) == len(answers)
+    found = {}
     for misfit, cause in zip(cuts, causes, strict=True):
         name = shared[0] if shared else next(iter(cause), "")
-        by_answer[misfit.answer] = cause.get(name, "")
-    return [replace(m, mechanism=by_answer.get(m.answer, m.mechanism)) for m in misfits]
+        mechanism, unit = cause.get(name, ""), misfit.unit
+        if name in _VAGUE and not alike and isinstance(answers[misfit.answer], str):
+            # A column would cut all rows alike; what counts characters is right where decoding changes none.
+            mechanism = _BY_CHARACTERS if len(misfits) < len(answers) else _BY_ROW
+            if (
+                len(misfits) < len(answers)
+                and (misfit.start or 0) >= outputs[misfit.row].pads
+                and not misfit.back
+            ):
+                unit = "characters"
+        found[misfit.answer] = (mechanism, unit)
+    named = []
+    for misfit in misfits:
+        mechanism, unit = found.get(misfit.answer, (misfit.mechanism, misfit.unit))
+        front = misfit.front
+        if unit != misfit.unit:
+            low, high = sorted((misfit.start or 0, outputs[misfit.row].width))
+            size = len(codec.decode(outputs[misfit.row].ids[low:high]))
+            front = size if front > 0 else -size
+        named.append(replace(misfit, mechanism=mechanism, unit=unit, front=front))
+    return named
 
 
 def _causes(misfit: Misfit, outputs: Sequence[Output], codec: Codec) -> dict[str, str]:

@@ -33,6 +33,8 @@ class Prompt:
             where it needs none.
         unopened: The header of an answer that the template leaves out although it was asked for, empty where
             all is well.
+        frame: What the chat template writes before and behind the text of a single question, without white
+            space and BOS; empty where there is no template.
     """
 
     kind: Kind
@@ -43,6 +45,7 @@ class Prompt:
     content: str = ""
     closed: str = ""
     unopened: str = ""
+    frame: tuple[str, str] = ("", "")
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,8 @@ def make_prompt(given: Any, kind: Kind, tokenizer: Any, options: Mapping[str, An
     if kind == "text":
         alone, full = _ids(tokenizer, given), list(tokenizer(given)["input_ids"])
         starts = bos is not None and full[:1] == [bos]
-        return Prompt("text", _core(alone, bos), given, bos=starts, closed=_closed(tokenizer, given, options))
+        closed, frame = _closed(tokenizer, given, options), _frame(tokenizer, options)
+        return Prompt("text", _core(alone, bos), given, bos=starts, closed=closed, frame=frame)
     last = given[-1]
     if last.get("role") == "assistant":
         text = _render(tokenizer, given, options, continue_final_message=True)
@@ -92,7 +96,16 @@ def make_prompt(given: Any, kind: Kind, tokenizer: Any, options: Mapping[str, An
     full = list(tokenizer("a")["input_ids"])
     starts = bos is not None and bos in (*ids[:1], *full[:1])
     content = last.get("content") if isinstance(last.get("content"), str) else ""
-    return Prompt("chat", _core(ids, bos), text, opening, starts, content=content or "", unopened=unopened)
+    return Prompt(
+        "chat",
+        _core(ids, bos),
+        text,
+        opening,
+        starts,
+        content=content or "",
+        unopened=unopened,
+        frame=_frame(tokenizer, options),
+    )
 
 
 def audit_prompts(
@@ -102,6 +115,7 @@ def audit_prompts(
     codec: Codec,
     special: SpecialIds,
     count_bos: bool = True,
+    ends_known: bool = True,
 ) -> list[PromptProblem]:
     """Check that each row holds its prompt to the end, and begins with BOS once where there is one.
 
@@ -111,6 +125,7 @@ def audit_prompts(
         codec: The tokenizer.
         special: BOS, EOS and padding.
         count_bos: Whether BOS can be told from padding.
+        ends_known: Whether EOS can be.
     """
     problems: list[PromptProblem] = []
     for i, (row, prompt) in enumerate(zip(rows, prompts, strict=True)):
@@ -121,7 +136,11 @@ def audit_prompts(
             )
             problems.append(_elsewhere(i, row, other))
             continue
-        problem = _lost(i, prompt, found, codec) or _opening(i, row, prompt, found, (codec, special))
+        problem = (
+            _lost(i, prompt, found, codec)
+            or _twice(i, row, prompt, codec)
+            or _opening(i, row, prompt, found, codec=codec, special=special, ends_known=ends_known)
+        )
         if problem is None and count_bos:
             problem = _bos(i, row, prompt, special, whole=not found.front)
         if problem is not None:
@@ -159,6 +178,25 @@ def _closed(tokenizer: Any, text: str, options: Mapping[str, Any]) -> str:
     except Exception:
         return ""
     return bare.rpartition(text)[2].strip() if ready != bare and ready.startswith(bare) else ""
+
+
+def _frame(tokenizer: Any, options: Mapping[str, Any]) -> tuple[str, str]:
+    """Return what the chat template writes around one question, generation prompt and all."""
+    if not getattr(tokenizer, "chat_template", None):
+        return "", ""
+    question = "decoderonly-question"
+    try:
+        chat = [{"role": "user", "content": question}]
+        before, _, after = _render(tokenizer, chat, options, add_generation_prompt=True).partition(question)
+    except Exception:
+        return "", ""
+    return _squeezed(before, tokenizer), _squeezed(after, tokenizer)
+
+
+def _squeezed(text: str, tokenizer: Any) -> str:
+    """The text without white space and BOS, which templates and tokenizers put in and take out."""
+    bos = getattr(tokenizer, "bos_token", None)
+    return "".join((text.replace(str(bos), "") if bos else text).split())
 
 
 def _missing_header(tokenizer: Any, chat: Any, options: Mapping[str, Any], text: str) -> str:
@@ -306,10 +344,38 @@ def _lost(row: int, prompt: Prompt, found: _Found, codec: Codec) -> PromptProble
     return None
 
 
+def _twice(row: int, ids: Sequence[int], prompt: Prompt, codec: Codec) -> PromptProblem | None:
+    """Notice a rendered chat that was given to the template again, as the text of a question."""
+    before, after = prompt.frame
+    wanted = _squeezed(prompt.text, codec.tokenizer)
+    if not (before and after and wanted):
+        return None
+    times = 1 if prompt.kind == "chat" else 2
+    text = _squeezed(codec.decode(ids, skip=False), codec.tokenizer)
+    if before * times + wanted + after * times not in text:
+        return None
+    return PromptProblem(
+        "DLM107",
+        row,
+        "the chat template was applied twice: a rendered chat is the question of another one",
+        "the model reads markers of turns where the question should be",
+        "render once: give messages to apply_chat_template, never text that is already rendered",
+        tuple(ids),
+        (False,) * len(ids),
+        0,
+    )
+
+
 def _opening(
-    row: int, ids: Sequence[int], prompt: Prompt, found: _Found, known: tuple[Codec, SpecialIds]
+    row: int,
+    ids: Sequence[int],
+    prompt: Prompt,
+    found: _Found,
+    *,
+    codec: Codec,
+    special: SpecialIds,
+    ends_known: bool,
 ) -> PromptProblem | None:
-    codec, special = known
     if prompt.unopened:
         return PromptProblem(
             "DLM108",
@@ -334,13 +400,16 @@ def _opening(
             (False,) * len(ids),
             len(ids) - 1,
         )
-    if prompt.kind == "chat" and rest and special.eos and set(rest) <= special.eos:
+    chat = prompt.kind == "chat"
+    if (chat or (prompt.kind == "text" and ends_known)) and rest and special.eos and set(rest) <= special.eos:
         return PromptProblem(
             "DLM107",
             row,
-            "EOS follows the generation prompt",
-            "the model reads that the conversation is over, where it should begin to answer",
-            "tokenize rendered text with add_special_tokens=False",
+            f"EOS follows the {'generation ' if chat else ''}prompt",
+            "the model reads that the text is over, where it should begin to answer",
+            "tokenize rendered text with add_special_tokens=False"
+            if chat
+            else "make the tokenizer without add_eos_token, or tokenize with add_special_tokens=False",
             tuple(ids),
             (False,) * len(ids),
             found.end or 0,

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 _MARKUP = re.compile(
     r"<\|[^|<>]{1,40}\|>|<\uff5c[^\uff5c<>]{1,40}\uff5c>|</?s>|\[/?INST\]|<</?SYS>>|<(?:bos|eos|pad|unk|start_of_turn|end_of_turn)>"
 )
+_PRIVATE = 0xF0000  # the first of a range of characters that no standard gives a meaning to
 _BROKEN = "\ufffd"  # what a part of a character decodes to
 
 
@@ -64,14 +65,16 @@ class Codec:
         tokenizer: Anything with `decode`.
         special_ids: Ids that stand for no text: BOS, EOS, padding, ends of turns.
         special_texts: The texts of these.
+        kept: Texts of special tokens that count as text.
     """
 
     tokenizer: Any = None
     special_ids: frozenset[int] = frozenset()
     special_texts: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, tokenizer: Any) -> Codec:
+    def of(cls, tokenizer: Any, kept: Sequence[str] = ()) -> Codec:
         """Ask a tokenizer; also for tokens that are declared special without a role, such as ends of turns."""
         if tokenizer is None:
             return cls()
@@ -82,12 +85,41 @@ class Codec:
             if getattr(token, "special", False):
                 ids.add(int(i))
                 texts.add(str(token))
-        return cls(tokenizer, frozenset(ids), tuple(sorted(filter(None, texts), key=len, reverse=True)))
+        if kept:
+            ids -= {tokenizer.convert_tokens_to_ids(text) for text in kept}
+            texts -= set(kept)
+        return cls(
+            tokenizer,
+            frozenset(ids),
+            tuple(sorted(filter(None, texts), key=len, reverse=True)),
+            tuple(sorted(kept, key=len, reverse=True)),
+        )
 
     def decode(self, ids: Sequence[int], *, skip: bool = True) -> str:
         """Return the text of ids, without special tokens unless `skip` is False."""
+        if skip and self.kept:
+            ids, skip = [token for token in ids if token not in self.special_ids], False
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=skip))
+
+    @property
+    def kept_signs(self) -> tuple[str, ...]:
+        """What stands for each of the kept tokens in a normal text."""
+        return tuple(chr(_PRIVATE + i) for i in range(len(self.kept)))
 
     def normal(self, text: str) -> Normal:
         """Return what of a text is compared."""
-        return normal(text, self.special_texts)
+        if not any(token in text for token in self.kept):
+            return normal(text, self.special_texts)
+        # What looks like markup is hidden: kept tokens are compared as signs that no text has.
+        parts = re.split("(" + "|".join(map(re.escape, self.kept)) + ")", text)
+        characters, places, start = "", [], 0
+        for part in parts:
+            if part in self.kept:
+                characters += self.kept_signs[self.kept.index(part)]
+                places.append(start)
+            else:
+                found = normal(part, self.special_texts)
+                characters += found.text
+                places += [start + place for place in found.places]
+            start += len(part)
+        return Normal(characters, tuple(places))
