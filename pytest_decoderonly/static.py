@@ -128,6 +128,7 @@ class StaticPlugin:
 
         result = check_paths(paths, options.settings(self._config))
         self.count("suppressed", result.suppressed)
+        self.count("baselined", result.baselined)
         diagnostics: dict[Path, list[Any]] = {}
         errors: dict[Path, list[Any]] = {}
         for diagnostic in result.diagnostics:
@@ -292,5 +293,5 @@ def _lines(counts: Counter[str]) -> Iterator[str]:
         if counts["findings"]
         else "no findings"
     )
-    parts += [f"{counts[name]} {name}" for name in ("unchecked", "suppressed") if counts[name]]
+    parts += [f"{counts[name]} {name}" for name in ("unchecked", "suppressed", "baselined") if counts[name]]
     yield "   ".join([*parts, skipped] if skipped else parts)

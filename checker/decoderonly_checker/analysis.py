@@ -12,10 +12,12 @@ from decoderonly_checker.source.stack import on_deep_stack
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence
 
+    from decoderonly_checker.config import Settings
     from decoderonly_checker.diagnostics import Confidence, Fix, Place
     from decoderonly_checker.fixes.proposals import Proposal
     from decoderonly_checker.flow.facts import Facts
     from decoderonly_checker.flow.values import Site
+    from decoderonly_checker.knowledge.declared import Declared
     from decoderonly_checker.rules.base import Finding, Rule
     from decoderonly_checker.source.positions import Positions
 
@@ -29,9 +31,21 @@ class Analyser:
     """
 
     def __init__(
-        self, rules: Sequence[Rule], roots: Sequence[Path] | None = None, timeout: float | None = None
+        self,
+        rules: Sequence[Rule],
+        roots: Sequence[Path] | None = None,
+        timeout: float | None = None,
+        settings: Settings | None = None,
     ) -> None:
-        """Look with `rules`; modules are found below `roots`; a file takes at most `timeout` seconds."""
+        """Look for what `rules` say.
+
+        Args:
+            rules: What to look for.
+            roots: The folders below which modules are found.
+            timeout: The seconds that a file may take at most.
+            settings: Where the project declares its own models and tokenizers.
+        """
+        self._settings = settings
         self._rules = list(rules)
         self._timeout = timeout
         self._roots = list(roots) if roots else [Path.cwd()]
@@ -69,7 +83,7 @@ class Analyser:
         store = Store()
         clock = Clock(self._timeout)
         project = Project(load_source, store.new_id, self._roots)
-        interpreter = Interpreter(store, project, clock)
+        interpreter = Interpreter(store, project, clock, self._declared())
         interpreter.run_entries([project.add(source) for source in sources], self._idle)
         given = {source.path for source in sources}
         self.read |= {m.path: m.source.data for m in project.modules if m.path not in given}
@@ -92,6 +106,14 @@ class Analyser:
             )
         interpreter.facts.objects = store.heap()
         return interpreter.facts
+
+    def _declared(self) -> Declared | None:
+        known = self._settings
+        if known is None or not (known.known_models or known.known_tokenizers):
+            return None
+        from decoderonly_checker.knowledge.declared import Declared
+
+        return Declared(known.known_models, known.known_tokenizers)
 
     def _analyse(self, sources: Sequence[SourceFile]) -> list[Diagnostic]:
         facts = self._facts(sources)

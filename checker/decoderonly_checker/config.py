@@ -9,9 +9,8 @@ from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from decoderonly_checker.diagnostics import Confidence
+from decoderonly_checker.diagnostics import Confidence, Severity
 from decoderonly_checker.immutable import immutable
-from decoderonly_checker.patterns import PatternError, check_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -67,6 +66,11 @@ class Settings:
         extend_exclude: Added to `exclude`.
         respect_gitignore: Leave out what git ignores.
         per_file_ignores: Pattern of files -> rules to silence there.
+        severity: Rules -> how bad their findings are, instead of what the rules say.
+        require_ignore_reason: Report comments that silence and do not say why.
+        baseline: Where the findings of before are counted, absolute; None for no baseline.
+        known_models: Dotted names of classes and functions that make models -> what these generate.
+        known_tokenizers: Dotted names of classes and functions that make tokenizers -> how these are set up.
         min_confidence: Findings below it are counted, not shown.
         timeout: Seconds of processor time that the analysis of one file may take; 0 for no limit.
         models: Models for the pytest plugin's conformance suite.
@@ -83,6 +87,11 @@ class Settings:
     extend_exclude: tuple[str, ...] = ()
     respect_gitignore: bool = True
     per_file_ignores: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    severity: Mapping[str, Severity] = field(default_factory=dict)
+    require_ignore_reason: bool = False
+    baseline: Path | None = None
+    known_models: Mapping[str, str] = field(default_factory=dict)
+    known_tokenizers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     min_confidence: Confidence = Confidence.LIKELY
     timeout: float = DEFAULT_TIMEOUT
     models: tuple[str, ...] = ()
@@ -102,6 +111,15 @@ class Settings:
             if wanted > unwanted:
                 chosen.append(code)
         return sorted(chosen)
+
+    def severity_of(self, code: str, name: str, usual: Severity) -> Severity:
+        """How bad a finding of a rule is here: as the selector says that means the rule most exactly."""
+        chosen, best = usual, -1
+        for selector, severity in self.severity.items():
+            strength = _strength(selector, code, name)
+            if strength > best:
+                chosen, best = severity, strength
+        return chosen
 
 
 def selects(selector: str, code: str, name: str) -> bool:
@@ -240,77 +258,23 @@ def _table(source: Path) -> dict[str, Any] | None:
     tool = document.get("tool")
     table = tool.get("decoderonly") if isinstance(tool, dict) else None
     if table is not None and not isinstance(table, dict):
-        raise SettingsError(
-            f"{shown_path(source)}: tool.decoderonly must be a table, not {_type_name(table)}"
-        )
+        raise SettingsError(f"{shown_path(source)}: tool.decoderonly must be a table, not {type_name(table)}")
     return table
 
 
 def _parse(table: Mapping[str, Any], source: Path, known: Mapping[str, str]) -> Settings:
+    from decoderonly_checker.config_keys import KEYS, Where, nearest_key
     from decoderonly_checker.source.files import shown_path
 
-    where = shown_path(source)
+    shown = shown_path(source)
     prefix = "tool.decoderonly." if source.name == "pyproject.toml" else ""
     values: dict[str, Any] = {}
     for key, value in table.items():
-        full = f"{where}: {prefix}{key}"
-        if key in ("select", "ignore", "extend-select"):
-            values[key] = _strings(value, full)
-            check_selectors(values[key], known, full)
-        elif key in ("include", "exclude", "extend-exclude", "models"):
-            values[key] = _strings(value, full)
-            if key != "models":
-                _check_patterns(values[key], full)
-            if key == "include":
-                _check_file_patterns(values[key], full)
-        elif key == "respect-gitignore":
-            if not isinstance(value, bool):
-                raise SettingsError(f"{full} must be true or false, not {_type_name(value)}")
-            values[key] = value
-        elif key == "per-file-ignores":
-            values[key] = _per_file(value, full, known)
-        elif key == "min-confidence":
-            values[key] = parse_confidence(value, full)
-        elif key == "timeout":
-            values[key] = parse_timeout(value, full)
-        elif key == "cache-dir":
-            values[key] = _folder(value, full, source.parent)
-        else:
-            raise SettingsError(f"{where}: unknown setting {prefix}{key}{_nearest_key(key)}")
-    arguments = {key.replace("-", "_"): value for key, value in values.items()}
-    return Settings(root=source.parent, source=source, **arguments)
-
-
-_KEYS = (
-    "select",
-    "ignore",
-    "extend-select",
-    "include",
-    "exclude",
-    "extend-exclude",
-    "respect-gitignore",
-    "per-file-ignores",
-    "min-confidence",
-    "models",
-    "timeout",
-    "cache-dir",
-)
-
-
-def _nearest_key(key: str) -> str:
-    import difflib
-
-    close = difflib.get_close_matches(key.replace("_", "-").lower(), _KEYS, n=1, cutoff=0.6)
-    return f"; did you mean {close[0]}?" if close else f"; known settings: {', '.join(sorted(_KEYS))}"
-
-
-def _strings(value: Any, full: str) -> tuple[str, ...]:
-    if not isinstance(value, list):
-        raise SettingsError(f"{full} must be a list of strings, not {_type_name(value)}")
-    for item in value:
-        if not isinstance(item, str):
-            raise SettingsError(f"{full} must be a list of strings, but holds {_type_name(item)}: {item!r}")
-    return tuple(value)
+        if key not in KEYS:
+            raise SettingsError(f"{shown}: unknown setting {prefix}{key}{nearest_key(key)}")
+        where = Where(f"{shown}: {prefix}{key}", source.parent, known)
+        values[key.replace("-", "_")] = KEYS[key].read(value, where)
+    return Settings(root=source.parent, source=source, **values)
 
 
 def parse_timeout(value: Any, where: str) -> float:
@@ -320,48 +284,10 @@ def parse_timeout(value: Any, where: str) -> float:
         SettingsError: Anything else; `where` names the option or key.
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise SettingsError(f"{where} must be a number of seconds, not {_type_name(value)}")
+        raise SettingsError(f"{where} must be a number of seconds, not {type_name(value)}")
     if not 0 <= value < math.inf:
         raise SettingsError(f"{where} must be a number of seconds, or 0 for no limit, not {value}")
     return float(value)
-
-
-def _per_file(value: Any, full: str, known: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
-    if not isinstance(value, dict):
-        raise SettingsError(f"{full} must be a table of pattern = [rules], not {_type_name(value)}")
-    ignores = {}
-    for pattern, rules in value.items():
-        here = f'{full}."{pattern}"'
-        ignores[pattern] = _strings(rules, here)
-        check_selectors(ignores[pattern], known, here)
-        _check_patterns([pattern], full)
-    return ignores
-
-
-def _folder(value: Any, full: str, base: Path) -> Path:
-    if not isinstance(value, str):
-        raise SettingsError(f"{full} must be a string, not {_type_name(value)}")
-    if not value or "\0" in value:
-        raise SettingsError(f"{full} must name a folder, not {value!r}")
-    try:
-        # abspath, as resolve() would name another folder where there are links
-        return Path(os.path.abspath(base / Path(value).expanduser()))  # noqa: PTH100
-    except RuntimeError as problem:
-        raise SettingsError(f"{full}: no home folder is known for {value!r}") from problem
-
-
-def _check_patterns(patterns: Iterable[str], full: str) -> None:
-    for pattern in patterns:
-        try:
-            check_pattern(pattern)
-        except PatternError as problem:  # noqa: PERF203 - the message names the pattern
-            raise SettingsError(f'{full}: "{pattern}" is not a pattern as in .gitignore') from problem
-
-
-def _check_file_patterns(patterns: Iterable[str], full: str) -> None:
-    for pattern in patterns:
-        if pattern.endswith("/"):
-            raise SettingsError(f'{full}: "{pattern}" names a folder; for its files write "{pattern}**/*.py"')
 
 
 def parse_confidence(value: Any, where: str) -> Confidence:
@@ -372,14 +298,15 @@ def parse_confidence(value: Any, where: str) -> Confidence:
     """
     accepted = [str(item) for item in Confidence]
     if not isinstance(value, str):
-        raise SettingsError(f"{where} must be one of {', '.join(accepted)}, not {_type_name(value)}")
+        raise SettingsError(f"{where} must be one of {', '.join(accepted)}, not {type_name(value)}")
     try:
         return Confidence(value.lower())
     except ValueError:
         raise SettingsError(f'{where} must be one of {", ".join(accepted)}, not "{value}"') from None
 
 
-def _type_name(value: Any) -> str:
+def type_name(value: Any) -> str:
+    """What TOML calls a value, with its article."""
     for kind, name in (
         (bool, "a boolean"),
         (str, "a string"),

@@ -138,7 +138,8 @@ class CheckResult:
     """What one run found.
 
     `checked` are the files that were analysed, `skipped` those that hold no language-model code;
-    `suppressed` counts findings silenced by a comment or by settings, `hidden` those below the wanted confidence.
+    `suppressed` counts findings silenced by a comment or by settings, `hidden` those below the wanted confidence, `baselined`
+    those of before; `gone` counts those of before that are no more. `hints` are for people, a line each.
     """
 
     diagnostics: tuple[Diagnostic, ...] = ()
@@ -147,6 +148,9 @@ class CheckResult:
     skipped: tuple[str, ...] = ()
     suppressed: int = 0
     hidden: int = 0
+    baselined: int = 0
+    gone: int = 0
+    hints: tuple[str, ...] = ()
 
 
 def without_duplicates(found: Iterable[Diagnostic]) -> list[Diagnostic]:

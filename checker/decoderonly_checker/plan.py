@@ -47,6 +47,7 @@ class Plan:
         skipped: Those that hold none by themselves.
         joined: Those among them that are joined by imports with one that may: what it calls can be wrong.
         unread: Those that could not be read.
+        silencing: Those of all these that may hold comments that silence rules.
         units: What to analyse; together they hold all of `checked`.
     """
 
@@ -54,6 +55,7 @@ class Plan:
     skipped: list[str] = field(default_factory=list)
     joined: list[str] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
+    silencing: list[str] = field(default_factory=list)
     units: list[Unit] = field(default_factory=list)
 
 
@@ -119,6 +121,8 @@ def make_plan(
             plan.unread.append(path)
         else:
             (plan.checked if path in active else plan.skipped).append(path)
+            if scans[path].silencing:
+                plan.silencing.append(path)
     wanted, skipped = frozenset(plan.checked), frozenset(plan.skipped)
     for group in _together(scans, paths):
         if wanted.isdisjoint(group):

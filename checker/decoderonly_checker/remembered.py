@@ -20,7 +20,7 @@ from decoderonly_checker.diagnostics import (
     Severity,
 )
 from decoderonly_checker.source.selection import Scan
-from decoderonly_checker.work import Outcome
+from decoderonly_checker.work import Outcome, telling_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -58,6 +58,7 @@ class Remembered:
         for path in dict.fromkeys((*asked, *project)):
             self.digest(path)
         self._tool = tool_version()
+        self._telling = " ".join(sorted(name.decode() for name in telling_names(settings)))
         # Paths in messages depend on the working directory, and imports on which files there are.
         around = (os.getcwd(), _told(settings), *sorted(self._digests))  # noqa: PTH109
         self._around = key_of(self._tool, *around)
@@ -79,7 +80,8 @@ class Remembered:
         held = self._held(_RUN, self._run)
         if held is None:
             return None
-        return Plan(held["checked"], held["skipped"], unread=held["unread"]), _outcome(held)
+        plan = Plan(held["checked"], held["skipped"], unread=held["unread"], silencing=held["silencing"])
+        return plan, _outcome(held)
 
     def keep_run(self, plan: Plan, outcomes: Iterable[Outcome]) -> None:
         """Remember a whole run."""
@@ -90,7 +92,13 @@ class Remembered:
             whole.read |= {path: told for path, told in one.read.items() if path not in self._digests}
             whole.missed += one.missed
         whole.missed = list(dict.fromkeys(whole.missed))
-        held = {"checked": plan.checked, "skipped": plan.skipped, "unread": plan.unread, **_plain(whole)}
+        held = {
+            "checked": plan.checked,
+            "skipped": plan.skipped,
+            "unread": plan.unread,
+            "silencing": plan.silencing,
+            **_plain(whole),
+        }
         self._keep(_RUN, {self._run: held})
 
     def units(self, units: Sequence[Unit]) -> dict[Unit, Outcome]:
@@ -126,6 +134,7 @@ class Remembered:
                     one.words,
                     one.size,
                     one.opaque,
+                    one.silencing,
                     sorted(name.decode("latin-1") for name in one.defines),
                     sorted([m.decode("latin-1"), n.decode("latin-1")] for m, n in one.imports),
                 ]
@@ -133,7 +142,8 @@ class Remembered:
         self._cache.put(_SCAN, entries)
 
     def _scan_key(self, path: str) -> bytes:
-        return key_of(self._tool, os.path.splitext(path)[1].lower(), self.digest(path))  # noqa: PTH122
+        suffix = os.path.splitext(path)[1].lower()  # noqa: PTH122
+        return key_of(self._tool, suffix, self._telling, self.digest(path))
 
     def _unit_key(self, unit: Unit) -> bytes:
         parts = [part for path in unit.files for part in (path, self.digest(path))]
@@ -214,13 +224,14 @@ def _scan(data: bytes | None) -> Scan | None:
     if data is None:
         return None
     try:
-        words, size, opaque, defines, imports = json.loads(data)
+        words, size, opaque, silencing, defines, imports = json.loads(data)
         return Scan(
             words,
             size,
             opaque,
             frozenset(name.encode("latin-1") for name in defines),
             frozenset((module.encode("latin-1"), name.encode("latin-1")) for module, name in imports),
+            silencing,
         )
     except (ValueError, TypeError, AttributeError):
         return None

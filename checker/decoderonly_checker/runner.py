@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from decoderonly_checker.config import Settings, load_settings, selects
+from decoderonly_checker.config import Settings, load_settings
 from decoderonly_checker.diagnostics import CheckResult, Confidence, Diagnostic, FileError, without_duplicates
 from decoderonly_checker.discovery import find_files
-from decoderonly_checker.patterns import Patterns
 from decoderonly_checker.plan import Contents, make_plan, project_files
-from decoderonly_checker.source.files import SourceError, SourceFile, load_source, read_bytes, shown_path
-from decoderonly_checker.suppress import Suppressions
-from decoderonly_checker.work import Workers
+from decoderonly_checker.source.files import SourceError, SourceFile, read_bytes, shown_path
+from decoderonly_checker.work import Workers, telling_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 
+    from decoderonly_checker.baseline import Counts
     from decoderonly_checker.cache import Cache
+    from decoderonly_checker.comments import Comments
     from decoderonly_checker.plan import Plan
     from decoderonly_checker.remembered import Remembered
     from decoderonly_checker.source.selection import Scan
@@ -60,6 +61,7 @@ def check_paths(
     analyser: Callable[[Settings], AnalyserLike] | None = None,
     cache: Cache | None = None,
     jobs: int | None = 1,
+    use_baseline: bool = True,
 ) -> CheckResult:
     """Check files and folders.
 
@@ -77,11 +79,12 @@ def check_paths(
         cache: What earlier runs found out; read and added to, and left open.
         jobs: Processes at most; as many as there are processors if None. More than one only where this process has no
             threads, as they are forked on Linux, and where its main module can be imported again elsewhere.
+        use_baseline: Leave out the findings of before, where settings name a baseline.
 
     Raises:
-        SettingsError: Only with `settings=None`: a settings file is wrong.
+        SettingsError: A baseline is wrong; with `settings=None`: a settings file is.
     """
-    run = _Run(settings, confidence, analyser)
+    run = _Run(settings, confidence, analyser, use_baseline)
     errors: list[FileError] = []
     files: dict[Path, Settings] = {}
     for path in map(Path, paths):
@@ -122,7 +125,7 @@ def check_source(
         analyser: As for `check_paths`.
 
     Raises:
-        SettingsError: Only with `settings=None`: a settings file is wrong.
+        SettingsError: A baseline is wrong; with `settings=None`: a settings file is.
     """
     run = _Run(settings, confidence, analyser)
     path = Path(path)
@@ -139,8 +142,10 @@ class _Run:
         settings: Settings | Callable[[Path], Settings] | None,
         confidence: Confidence | None,
         make_analyser: Callable[[Settings], AnalyserLike] | None,
+        use_baseline: bool = True,
     ) -> None:
         self._settings = settings
+        self._use_baseline = use_baseline
         self._confidence = confidence
         self._make_analyser = make_analyser
         self._settings_of_folder: dict[Path, Settings] = {}
@@ -149,7 +154,9 @@ class _Run:
         self._checked: list[str] = []
         self._skipped: list[str] = []
         self._governing: dict[str, tuple[Path, Settings, bytes | None]] = {}
-        self._silence: dict[str, _Silence] = {}
+        self._comments: dict[str, Comments] = {}
+        self._silencing: dict[str, None] = {}
+        self._baselines: dict[Path, Counts] = {}
 
     def settings_for(self, path: Path) -> Settings:
         """The settings that govern a path."""
@@ -188,6 +195,10 @@ class _Run:
         names = [str(path) for path in files]
         for path in files:
             self._governing[shown_path(path)] = (path, settings, (given or {}).get(str(path)))
+        if settings.baseline is not None and self._use_baseline and settings.baseline not in self._baselines:
+            from decoderonly_checker.baseline import read
+
+            self._baselines[settings.baseline] = read(settings.baseline)
         contents = Contents(given)
         project = project_files(names, settings)
         remembered = None
@@ -201,7 +212,7 @@ class _Run:
             self._take(plan, outcome)
             tell(len(names))
             return
-        workers = Workers(self._make_analyser, contents, jobs)
+        workers = Workers(self._make_analyser, contents, jobs, telling_names(settings))
         try:
             self._check(names, project, settings, contents, workers=workers, remembered=remembered, tell=tell)
         finally:
@@ -250,6 +261,7 @@ class _Run:
         self._checked += [shown_path(Path(path)) for path in plan.checked]
         self._checked += [path for path in skipped if path in called]
         self._skipped += [path for path in skipped if path not in called]
+        self._silencing.update((shown_path(Path(path)), None) for path in plan.silencing)
         for path in plan.unread:
             try:
                 read_bytes(Path(path))
@@ -261,62 +273,100 @@ class _Run:
 
     def result(self, errors: Iterable[FileError]) -> CheckResult:
         """Sum up what was found."""
-        shown: list[Diagnostic] = []
-        suppressed = hidden = 0
-        for diagnostic in without_duplicates(self._found):
-            governing = self._governing.get(diagnostic.place.path)
-            if governing is None:
-                continue  # a module that was followed, but not asked about
-            path, settings, data = governing
-            lowest = self._confidence or settings.min_confidence
-            name = diagnostic.place.path
-            if name not in self._silence:
-                self._silence[name] = _Silence(path, settings, data)
-            if self._silence[name].covers(diagnostic):
-                suppressed += 1
-            elif diagnostic.confidence.rank < lowest.rank:
-                hidden += 1
-            else:
-                shown.append(diagnostic)
         every_error = dict.fromkeys([*errors, *self._errors])
+        left: list[tuple[Diagnostic, Settings]] = []
+        suppressed = 0
+        for diagnostic in without_duplicates(self._found):
+            known = self._governing.get(diagnostic.place.path)
+            if known is None:
+                continue  # a module that was followed, but not asked about
+            if self._comments_of(diagnostic.place.path).covers(diagnostic):
+                suppressed += 1
+            else:
+                left.append((diagnostic, known[1]))
+        about = [
+            (diagnostic, self._governing[diagnostic.place.path][1])
+            for diagnostic in self._about_comments({error.path for error in every_error})
+        ]
+        left += about
+        left, baselined, gone = self._without_baseline(left, {error.path for error in every_error})
+        shown = [
+            _with_severity(diagnostic, settings)
+            for diagnostic, settings in left
+            if diagnostic.confidence.rank >= (self._confidence or settings.min_confidence).rank
+        ]
         return CheckResult(
-            diagnostics=tuple(shown),
+            diagnostics=tuple(sorted(shown, key=lambda diagnostic: diagnostic.sort_key)),
             errors=tuple(sorted(every_error, key=lambda e: (e.path, e.cell or 0, e.line or 0, e.message))),
             checked=tuple(sorted(self._checked)),
             skipped=tuple(sorted(self._skipped)),
             suppressed=suppressed,
-            hidden=hidden,
+            hidden=len(left) - len(shown),
+            baselined=baselined,
+            gone=gone,
+            hints=tuple(dict.fromkeys(hint for one in self._comments.values() for hint in one.hints())),
         )
 
+    def _comments_of(self, name: str) -> Comments:
+        found = self._comments.get(name)
+        if found is None:
+            from decoderonly_checker.comments import Comments  # most runs find nothing
 
-class _Silence:
-    """What silences findings in one file: its comments and `per-file-ignores`."""
+            path, settings, data = self._governing[name]
+            found = self._comments[name] = Comments(path, settings, data)
+        return found
 
-    def __init__(self, path: Path, settings: Settings, data: bytes | None) -> None:
-        try:
-            cells = load_source(path, data).cells
-        except SourceError:  # changed under our hands
-            cells = []
-        self._comments = {cell.index: Suppressions.read(cell.original) for cell in cells}
-        self._skip = any(comments.skip_file for comments in self._comments.values())
-        self._ignored = _ignored_here(path, settings.root, settings.per_file_ignores)
+    def _about_comments(self, failed: Container[str]) -> Iterator[Diagnostic]:
+        """Yield what is to be said of comments that silence, now that it is known what they silenced."""
+        if not self._silencing:
+            return
+        from decoderonly_checker.comments import findings_about
 
-    def covers(self, diagnostic: Diagnostic) -> bool:
-        if self._skip or any(selects(word, diagnostic.code, diagnostic.name) for word in self._ignored):
-            return True
-        comments = self._comments.get(diagnostic.place.cell)
-        return comments is not None and comments.covers(
-            diagnostic.code, diagnostic.place.line, diagnostic.name
-        )
+        for name in self._silencing:
+            comments = self._comments_of(name)
+            for diagnostic in findings_about(comments, complete=name not in failed):
+                if not comments.ignores(diagnostic.code, diagnostic.name):
+                    yield diagnostic
+
+    def _without_baseline(
+        self, found: list[tuple[Diagnostic, Settings]], failed: Container[str]
+    ) -> tuple[list[tuple[Diagnostic, Settings]], int, int]:
+        """Return the findings that no baseline covers, how many one does, and how many of those of before are gone."""
+        files = {settings.baseline for _, settings, _ in self._governing.values()} - {None}
+        if not files or not self._use_baseline:
+            return found, 0, 0
+        from decoderonly_checker import baseline
+        from decoderonly_checker.rules import codes
+
+        left: list[tuple[Diagnostic, Settings]] = []
+        covered = gone = 0
+        for file in {settings.baseline: None for _, settings, _ in self._governing.values()}:
+            mine = [(one, settings) for one, settings in found if settings.baseline == file]
+            if file is None:
+                left += mine
+                continue
+            old = self._baselines[file]
+            counted = [
+                (self._governing[one.place.path][0], one)
+                for one, settings in mine
+                if one.confidence.rank >= settings.min_confidence.rank
+            ]
+            now = baseline.count(counted, file)
+            fine = {key for key, number in now.items() if number <= old[key]}
+            for one, settings in mine:
+                key = baseline.name_of(self._governing[one.place.path][0], file), one.code
+                if key in fine and one.confidence.rank >= settings.min_confidence.rank:
+                    covered += 1
+                else:
+                    left.append((one, settings))
+            for shown, (path, settings, _) in self._governing.items():
+                if settings.baseline == file and shown not in failed:
+                    name = baseline.name_of(path, file)
+                    for code in settings.enabled(codes()):
+                        gone += max(0, old[name, code] - now[name, code])
+        return left, covered, gone
 
 
-def _ignored_here(path: Path, root: Path, ignores: Mapping[str, tuple[str, ...]]) -> list[str]:
-    if not ignores:
-        return []
-    try:
-        relative = path.relative_to(root).as_posix()
-    except ValueError:
-        relative = path.name
-    return [
-        code for pattern, codes in ignores.items() if Patterns([pattern]).covers(relative) for code in codes
-    ]
+def _with_severity(diagnostic: Diagnostic, settings: Settings) -> Diagnostic:
+    severity = settings.severity_of(diagnostic.code, diagnostic.name, diagnostic.severity)
+    return diagnostic if severity is diagnostic.severity else replace(diagnostic, severity=severity)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import os
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,7 @@ from decoderonly_checker.diagnostics import Diagnostic, FileError
 from decoderonly_checker.plan import Contents, make_plan, project_files
 from decoderonly_checker.source.files import NOTEBOOK_SUFFIX, SourceError, SourceFile, load_source, shown_path
 from decoderonly_checker.source.selection import Scan, scan
+from decoderonly_checker.source.words import ALL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -57,6 +60,7 @@ class Workers:
         make_analyser: Callable[[Settings], AnalyserLike] | None,
         contents: Contents,
         jobs: int | None = None,
+        telling: frozenset[bytes] = frozenset(),
     ) -> None:
         """Take what the work is done with.
 
@@ -64,7 +68,9 @@ class Workers:
             make_analyser: Makes the analyser; None for the real one. Another one is used in this process alone.
             contents: Gives bytes.
             jobs: Processes at most; as many as there are processors if None.
+            telling: Names that make a file matter: see `telling_names`.
         """
+        self._telling = telling
         self._make = make_analyser
         self._contents = contents
         self._jobs = 1 if make_analyser is not None else jobs or _processors()
@@ -80,17 +86,17 @@ class Workers:
         """Look files over."""
         names = list(paths)
         if self._jobs == 1 or len(names) < _MANY_FILES:
-            return {path: _scan(path, self._contents) for path in names}
+            return {path: _scan(path, self._contents, self._telling) for path in names}
         chunks = [names[i : i + _CHUNK] for i in range(0, len(names), _CHUNK)]
         found: dict[str, Scan] = {}
         try:
-            for made in self._started().map(_scan_chunk, chunks):
+            for made in self._started().map(_scan_chunk, chunks, repeat(self._telling)):
                 found.update(made)
         except _broken():
             self.close()
         for path in names:
             if path not in found:
-                found[path] = _scan(path, self._contents)
+                found[path] = _scan(path, self._contents, self._telling)
         return found
 
     def analyse(self, units: Sequence[Unit], settings: Settings) -> Iterator[tuple[Unit, Outcome]]:
@@ -168,16 +174,26 @@ def _broken() -> type[Exception]:
     return BrokenProcessPool
 
 
-def _scan(path: str, contents: Contents) -> Scan:
+def telling_names(settings: Settings) -> frozenset[bytes]:
+    """Return the names that make a file matter: those of the models and tokenizers that settings declare."""
+    declared = (*settings.known_models, *settings.known_tokenizers)
+    return frozenset(name.rpartition(".")[2].encode() for name in declared)
+
+
+def _scan(path: str, contents: Contents, telling: frozenset[bytes]) -> Scan:
     data = contents.find(path)
     if data is None:
         return Scan(0, 0, readable=False)
-    return scan(data, notebook=path.lower().endswith(NOTEBOOK_SUFFIX))
+    found = scan(data, notebook=path.lower().endswith(NOTEBOOK_SUFFIX))
+    if any(name in data for name in telling):
+        # No other word need stand there.
+        return dataclasses.replace(found, words=ALL, opaque=True)
+    return found
 
 
-def _scan_chunk(paths: Sequence[str]) -> dict[str, Scan]:
+def _scan_chunk(paths: Sequence[str], telling: frozenset[bytes]) -> dict[str, Scan]:
     contents = Contents()
-    return {path: _scan(path, contents) for path in paths}
+    return {path: _scan(path, contents, telling) for path in paths}
 
 
 class _Garbage:
@@ -279,7 +295,7 @@ def _analyse_sources(
 def loaded_together(source: SourceFile, settings: Settings) -> list[SourceFile]:
     """Return a file with those that it is analysed together with: what calls into it, and what it calls."""
     contents = Contents({str(source.path): source.data})
-    workers = Workers(None, contents, jobs=1)
+    workers = Workers(None, contents, jobs=1, telling=telling_names(settings))
     names = [str(source.path)]
     plan = make_plan(names, project_files(names, settings), str(settings.root), contents, workers.scan)
     others = [path for unit in plan.units for path in unit.files if path != names[0]]
@@ -289,7 +305,7 @@ def loaded_together(source: SourceFile, settings: Settings) -> list[SourceFile]:
 def relevant_files(names: Sequence[str], settings: Settings) -> list[str]:
     """Return those of some files in which a finding may be made, and those that cannot be read: they will say why."""
     contents = Contents()
-    workers = Workers(None, contents, jobs=1)
+    workers = Workers(None, contents, jobs=1, telling=telling_names(settings))
     plan = make_plan(names, project_files(names, settings), str(settings.root), contents, workers.scan)
     return [*plan.checked, *plan.joined, *plan.unread]
 
@@ -299,7 +315,7 @@ def real_analyser(settings: Settings) -> AnalyserLike:
     from decoderonly_checker.analysis import Analyser  # brings libcst
     from decoderonly_checker.rules import codes, load_all
 
-    return Analyser(load_all(settings.enabled(codes())), [settings.root], settings.timeout)
+    return Analyser(load_all(settings.enabled(codes())), [settings.root], settings.timeout, settings)
 
 
 def internal_error(problem: Exception) -> str:

@@ -452,4 +452,4 @@ def _is_suppressed(finding: Finding, place: CallPlace) -> bool:
         return False
     suppressions = Suppressions.read(text)
     lines = range(place.line, place.end_line + 1)
-    return any(suppressions.covers(finding.code, line, finding.name) for line in lines)
+    return any(suppressions.covers(finding.code, line, finding.name, guard=True) for line in lines)

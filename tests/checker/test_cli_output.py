@@ -46,7 +46,7 @@ def test_a_file_gets_what_would_have_been_printed(check, tmp_path, output_format
     assert written.returncode == 2, "the folder out does not exist"
     written = check("--output-format", output_format, "-o", "found.txt")
     assert written.returncode == 1, written.stderr
-    summary = "1 error in 1 file (1 file checked).\n"
+    summary = "1 error in 1 file (1 file checked). 1 fix with --fix.\n"
     assert written.stdout == summary
     assert (tmp_path / "found.txt").read_text(encoding="utf-8") == printed.stdout.replace(summary, "")
     assert {path.name for path in tmp_path.iterdir()} == {"bad.py", "found.txt"}
@@ -55,7 +55,7 @@ def test_a_file_gets_what_would_have_been_printed(check, tmp_path, output_format
 def test_totals_stay_out_of_what_machines_read(check):
     done = check("--output-format", "sarif")
     assert json.loads(done.stdout)["version"] == "2.1.0"
-    assert done.stderr == "1 error in 1 file (1 file checked).\n"
+    assert done.stderr == "1 error in 1 file (1 file checked). 1 fix with --fix.\n"
 
 
 def test_the_environment_names_a_format_and_the_option_overrules_it(check):

@@ -11,7 +11,7 @@ from decoderonly_checker.config import (
     read_settings,
     selects,
 )
-from decoderonly_checker.diagnostics import Confidence
+from decoderonly_checker.diagnostics import Confidence, Severity
 
 KNOWN = {
     "DLM101": "missing-attention-mask",
@@ -21,8 +21,8 @@ KNOWN = {
 }
 
 KEYS = (
-    "cache-dir, exclude, extend-exclude, extend-select, ignore, include, min-confidence, models, per-file-ignores, "
-    "respect-gitignore, select, timeout"
+    "baseline, cache-dir, exclude, extend-exclude, extend-select, ignore, include, known-models, known-tokenizers, "
+    "min-confidence, models, per-file-ignores, require-ignore-reason, respect-gitignore, select, severity, timeout"
 )
 NONE_NEAR = "; `decoderonly rule --all` lists the rules"
 NEAR_103 = "DLM102 (right-padded-generation), DLM101 (missing-attention-mask) or DLM301 (prompt-in-the-loss)"
@@ -54,6 +54,11 @@ respect-gitignore = false
 min-confidence = "possible"
 timeout = 2.5
 models = ["tests.models:build"]
+require-ignore-reason = true
+baseline = "known.json"
+severity = { "DLM2" = "warning", "DLM" = "error" }
+known-models = { "app.load" = "encoder-decoder" }
+known-tokenizers = { "app.Bpe" = { padding-side = "left", truncation-side = "left" } }
 [tool.decoderonly.per-file-ignores]
 "tests/*" = ["DLM101", "prompt-not-stripped"]
 """,
@@ -73,8 +78,23 @@ models = ["tests.models:build"]
         min_confidence=Confidence.POSSIBLE,
         timeout=2.5,
         models=("tests.models:build",),
+        require_ignore_reason=True,
+        baseline=tmp_path / "known.json",
+        severity={"DLM2": Severity.WARNING, "DLM": Severity.ERROR},
+        known_models={"app.load": "encoder-decoder"},
+        known_tokenizers={"app.Bpe": {"padding-side": "left", "truncation-side": "left"}},
     )
     assert settings.enabled(KNOWN) == ["DLM101", "DLM201", "DLM301"]
+
+
+def test_the_selector_that_means_a_rule_most_exactly_says_how_bad_it_is():
+    settings = Settings(
+        severity={"DLM": Severity.ERROR, "DLM2": Severity.WARNING, "prompt-not-stripped": Severity.ERROR}
+    )
+    assert settings.severity_of("DLM101", "missing-attention-mask", Severity.WARNING) is Severity.ERROR
+    assert settings.severity_of("DLM202", "prompt-stripped-as-text", Severity.ERROR) is Severity.WARNING
+    assert settings.severity_of("DLM201", "prompt-not-stripped", Severity.WARNING) is Severity.ERROR
+    assert Settings().severity_of("DLM201", "prompt-not-stripped", Severity.WARNING) is Severity.WARNING
 
 
 def test_the_nearest_file_with_settings_governs(tmp_path):
@@ -184,6 +204,36 @@ def test_an_empty_table_means_defaults(tmp_path):
             'tool.decoderonly.include: "src/" names a folder; for its files write "src/**/*.py"',
         ),
         ("respect-gitignore = 1", "tool.decoderonly.respect-gitignore must be true or false, not an integer"),
+        (
+            "severity = { DLM2 = 'fatal' }",
+            'tool.decoderonly.severity."DLM2" must be one of error, warning, not "fatal"',
+        ),
+        ("severity = { X = 'error' }", f'tool.decoderonly.severity: unknown rule "X"{NONE_NEAR}'),
+        (
+            "severity = 'error'",
+            'tool.decoderonly.severity must be a table of rule = "error" or "warning", not a string',
+        ),
+        (
+            "require-ignore-reason = 'yes'",
+            "tool.decoderonly.require-ignore-reason must be true or false, not a string",
+        ),
+        ("baseline = true", "tool.decoderonly.baseline must be a string, not a boolean"),
+        (
+            "known-models = { 'a.load' = 'gpt' }",
+            'tool.decoderonly.known-models."a.load" must be one of decoder-only, encoder-decoder, not "gpt"',
+        ),
+        (
+            "known-models = { 'a load' = 'decoder-only' }",
+            'tool.decoderonly.known-models: "a load" is not a dotted name such as "app.models.load"',
+        ),
+        (
+            "known-tokenizers = { 'a.load' = { side = 'left' } }",
+            'tool.decoderonly.known-tokenizers."a.load": unknown key side; known: padding-side, truncation-side',
+        ),
+        (
+            "known-tokenizers = { 'a.load' = { padding-side = 'up' } }",
+            'tool.decoderonly.known-tokenizers."a.load".padding-side must be one of left, right, not "up"',
+        ),
         ("exclude = 1979-05-27", "tool.decoderonly.exclude must be a list of strings, not a date or time"),
     ],
 )

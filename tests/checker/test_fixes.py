@@ -52,7 +52,7 @@ def fixed_lines(text, unsafe=False):
 
 def test_which_rules_have_fixes():
     assert [
-        *("DLM101", "DLM102", "DLM105", "DLM106", "DLM107", "DLM108"),
+        *("DLM001", "DLM101", "DLM102", "DLM105", "DLM106", "DLM107", "DLM108"),
         *("DLM201", "DLM203", "DLM204", "DLM205", "DLM308"),
     ] == FIXED_RULES
 

@@ -13,13 +13,15 @@ from decoderonly_checker.runner import check_paths
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from decoderonly_checker.rules.base import Rule
+
 CODES = sorted(rules.codes())
 
 
-def found_in(text: str, folder: Path) -> set[str]:
+def found_in(text: str, rule: Rule, folder: Path) -> set[str]:
     path = folder / "example.py"
     path.write_text(text, encoding="utf-8")
-    result = check_paths([path], Settings())
+    result = check_paths([path], Settings(root=folder, **rule.wanted))
     assert not result.errors
     return {d.code for d in result.diagnostics}
 
@@ -27,12 +29,13 @@ def found_in(text: str, folder: Path) -> set[str]:
 @pytest.mark.parametrize("code", CODES)
 def test_bad_example_is_reported_with_its_code_alone(code: str, tmp_path: Path) -> None:
     rule = rules.load(code)
-    assert found_in(rule.bad, tmp_path) == (set() if isinstance(rule, RuntimeRule) else {code})
+    assert found_in(rule.bad, rule, tmp_path) == (set() if isinstance(rule, RuntimeRule) else {code})
 
 
 @pytest.mark.parametrize("code", CODES)
 def test_good_example_is_silent(code: str, tmp_path: Path) -> None:
-    assert found_in(rules.load(code).good, tmp_path) == set()
+    rule = rules.load(code)
+    assert found_in(rule.good, rule, tmp_path) == set()
 
 
 @pytest.mark.parametrize("code", CODES)

@@ -48,7 +48,7 @@ def matters(text):
     return bool(as_file)
 
 
-STATIC = [code for code in rules.codes() if not isinstance(rules.load(code), rules.base.RuntimeRule)]
+STATIC = list(rules.findable())
 
 
 @pytest.mark.parametrize("code", STATIC)

@@ -101,8 +101,18 @@ def test_directives_know_their_place_and_reason():
         "seen by hand",
     )
     assert (noqa.line, noqa.codes, noqa.noqa, noqa.reason) == (4, ("DLM102",), True, "- echo")
-    assert Suppressions.read(text).match("DLM201", 3) == own
-    assert Suppressions.read(text).match("DLM301", 3) is None
+    assert list(Suppressions.read(text).matches("DLM201", 3)) == [own]
+    assert list(Suppressions.read(text).matches("DLM301", 3)) == []
+    assert text[slice(*own.span)] == "DLM101,DLM2"
+    assert text[own.start : own.end] == text.split("\n", 1)[0]
+    assert (own.alone, noqa.alone) == (True, False)
+
+
+def test_what_is_there_for_the_guard_silences_the_guard_alone():
+    suppressions = Suppressions.read("f()  # decoderonly: ignore[DLM101, guard] in tests only")
+    assert suppressions.covers("DLM101", 1, guard=True)
+    assert not suppressions.covers("DLM101", 1)
+    assert not suppressions.covers("DLM201", 1, guard=True)
 
 
 STATEMENTS = st.lists(

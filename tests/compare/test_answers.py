@@ -188,7 +188,6 @@ def test_a_text_split_at_a_marker_that_the_answer_holds(tokenizer):
         ):
             assert_answers_whole(text.split("Answer:")[part], sequences, ids, tokenizer=tokenizer)
     assert_answers_whole(text.split("Answer:", 1)[1], sequences, ids, tokenizer=tokenizer)
-    # decoderonly: ignore[DLM202] this text gives the prompt back as it was
     assert_answers_whole(text[len(prompt) :], sequences, ids, tokenizer=tokenizer)
 
 
@@ -200,7 +199,6 @@ def test_a_text_cut_by_the_characters_of_its_prompt_after_clean_up():
     text = tokenizer.decode(sequences[0])
     assert len(tokenizer.decode(ids[0])) < len(prompt)
     with pytest.raises(AssertionError, match=r"the first \d characters are lost   \[DLM202\]"):
-        # decoderonly: ignore[DLM202] the cut is wrong on purpose
         assert_answers_whole(text[len(prompt) :], sequences, ids, tokenizer=tokenizer)
     assert_answers_whole(tokenizer.decode(sequences[0][ids.shape[1] :]), sequences, ids, tokenizer=tokenizer)
 

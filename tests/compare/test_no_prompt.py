@@ -88,7 +88,6 @@ def test_special_tokens_in_the_prompt():
         [{"role": "user", "content": "Is the sky blue?"}], tokenize=False, add_generation_prompt=True
     )
     text = tokenizer.decode(tokenizer(prompt)["input_ids"] + [9, 10], skip_special_tokens=True)
-    # decoderonly: ignore[DLM202] the replacement that does nothing
     left = text.replace(prompt, "")
     for given_tokenizer in (tokenizer, None):
         with pytest.raises(AssertionError, match="the whole prompt"):

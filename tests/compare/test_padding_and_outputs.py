@@ -125,7 +125,6 @@ def test_generated_ids():
         assert_no_prompt(tokenizer.batch_decode(out, skip_special_tokens=True), PROMPTS)
     short = int(batch["attention_mask"][1].sum())
     with pytest.raises(AssertionError, match=r"DLM203"):
-        # decoderonly: ignore[DLM203] the cut is wrong on purpose
         assert_no_prompt(out[:, short:], PROMPTS, tokenizer=tokenizer)
 
 

@@ -17,7 +17,7 @@ from decoderonly_checker.cli.progress import Progress
 from decoderonly_checker.config import Settings, SettingsError, load_settings, read_settings
 from decoderonly_checker.immutable import immutable
 from decoderonly_checker.render import FOR_MACHINES, render
-from decoderonly_checker.render.text import error_line, fixable, fixed_line, summary
+from decoderonly_checker.render.text import error_line, fixable, fixed_line, silenced_line, summary
 from decoderonly_checker.runner import check_paths, check_source
 from decoderonly_checker.source.excerpts import Excerpts
 from decoderonly_checker.source.files import SourceError, load_source
@@ -82,6 +82,8 @@ class Job:
     unsafe_fixes: bool
     diff: bool
     exit_non_zero_on_fix: bool
+    add_ignore: str | None
+    use_baseline: bool
 
     @property
     def reads_stdin(self) -> bool:
@@ -94,6 +96,8 @@ class Job:
         Raises:
             SettingsError: A settings file or an option is wrong.
         """
+        if self.add_ignore is not None:
+            return self._silence(self.add_ignore)
         done = None
         if self.reads_stdin:
             result, excerpts = self._check_stdin()
@@ -115,6 +119,8 @@ class Job:
         for error in result.errors:
             click.echo(error_line(error), err=True)
         if not self.quiet:
+            for hint in result.hints:
+                click.echo(f"hint: {hint}", err=True)
             # What a machine reads stays alone on standard output.
             alone = self.output_file is None and self.output_format in FOR_MACHINES
             if done is not None:
@@ -125,6 +131,21 @@ class Job:
         if done is not None and done.cured and self.exit_non_zero_on_fix:
             return 1
         return 1 if result.diagnostics and not self.exit_zero else 0
+
+    def _silence(self, reason: str) -> int:
+        """Write a comment behind each statement with a finding, or show what would be written."""
+        from decoderonly_checker.fixes.ignores import with_ignores
+        from decoderonly_checker.fixes.run import fix_once
+
+        result = with_ignores(self._check_paths(), reason)
+        if self.diff:
+            return self._show_differences(result)
+        done = fix_once(result)
+        for error in done.left.errors:
+            click.echo(error_line(error), err=True)
+        if not self.quiet:
+            click.echo(silenced_line(done.cured, len(done.files), len(done.left.diagnostics)))
+        return 2 if done.left.errors else 0
 
     def _show_differences(self, result: CheckResult) -> int:
         from decoderonly_checker.fixes.run import differences
@@ -178,6 +199,7 @@ class Job:
                 progress=progress,
                 cache=cache,
                 jobs=None,
+                use_baseline=self.use_baseline,
             )
 
     def _check_stdin(self) -> tuple[CheckResult, Excerpts]:
@@ -197,6 +219,13 @@ class Job:
         """
         if self.fix and self.diff:
             raise SettingsError("--fix cannot be combined with --diff")
+        if self.add_ignore is not None:
+            if self.fix:
+                raise SettingsError("--add-ignore cannot be combined with --fix")
+            if self.reads_stdin:
+                raise SettingsError("--add-ignore cannot be combined with `-` (standard input)")
+            if "#" in self.add_ignore or len(self.add_ignore.splitlines()) > 1:
+                raise SettingsError("--add-ignore: the reason must be one line without `#`")
         if self.reads_stdin and (self.fix or self.diff):
             raise SettingsError("--fix and --diff cannot be combined with `-` (standard input)")
         if self.unsafe_fixes and not (self.fix or self.diff):

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from typing import TYPE_CHECKING
 
-from decoderonly_checker.diagnostics import Applicability, CheckResult, FileError
+from decoderonly_checker.diagnostics import Applicability, FileError
 from decoderonly_checker.fixes.apply import Change, FixError, change, choose, write
 from decoderonly_checker.immutable import immutable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from decoderonly_checker.diagnostics import Diagnostic
+    from decoderonly_checker.diagnostics import CheckResult, Diagnostic
 
 _PASSES = 10  # a fix may touch another; no fix makes room for ten others
 
@@ -48,19 +49,35 @@ def fix_all(check: Callable[[], CheckResult], *, unsafe: bool) -> Fixed:
         left = check()
         if number == _PASSES:
             break
-        done = False
-        for made in _changes(left, unsafe=unsafe, refused=refused):
-            try:
-                write(made)
-            except FixError as problem:
-                refused[made.path] = FileError(made.path, f"not fixed: {problem}")
-                continue
-            done = True
+        before = cured
+        for made in _written(left, unsafe=unsafe, refused=refused):
             cured += len(made.cured)
             files[made.path] = None
-        if not done:
+        if cured == before:
             break
     return Fixed(_with_errors(left, refused.values()), cured, tuple(files))
+
+
+def fix_once(result: CheckResult) -> Fixed:
+    """Make the safe fixes of a result; nothing is checked again. What is left are the findings without one."""
+    refused: dict[str, FileError] = {}
+    made = list(_written(result, unsafe=False, refused=refused))
+    cured = {id(diagnostic) for change in made for diagnostic in change.cured}
+    left = tuple(diagnostic for diagnostic in result.diagnostics if id(diagnostic) not in cured)
+    left_result = dataclasses.replace(result, diagnostics=left)
+    files = tuple(change.path for change in made)
+    return Fixed(_with_errors(left_result, refused.values()), len(cured), files)
+
+
+def _written(result: CheckResult, *, unsafe: bool, refused: dict[str, FileError]) -> Iterator[Change]:
+    """Yield the changes that were made."""
+    for made in _changes(result, unsafe=unsafe, refused=refused):
+        try:
+            write(made)
+        except FixError as problem:
+            refused[made.path] = FileError(made.path, f"not fixed: {problem}")
+            continue
+        yield made
 
 
 def differences(result: CheckResult, *, unsafe: bool) -> tuple[str, CheckResult]:
@@ -94,11 +111,4 @@ def _with_errors(result: CheckResult, errors: Iterable[FileError]) -> CheckResul
     more = tuple(errors)
     if not more:
         return result
-    return CheckResult(
-        result.diagnostics,
-        (*result.errors, *more),
-        result.checked,
-        result.skipped,
-        result.suppressed,
-        result.hidden,
-    )
+    return dataclasses.replace(result, errors=(*result.errors, *more))

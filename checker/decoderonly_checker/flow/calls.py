@@ -138,6 +138,8 @@ class Calls:
         if isinstance(callee, Choice):
             return join_all([self.call_value(v, args, node) for v in alternatives(callee)])
         site = self.site(node)
+        if self.declared is not None and (declared := self.declared.made_by(self, callee, site)) is not None:
+            return declared
         if isinstance(callee, Function):
             if self.is_context(callee):
                 return Context(callee, args, origin=site)
@@ -423,7 +425,11 @@ class Calls:
         for alt in alternatives(self.settle(self.eval(node))):
             one = self.settle(alt)
             said: Value | None = None
-            if isinstance(one, ClassObj):
+            if self.declared is not None:
+                said = self.declared.made_by(self, one, self.site(written or node))
+            if said is not None:
+                pass
+            elif isinstance(one, ClassObj):
                 said = self.instance_of(one) if len(self.active) < 4 else None
             elif isinstance(one, External) and one.name == "builtins.str":
                 said = Str((Hole(UNKNOWN),))

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 
     from decoderonly_checker.flow.project import Module, Project
     from decoderonly_checker.flow.relevance import Relevance
+    from decoderonly_checker.knowledge.declared import Declared
 
 MAX_CONTEXTS = 24
 _STEPS_BETWEEN_LOOKS = 256  # at the clock; a power of two
@@ -82,10 +83,17 @@ class Interpreter(
 ):
     """Runs a project and fills `facts`."""
 
-    def __init__(self, store: Store, project: Project, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        project: Project,
+        clock: Clock | None = None,
+        declared: Declared | None = None,
+    ) -> None:
         from decoderonly_checker import knowledge
 
         self.knowledge = knowledge.loaded()
+        self.declared = declared
         self.store = store
         self.project = project
         self.facts = Facts()

@@ -163,6 +163,16 @@ def fixed_line(cured: int, files: int) -> str:
     return f"Fixed {count(cured, 'finding')} in {count(files, 'file')}." if cured else "Nothing was fixed."
 
 
+def silenced_line(silenced: int, files: int, left: int) -> str:
+    """How much was silenced by new comments."""
+    text = (
+        f"Silenced {count(silenced, 'finding')} in {count(files, 'file')}."
+        if silenced
+        else "Nothing to silence."
+    )
+    return text + (f" {count(left, 'finding')} about comments left." if left else "")
+
+
 def fixable(result: CheckResult, fixing: bool) -> str:
     """How many fixes there are, to be put behind the summary; nothing for none.
 
@@ -215,6 +225,10 @@ def summary(result: CheckResult, changed_since: str | None = None) -> str:
         text += f" {count(failed, 'file')} could not be checked in full."
     if result.suppressed:
         text += f" {count(result.suppressed, 'finding')} silenced by comments or settings."
+    if result.baselined:
+        text += f" {count(result.baselined, 'finding')} of before in the baseline."
+    if result.gone:
+        text += f" {result.gone} of the baseline {'is' if result.gone == 1 else 'are'} gone: decoderonly baseline prune."
     if result.hidden:
         text += f" {count(result.hidden, 'finding')} of low confidence hidden (--confidence possible)."
     return text

@@ -27,6 +27,25 @@ def codes() -> dict[str, str]:
     return found
 
 
+_BASE = re.compile(r"^class \w+\((?:RuntimeRule|CommentRule)\):", re.MULTILINE)
+
+
+@cache
+def findable() -> dict[str, str]:
+    """Return the rules whose findings source code shows, code and name: not those that only running code, or comments, do.
+
+    Imports no rule, as rules bring libcst.
+    """
+    folder = Path(__file__).parent
+    return {
+        code: name
+        for code, name in codes().items()
+        if not _BASE.search(
+            (folder / f"{code.lower()}_{name.replace('-', '_')}.py").read_text(encoding="utf-8")
+        )
+    }
+
+
 @cache
 def load(code: str) -> Rule:
     """Import one rule and return it.

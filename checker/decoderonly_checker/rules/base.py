@@ -9,14 +9,15 @@ from abc import ABC, abstractmethod
 from dataclasses import field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from decoderonly_checker.immutable import immutable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
-    from decoderonly_checker.diagnostics import Confidence, Severity
+    from decoderonly_checker.comments import Comments
+    from decoderonly_checker.diagnostics import Confidence, Diagnostic, Severity
     from decoderonly_checker.fixes.proposals import Proposal
     from decoderonly_checker.flow.facts import Facts
     from decoderonly_checker.flow.values import Site
@@ -62,6 +63,8 @@ class Rule(ABC):
     severity: ClassVar[Severity]
     bad: ClassVar[str]
     good: ClassVar[str]
+    wanted: ClassVar[Mapping[str, Any]] = {}
+    """The settings under which it reports anything, where those are not the defaults."""
 
     def __init__(self, code: str, name: str) -> None:
         self.code = code
@@ -86,6 +89,23 @@ class Rule(ABC):
     @abstractmethod
     def check(self, facts: Facts) -> Iterable[Finding]:
         """Yield what this rule finds in the facts of a run."""
+
+
+class CommentRule(Rule):
+    """A rule about the comments that silence others. It reads no facts, and is asked when all findings are known.
+
+    `needs_findings`: it says nothing where not all of them are known.
+    """
+
+    needs_findings: ClassVar[bool] = True
+
+    def check(self, facts: Facts) -> Iterable[Finding]:  # noqa: ARG002 - the same for all rules
+        """Find nothing: source code does not show it."""
+        return ()
+
+    @abstractmethod
+    def check_comments(self, comments: Comments) -> Iterable[Diagnostic]:
+        """Yield what this rule finds in the comments of a file."""
 
 
 class RuntimeRule(Rule):

@@ -80,6 +80,10 @@ class Lines:
         """The 1-based line of an offset."""
         return bisect_right(self._starts, offset)
 
+    def start(self, line: int) -> int:
+        """The offset at which a 1-based line begins."""
+        return self._starts[line - 1]
+
 
 def split_lines(text: str) -> list[str]:
     """Split at the line breaks that Python knows; the breaks are dropped."""

@@ -45,6 +45,7 @@ class Scan:
         imports: The names that it imports, each behind the module that it comes from, dots and all; for modules that are
             imported whole, their last part, and b"*" for all that a module holds.
         opaque: The bytes do not tell: nothing can be ruled out.
+        silencing: It may hold comments that silence rules of this checker.
         readable: There are bytes at all.
     """
 
@@ -53,7 +54,11 @@ class Scan:
     opaque: bool = False
     defines: frozenset[bytes] = frozenset()
     imports: frozenset[tuple[bytes, bytes]] = frozenset()
+    silencing: bool = False
     readable: bool = True
+
+
+_SILENCING = (b"decoderonly:", b"DLM")
 
 
 def scan(data: bytes, *, notebook: bool = False) -> Scan:
@@ -64,9 +69,16 @@ def scan(data: bytes, *, notebook: bool = False) -> Scan:
         notebook: The bytes are those of a notebook.
     """
     code = code_of_file(data, notebook=notebook)
+    silencing = any(mark in data for mark in _SILENCING)
     if code is None:
-        return Scan(ALL, len(data), opaque=True)
-    return Scan(words_in(code), len(data), False, frozenset(_defined(code)), frozenset(imports_of(code)))
+        return Scan(ALL, len(data), opaque=True, silencing=silencing)
+    return Scan(
+        words_in(code),
+        len(data),
+        defines=frozenset(_defined(code)),
+        imports=frozenset(imports_of(code)),
+        silencing=silencing,
+    )
 
 
 def _defined(code: bytes) -> Iterable[bytes]:

@@ -120,6 +120,19 @@ def _seconds(ctx: click.Context, parameter: click.Parameter, value: float | None
     is_flag=True,
     help="Exit with 1 if something was fixed, even if nothing is left.",
 )
+@click.option(
+    "--add-ignore",
+    metavar="REASON",
+    help="Silence all findings: write `# decoderonly: ignore[…] REASON` behind them.",
+)
+@click.option(
+    "--no-baseline",
+    "use_baseline",
+    is_flag=True,
+    flag_value=False,
+    default=True,
+    help="Show the findings that the baseline holds, too.",
+)
 @click.option("--statistics", is_flag=True, help="Count findings by rule instead of showing them.")
 @click.option("--watch", "watched", is_flag=True, help="Check again when files change, until Ctrl-C.")
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 even if there are findings.")
