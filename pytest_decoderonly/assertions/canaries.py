@@ -17,7 +17,7 @@ from pytest_decoderonly.assertions.drawing import (
     strip,
 )
 from pytest_decoderonly.compare.canaries import Canary, Reader
-from pytest_decoderonly.compare.chats import header_of, marks
+from pytest_decoderonly.compare.chats import header_of, marks, written
 from pytest_decoderonly.compare.gather import gather, overwriter
 from pytest_decoderonly.compare.labels import IGNORE
 from pytest_decoderonly.compare.passages import Expectation, SupervisedRow
@@ -100,9 +100,11 @@ def assert_only_responses_supervised(
     header, lead = (squeeze(text) for text in header_of(reader.tokenizer))
     rows = gather(batch, ignore_index)
     unmarked = _UNMARKED if any(row.by_assistant for row in rows) and not marks(reader.tokenizer) else ""
-    audit = audit_supervision(
-        rows, given, reader, Expectation(turns, ignore_index, header, lead, bos, unmarked)
-    )
+    by_template = {
+        canary.number: tuple(map(squeeze, written(reader.tokenizer, canary.messages()))) for canary in given
+    }
+    expect = Expectation(turns, ignore_index, header, lead, bos, unmarked, by_template)
+    audit = audit_supervision(rows, given, reader, expect)
     audit = name_overwriter(audit, overwriter(batch, ignore_index))
     message = _message(audit, given, reader, allow_dropped=allow_dropped, terminator=terminator)
     del batch, tokenizer, reader, rows  # the error must not keep tensors alive

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from pytest_decoderonly.assertions.drawing import (
     Block,
@@ -67,6 +67,7 @@ def assert_labels_mask_prompt(
     pad_token_id: int | None = None,
     eos_token_id: int | None = None,
     ignore_index: int = IGNORE,
+    turns: Literal["all", "last"] = "all",
 ) -> None:
     """Assert that exactly the completion is supervised.
 
@@ -89,6 +90,8 @@ def assert_labels_mask_prompt(
         messages: Each row's conversation, a list of dicts with `role` and `content`. The assistant's turns,
             each with its terminator, are what is to be supervised: what the template's `{% generation %}`
             markers enclose, or, without markers, what follows each generation prompt up to the terminator.
+            White space behind a terminator, and an empty block of thoughts that the template puts before an
+            answer, may be supervised or not.
         completion_mask: 1 where a token is to be supervised, else 0, of the shape of `input_ids` (TRL).
         assistant_masks: The same, as `apply_chat_template(return_assistant_tokens_mask=True)` returns it.
             Given both masks, a token must be marked in both.
@@ -101,6 +104,7 @@ def assert_labels_mask_prompt(
         pad_token_id: The padding id, where there is no tokenizer.
         eos_token_id: The EOS id, where there is no tokenizer.
         ignore_index: The label that the loss ignores.
+        turns: With `messages`, whether `"all"` of the assistant's turns are to be supervised, or the `"last"`.
 
     Raises:
         AssertionError: A prompt or padding token is in the loss, a completion token (its EOS too) is not,
@@ -121,6 +125,10 @@ def assert_labels_mask_prompt(
     named = [name for name, value in given.items() if value is not None]
     if len(named) != 1 and named != ["completion_mask", "assistant_masks"]:
         raise TypeError(f"{', '.join(given)}: give exactly one of them, got {' and '.join(named) or 'none'}")
+    if turns not in ("all", "last"):
+        raise ValueError(f"turns: must be 'all' or 'last', got {turns!r}")
+    if turns == "last" and messages is None:
+        raise TypeError("turns: goes with messages only")
     if prompts is not None and not callable(tokenizer):
         raise TypeError("tokenizer: is needed to find prompts in input_ids; or give prompt_lengths")
     if messages is not None and not hasattr(tokenizer, "apply_chat_template"):
@@ -134,6 +142,7 @@ def assert_labels_mask_prompt(
         tokenizer=tokenizer,
         special=(pad_token_id, eos_token_id),
         ignore_index=ignore_index,
+        last=turns == "last",
     )
     # The error must not keep tensors alive.
     del labels, input_ids, prompt_lengths, prompts, messages, completion_mask, assistant_masks, attention_mask
@@ -152,6 +161,7 @@ def _report(
     tokenizer: Any,
     special: tuple[int | None, int | None],
     ignore_index: int,
+    last: bool,
 ) -> str:
     ids = as_rows(input_ids, "input_ids")
     marks = as_rows(labels, "labels")
@@ -208,7 +218,7 @@ def _report(
     elif given["messages"] is not None:
         chosen, either = [], []
         for i, conversation in enumerate(_conversations(given["messages"], len(ids))):
-            places = _places(tokenizer, conversation, real_ids[i], i)
+            places = _places(tokenizer, conversation, real_ids[i], i, last=last)
             if isinstance(places, RowDiffersError):
                 return _not_found(names[i] if names else f"row {i}", places, "assistant_masks")
             spread = _spread(places, ids[i], None if mask is None else mask[i], pad_id)
@@ -238,10 +248,10 @@ def _boundary(tokenizer: Any, prompt: Any, row: Sequence[int]) -> Boundary | Pro
 
 
 def _places(
-    tokenizer: Any, conversation: Sequence[Any], row: Sequence[int], number: int
+    tokenizer: Any, conversation: Sequence[Any], row: Sequence[int], number: int, *, last: bool
 ) -> list[str] | RowDiffersError:
     try:
-        return places_in_row(tokenizer, conversation, row)
+        return places_in_row(tokenizer, conversation, row, last=last)
     except RowDiffersError as error:
         return error
     except ChatError as error:

@@ -227,11 +227,10 @@ def lost_words(rows: Sequence[SupervisedRow], canaries: Mapping[int, Canary]) ->
             return {}
         turn = what[0][0]
         texts = [parts[turn].words[word] for place, word in what if place == turn]
+        name = "call of a tool" if parts[turn].call else f"{parts[turn].role} message"
         whole = len(texts) == len(parts[turn].words)
         lost[number] = (
-            f"the {parts[turn].role} message"
-            if whole
-            else f"{len(texts)} of {len(parts[turn].words)} words of the {parts[turn].role} message"
+            f"the {name}" if whole else f"{len(texts)} of {len(parts[turn].words)} words of the {name}"
         ) + f" ({' '.join(texts[:4])}{' ...' if len(texts) > 4 else ''})"
     return lost
 

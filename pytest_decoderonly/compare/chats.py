@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 _MARKER = re.compile(r"\{%[-+]?\s*generation\s*[-+]?%\}")
 _SENTINEL_USER, _SENTINEL_ANSWER = "kobura", "tilome"
@@ -116,7 +116,7 @@ def _by_prefixes(
     for i, message in enumerate(messages):
         if message.get("role") != "assistant":
             continue
-        content = _place_of(tokenizer, messages, i, text)
+        content = _place_of(tokenizer, messages, i, text) or _place_of_call(tokenizer, messages, i, text)
         before = render(tokenizer, messages[:i], prompt=True)
         if text.startswith(before):
             start = len(before)
@@ -124,7 +124,8 @@ def _by_prefixes(
                 leads.append((start, content[0]))
         elif content is not None:
             # The generation prompt opens something (<think>) that a finished turn does not have.
-            start = content[0]
+            start = content[0] + len(text[content[0] :]) - len(text[content[0] :].lstrip())
+            leads.append((content[0], start))
         else:
             raise ChatError(f"message {i}: its place in the rendered conversation cannot be told")
         upto = render(tokenizer, messages[: i + 1])
@@ -141,7 +142,7 @@ def _by_prefixes(
         ender = _ender(tokenizer, text[content[1] :]) if content is not None else ""
         if content is not None and ender and content[1] + len(ender) < spans[-1][1]:
             leads.append((content[1] + len(ender), spans[-1][1]))
-    return tuple(spans), tuple(leads)
+    return tuple(spans), tuple(span for span in leads if span[0] < span[1])
 
 
 def _place_of(tokenizer: Any, messages: Sequence[Mapping[str, Any]], number: int, text: str) -> Span | None:
@@ -149,20 +150,74 @@ def _place_of(tokenizer: Any, messages: Sequence[Mapping[str, Any]], number: int
 
     It is where the text differs from that of the same conversation with another content.
     """
-    if not isinstance(messages[number].get("content"), str) or not messages[number]["content"].strip():
+    content = messages[number].get("content")
+    if not isinstance(content, str) or not content.strip():
         return None
+    return _difference(
+        tokenizer, messages, number, text, lambda message, other: {**message, "content": other}
+    )
+
+
+def _difference(
+    tokenizer: Any,
+    messages: Sequence[Mapping[str, Any]],
+    number: int,
+    text: str,
+    change: Callable[[Mapping[str, Any], str], Mapping[str, Any]],
+) -> Span | None:
+    """Return where the text differs from those that a change of one message gives; None where nothing of it shows."""
     start, end = len(text), 0
     for other in (
         _SENTINEL_USER,
         _SENTINEL_ANSWER,
-    ):  # of which one begins and ends otherwise than the content
-        changed = [*messages[:number], {**messages[number], "content": other}, *messages[number + 1 :]]
+    ):  # one of them begins and ends otherwise than what is there
+        changed = [*messages[:number], change(messages[number], other), *messages[number + 1 :]]
         found = render(tokenizer, changed)
         if other not in found:
             return None
         shared, behind = _shared(text, found), _shared(text[::-1], found[::-1])
         start, end = min(start, shared), max(end, len(text) - behind)
     return (start, end) if start < end else None
+
+
+def _place_of_call(
+    tokenizer: Any, messages: Sequence[Mapping[str, Any]], number: int, text: str
+) -> Span | None:
+    """Return where a message without content that calls tools stands: its arguments, up to a terminator's end."""
+    if not messages[number].get("tool_calls"):
+        return None
+    place = _difference(tokenizer, messages, number, text, _other_arguments)
+    begins = {
+        _shared(
+            text,
+            render(
+                tokenizer,
+                [*messages[:number], {**messages[number], "content": other}, *messages[number + 1 :]],
+            ),
+        )
+        for other in (_SENTINEL_USER, _SENTINEL_ANSWER)
+    }
+    enders = [
+        _ender(tokenizer, text[answer[1] :])
+        for i in range(len(messages))
+        if messages[i].get("role") == "assistant"
+        and (answer := _place_of(tokenizer, messages, i, text)) is not None
+    ]
+    ender = next((ender.strip() for ender in enders if ender.strip()), "")
+    if place is None or not ender or ender not in text[place[1] :]:
+        return None
+    return min(begins | {place[0]}), text.index(ender, place[1])
+
+
+def _other_arguments(message: Mapping[str, Any], other: str) -> Mapping[str, Any]:
+    calls = []
+    for call in message["tool_calls"]:
+        function = call.get("function", call)
+        arguments = function.get("arguments")
+        changed = dict.fromkeys(arguments, other) if isinstance(arguments, dict) else other
+        new = {**function, "arguments": changed}
+        calls.append({**call, "function": new} if "function" in call else new)
+    return {**message, "tool_calls": calls}
 
 
 def _shared(one: str, other: str) -> int:
@@ -172,8 +227,8 @@ def _shared(one: str, other: str) -> int:
 
 
 def _says_more(message: Mapping[str, Any]) -> bool:
-    """Whether a message holds more that is written than its content: thoughts, calls of tools."""
-    return any(bool(value) for key, value in message.items() if key not in ("role", "content"))
+    """Whether a message holds more that is written before its content: thoughts."""
+    return any(bool(value) for key, value in message.items() if key not in ("role", "content", "tool_calls"))
 
 
 def _around_ends(tokenizer: Any, text: str, spans: Sequence[Span]) -> tuple[Span, ...]:
@@ -206,6 +261,18 @@ def _special_texts(tokenizer: Any) -> set[str]:
     added = getattr(tokenizer, "added_tokens_decoder", None) or {}
     named = getattr(tokenizer, "all_special_tokens", None) or ()
     return {text for text in (*map(str, named), *map(str, added.values())) if text}
+
+
+def written(tokenizer: Any, messages: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Return what the assistant writes in each turn, as far as it can be told; () where it cannot."""
+    if template_of(tokenizer) is None:
+        return ()
+    try:
+        chat = read_chat(tokenizer, messages)
+    except ChatError:
+        return ()
+    ends = dict(chat.free)
+    return tuple(chat.text[start : max(end, ends.get(end, end))] for start, end in chat.spans)
 
 
 def tokenized(tokenizer: Any, chat: RenderedChat) -> tuple[list[int], list[str]]:
@@ -266,8 +333,12 @@ def header_of(tokenizer: Any) -> tuple[str, str]:
     return header, lead
 
 
-def places_in_row(tokenizer: Any, messages: Sequence[Mapping[str, Any]], row: Sequence[int]) -> list[str]:
+def places_in_row(
+    tokenizer: Any, messages: Sequence[Mapping[str, Any]], row: Sequence[int], *, last: bool = False
+) -> list[str]:
     """Return for each real token of a row whether the assistant writes it: `in`, `out` or `both`.
+
+    With `last`, whether it is its last turn.
 
     The row is the rendered conversation, which may be cut at either end, begin with a BOS that the tokenizer
     adds, or end with an EOS that the template does not write.
@@ -276,7 +347,12 @@ def places_in_row(tokenizer: Any, messages: Sequence[Mapping[str, Any]], row: Se
         RowDiffersError: The row is no such thing; the message says where the two part.
         ChatError: The template cannot render the conversation.
     """
-    ids, places = tokenized(tokenizer, read_chat(tokenizer, messages))
+    chat = read_chat(tokenizer, messages)
+    if last and len(chat.spans) > 1:
+        border = chat.spans[-1][0]
+        free = tuple(span for span in chat.free if span[1] > border)
+        chat = RenderedChat(chat.text, chat.spans[-1:], chat.marked, free)
+    ids, places = tokenized(tokenizer, chat)
     row = list(row)
     special = set(getattr(tokenizer, "all_special_ids", ()) or ())
     lead = 1 if row and ids and row[0] != ids[0] and row[0] in special else 0

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from pytest_decoderonly.compare.padding import Problem, real_positions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pytest_decoderonly.compare.canaries import Canary, CanaryTurn, Reader
     from pytest_decoderonly.compare.gather import TrainingRow
@@ -71,7 +71,8 @@ class SupervisedRow:
 class Expectation:
     """What is to be supervised: every answer, or only the last of each example; headers of a template.
 
-    `unmarked` is what to say where nothing is supervised, if the template cannot mark what the assistant writes.
+    `unmarked` is what to say where nothing is supervised, if the template cannot mark what the assistant writes;
+    `written` what the assistant writes in a canary's turns by the chat template, without white space.
     """
 
     turns: Literal["all", "last"]
@@ -80,6 +81,7 @@ class Expectation:
     lead: str = ""
     bos: bool = False
     unmarked: str = ""
+    written: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
 
 
 class Finder:

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from pytest_decoderonly.compare.gather import TrainingRow
 
 
+_TEMPLATE = "text of the template is supervised"
+
+
 @dataclass(frozen=True)
 class SupervisionAudit:
     """All rows that hold a canary's words.
@@ -132,7 +135,7 @@ def _with_lost_words(rows: list[SupervisedRow], canaries: dict[int, Canary]) -> 
     done: list[SupervisedRow] = []
     for row in rows:
         passage = next((p for p in row.passages if p.canary in lost), None)
-        if passage is not None and row.problem is None:
+        if passage is not None and (row.problem is None or row.problem.what.startswith(_TEMPLATE)):
             problem = Problem(
                 "DLM310",
                 len(done),
@@ -455,8 +458,9 @@ class _Judge:
     def _header(self) -> Problem | None:
         """Text of the template that is supervised, but for what may end an answer or begin one."""
         enders = {position for _, position in self.ended_by}
+        own = self._written()
         for i, owner in enumerate(self.row.owners):
-            if owner != "template" or not self.row.supervised[i] or not i:
+            if owner != "template" or not self.row.supervised[i] or not i or i in own:
                 continue
             before = next((j for j in range(i - 1, -1, -1) if self.row.owners[j] != "space"), -1)
             if before in enders and self.row.ids[i] in self.reader.special:
@@ -477,11 +481,28 @@ class _Judge:
             return self._problem(
                 "DLM310",
                 i,
-                f"text of the template is supervised: {self._text([j for j in stretch if j < end])}",
+                f"{_TEMPLATE}: {self._text([j for j in stretch if j < end])}",
                 "the model is trained to write headers, which it is given when it is used",
                 "begin the supervised part behind the header of the answer, and end it at its terminator",
             )
         return None
+
+    def _written(self) -> set[int]:
+        """Return the positions of what the assistant writes in its turns by the word of the template."""
+        pieces = [self.reader.piece(token) for token in self.row.ids]
+        starts = [0]
+        for piece in pieces:
+            starts.append(starts[-1] + len(piece))
+        text = "".join(pieces)
+        found: set[int] = set()
+        for number in self.row.canaries:
+            words = [word for part in self.canaries[number].parts for word in part.words]
+            for turn in self.expect.written.get(number, ()):
+                at = text.find(turn) if any(word in turn for word in words) else -1
+                if at >= 0:
+                    end = at + len(turn)
+                    found.update(i for i in range(len(pieces)) if at <= starts[i] and starts[i + 1] <= end)
+        return found
 
     def _of_call(self, i: int) -> bool:
         """Whether a token is what the model writes around the argument of a call, its terminator included."""

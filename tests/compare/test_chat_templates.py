@@ -93,3 +93,65 @@ def test_templates_of_real_checkpoints(name):
     ):
         with pytest.raises(AssertionError, match="in 1 of 2 rows"):
             check()
+
+
+# Templates that write no call of a tool.
+WITHOUT_CALLS = ("deepseek_r1", "lfm2_training", "llama3_training", "phi3", "qwen2_5_vl")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        for name in NAMES
+        if name.endswith("_training") and not name.startswith(("cohere", "gemma_", "gemma3_"))
+    ],
+)
+def test_calls_of_tools_in_templates_of_real_checkpoints(name):
+    tokenizer = tokenizer_with(name)
+    given = canaries(tokenizer, 2, turns=2, tools=True)
+    rows = []
+    for canary in given:
+        made = tokenizer.apply_chat_template(
+            canary.messages(), return_dict=True, return_assistant_tokens_mask=True
+        )
+        rows.append({"input_ids": made["input_ids"], "assistant_masks": made["assistant_masks"]})
+    options = {"terminator": not name.startswith("glm")}
+    if name.startswith(WITHOUT_CALLS):
+        with pytest.raises(
+            AssertionError, match=r"the call of a tool .* is nowhere; so it is with every canary"
+        ):
+            assert_only_responses_supervised(rows, given, tokenizer, **options)
+        return
+    assert_only_responses_supervised(rows, given, tokenizer, **options)
+    # The results of tools too.
+    wrong = [{**row, "assistant_masks": [1] * len(row["input_ids"])} for row in rows]
+    with pytest.raises(AssertionError, match="prompt tokens are supervised"):
+        assert_only_responses_supervised(wrong, given, tokenizer, **options)
+
+
+@pytest.mark.parametrize("name", ["qwen3", "nemotron_3_nano", "gptoss", "llama3_1", "qwen3_5_think"])
+def test_turns_that_call_tools_are_found_without_markers(name):
+    tokenizer = tokenizer_with(name)
+    given = canaries(tokenizer, 2, tools=True)
+    messages = [canary.messages() for canary in given]
+    rows, labels = [], []
+    for canary in given:
+        text = tokenizer.apply_chat_template(canary.messages(), tokenize=False)
+        encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        row = by_characters(tokenizer, canary)
+        start = text.index(canary.turns[1].text)
+        # What of the call stands around its argument; the rest is as in any other turn.
+        ends = {"gptoss": "<|call|>", "llama3_1": "<|eot_id|>"}
+        begins = {"gptoss": " to=functions", "llama3_1": '{"name"'}
+        first = text.rindex(begins.get(name, "<tool_call>"), 0, start)
+        last = text.index(ends.get(name, "<|im_end|>"), start) + len(ends.get(name, "<|im_end|>"))
+        for i, (a, b) in enumerate(encoded["offset_mapping"]):
+            if first <= a and b <= last:
+                row["labels"][i] = row["input_ids"][i]
+        rows.append(row["input_ids"])
+        labels.append(row["labels"])
+    options = {"messages": messages, "tokenizer": tokenizer}
+    assert_labels_mask_prompt(labels, rows, **options)
+    with pytest.raises(AssertionError, match="in the loss"):
+        assert_labels_mask_prompt(rows, rows, **options)

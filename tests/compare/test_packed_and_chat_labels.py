@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pytest_decoderonly import assert_labels_mask_prompt, canaries, tiny_tokenizer
 
-PAD, EOS, IM_END = 0, 2, 4
+PAD, EOS, IM_START, IM_END = 0, 2, 3, 4
 NEWLINE = 203
 MARKED = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% if m['role'] == 'assistant' %}{% generation %}"
@@ -115,8 +115,13 @@ def test_what_goes_wrong_in_conversations():
     unended = [[-100 if label == IM_END else label for label in row] for row in labels]
     fails(unended, rows, **options, texts=["completion tokens are not supervised", "'<|im_end|>'"])
     # Only the last answer is trained on.
-    last = [[-100] * (len(row) // 2) + row[len(row) // 2 :] for row in labels]
+    headers = [max(i for i, token in enumerate(row) if token == IM_START) for row in rows]
+    last = [[-100] * start + row[start:] for start, row in zip(headers, labels, strict=True)]
     fails(last, rows, **options, texts=["completion tokens are not supervised"])
+    assert_labels_mask_prompt(last, rows, turns="last", **options)
+    fails(labels, rows, turns="last", **options, texts=["prompt tokens are in the loss"])
+    with pytest.raises(TypeError, match="turns: goes with messages only"):
+        assert_labels_mask_prompt(labels, rows, turns="last", prompt_lengths=3)
     fails(labels, [[9, *row[1:]] for row in rows], **options, texts=["DLM307", "0 of its", "then they part"])
 
 
