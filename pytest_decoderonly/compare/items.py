@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -179,6 +180,11 @@ def as_values(output: Any, rows: int) -> list[np.ndarray]:
             )
         values.append(_stripped(vector) if square and vector.size > 1 else vector)
     return values
+
+
+def total(values: np.ndarray) -> float:
+    """The score of a row: the sum of what it has for its tokens; not a number where there are none."""
+    return float(values.sum()) if values.size else math.nan
 
 
 def _stripped(vector: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_decoderonly.compare.arrays import as_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import torch
 
@@ -38,6 +38,16 @@ class Call:
     mask: tuple[tuple[int, ...], ...] | None
     positions: bool
     shift: int = 0
+
+
+def columns(calls: Iterable[Call]) -> list[Column]:
+    """Every state of these calls."""
+    return [
+        (number, row, column)
+        for number, call in enumerate(calls)
+        for row in range(len(call.ids))
+        for column in range(len(call.ids[row]))
+    ]
 
 
 @dataclass

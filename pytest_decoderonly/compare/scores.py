@@ -13,10 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pytest_decoderonly.compare.items import Items, as_values
+from pytest_decoderonly.compare.items import Items, as_values, total
 from pytest_decoderonly.compare.labels import PromptNotFoundError, find_boundary
 from pytest_decoderonly.compare.padding import WHOLE_ROW, Problem
-from pytest_decoderonly.compare.reading import CannotReadError, Edit, Reader, called_modules, steady, watched
+from pytest_decoderonly.compare.reading import (
+    CannotReadError,
+    Edit,
+    Reader,
+    called_modules,
+    columns,
+    steady,
+    watched,
+)
 from pytest_decoderonly.compare.scorefaults import (
     Reads,
     batch_fault,
@@ -32,14 +40,15 @@ from pytest_decoderonly.compare.scorevalues import (
     nan_fault,
     target_fault,
     twin_fault,
+    width_fault,
 )
 from pytest_decoderonly.compare.verdict import Verdict
 from pytest_decoderonly.compare.windows import MAX_STATES, find_windows, window_fault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
-    from pytest_decoderonly.compare.reading import Call, Column
+    from pytest_decoderonly.compare.reading import Call
 
 # In units of what another last token does to the score. Rounding in float32 gives 1e-7 to 1e-4 (scores add up many
 # log-probabilities); a wrong position or a counted pad, 1e-2 and more.
@@ -249,6 +258,7 @@ class _Judge:
         self._not_finite()
         self._twins()
         self._dead()
+        self._widths()
         for relation in self.relations:
             if relation.verdict is Verdict.DIFFERENT and not self.problems:
                 self._value_problems(relation.name)
@@ -273,12 +283,10 @@ class _Judge:
         for i, value in self._found[name].items():
             if value >= BUG:
                 reads = self.reads.get(i)
-                alone = self.alone.get(i, self.base[i])
                 problem = explain_value(
                     i,
                     name,
                     reads,
-                    (_total(alone), _total(self.base[i])),
                     self._call(reads),
                     shorter=self._padded(i),
                 )
@@ -288,6 +296,16 @@ class _Judge:
                     drawn = reads.drawn(self._calls) if in_batch else reads.drawn_alone()
                 self._add(i, problem, drawn)
 
+    def _widths(self) -> None:
+        """Before other explanations: this one is told by an exact number."""
+        for i, value in self._batched.items():
+            reads = self.reads.get(i)
+            call = self._call(reads)
+            if value >= BUG and reads is not None and call is not None:
+                problem = width_fault(reads, (total(self.alone[i]), total(self.base[i])), call)
+                if problem is not None:
+                    self._add(i, problem, reads.drawn(self._calls))
+
     def _padded(self, i: int) -> bool:
         """Whether the row is shorter than the longest, as far as that can be told."""
         return self.items.length(i) < max(self.items.length(j) for j in range(len(self.items)))
@@ -296,7 +314,7 @@ class _Judge:
         for i, value in enumerate(self.base):
             if not np.isfinite(value).all():
                 alone = self.alone.get(i, value)
-                self._add(i, nan_fault(i, _total(value), _total(alone)), self._drawn_alone(i))
+                self._add(i, nan_fault(i, total(value), total(alone)), self._drawn_alone(i))
 
     def _twins(self) -> None:
         """Rows that get one score in the batch and two alone: the one that is not its own is another row's."""
@@ -344,10 +362,10 @@ class _Judge:
     def _add(self, i: int, problem: Problem, drawn: tuple[tuple[int, ...], str] | None) -> None:
         if i in self.problems:
             return
-        alone = _total(self.alone[i]) if i in self.alone else math.nan
+        alone = total(self.alone[i]) if i in self.alone else math.nan
         ids, signs = drawn or ((), "")
         self.problems[i] = ScoreRow(
-            i, ids, signs, alone, _total(self.base[i]), self.scale.get(i, math.nan), problem
+            i, ids, signs, alone, total(self.base[i]), self.scale.get(i, math.nan), problem
         )
 
     # Attribution
@@ -453,7 +471,7 @@ class _Judge:
         for i, reads in self.reads.items():
             if reads.batch is None:
                 continue
-            others = [column for column in _columns(self._calls) if column[:2] != reads.batch[:2]]
+            others = [column for column in columns(self._calls) if column[:2] != reads.batch[:2]]
             values, _ = self._run(self.items.rows, Edit(states=frozenset(others)))
             if not others or not self._follows(i, values):
                 continue
@@ -544,7 +562,7 @@ class _Judge:
         for level in (1.0, 2.0, 3.0):
             edit = Edit(levels={(0, at): level for at in range(reads.copies)})
             try:
-                levels.append(_total(self._run([self.items.rows[i]], edit)[0][0]))
+                levels.append(total(self._run([self.items.rows[i]], edit)[0][0]))
             except CannotReadError:
                 return None
         slope = abs(levels[1] - levels[0])
@@ -577,16 +595,3 @@ class _Judge:
             if problem is not None:
                 self._add(i, problem, reads.drawn_alone())
             return
-
-
-def _columns(calls: Iterable[Call]) -> list[Column]:
-    return [
-        (number, row, column)
-        for number, call in enumerate(calls)
-        for row in range(len(call.ids))
-        for column in range(len(call.ids[row]))
-    ]
-
-
-def _total(values: np.ndarray) -> float:
-    return float(values.sum()) if values.size else math.nan

@@ -87,17 +87,37 @@ def divisor_fault(reads: Reads, slope: float) -> Problem | None:
     return None
 
 
+def width_fault(reads: Reads, values: tuple[float, float], call: Call) -> Problem | None:
+    """Whether the score in the batch is the score alone, divided by the padded width instead of the row's tokens."""
+    if reads.batch is None:
+        return None
+    alone, batched = values
+    _, at, start = reads.batch
+    width = len(call.ids[at])
+    count, length = len(reads.alone), reads.length
+    ratio = batched / alone if alone else 0.0
+    for own, size in ((count, width), (count, width - 1), (length, width), (length - 1, width - 1)):
+        if width > length and size and abs(ratio - own / size) < 1e-4:
+            return Problem(
+                "DLM402",
+                reads.row,
+                0 if start else length,
+                f"the sum over {count} tokens is divided by the padded width, {size}",
+                _BATCH,
+                "divide by the number of real tokens, attention_mask[:, 1:].sum(-1)",
+            )
+    return None
+
+
 def explain_value(
     row: int,
     relation: str,
     reads: Reads | None,
-    values: tuple[float, float],
     call: Call | None,
     *,
     shorter: bool,
 ) -> Problem:
     """Say why a score differs though the right positions are read."""
-    alone, batched = values
     effect = _BATCH
     single = call is not None and len(call.ids) == 1
     if relation in ("batch-size", "row-order", "neighbours"):
@@ -121,18 +141,6 @@ def explain_value(
         _, at, start = reads.batch
         width = len(call.ids[at])
         pads = [c for c in range(width) if not start <= c < start + reads.length]
-        count, length = len(reads.alone), reads.length
-        ratio = batched / alone if alone else 0.0
-        for own, size in ((count, width), (count, width - 1), (length, width), (length - 1, width - 1)):
-            if pads and size and abs(ratio - own / size) < 1e-4:
-                return Problem(
-                    "DLM402",
-                    row,
-                    pads[0],
-                    f"the sum over {count} tokens is divided by the padded width, {size}",
-                    effect,
-                    "divide by the number of real tokens, attention_mask[:, 1:].sum(-1)",
-                )
         mask = call.mask[at] if call.mask is not None else None
         seen = [c for c in pads if mask is None or mask[c]]
         # Padding behind a token cannot reach it: only padding in front is seen.
