@@ -39,6 +39,10 @@ def watch() -> Iterator[list[Finding]]:
     recorder().enter(watcher)
     try:
         yield watcher.findings
+    except BaseException as error:
+        watcher.failed(error)
+        raise
     finally:
+        watcher.conclude()
         recorder().leave(watcher)
         watcher.warn_of_faults()

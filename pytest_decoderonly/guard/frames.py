@@ -109,6 +109,19 @@ def caller(depth: int = 1) -> Caller:
     return Caller(None, direct=False, ours=False)
 
 
+def user_places(limit: int = 4, depth: int = 1) -> tuple[CallPlace, ...]:
+    """Return the lines of the user's code that are waiting for a call, from the innermost outwards."""
+    frame: FrameType | None = sys._getframe(depth + 1)
+    found: list[CallPlace] = []
+    while frame is not None and len(found) < limit:
+        code = frame.f_code
+        if _owner(code.co_filename, frame.f_globals.get("__name__", "")) is Owner.USER:
+            name = getattr(code, "co_qualname", code.co_name)
+            found.append(CallPlace(code.co_filename, frame.f_lineno, _short(name), code, frame.f_lasti))
+        frame = frame.f_back
+    return tuple(found)
+
+
 def _short(qualified: str) -> str:
     return qualified.replace("<locals>.", "")
 

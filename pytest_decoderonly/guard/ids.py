@@ -21,6 +21,9 @@ def rows_of(value: Any) -> list[bytes] | None:
         value: Token ids as a tensor or array of 1 or 2 dimensions, a list of ids, or a list of rows.
     """
     try:
+        rows = _tensor_rows(value)
+        if rows is not None:
+            return rows
         nested = _as_list(value)
         if nested is None or not nested:
             return None
@@ -31,6 +34,37 @@ def rows_of(value: Any) -> list[bytes] | None:
         return [array("q", row).tobytes() for row in nested]
     except (TypeError, ValueError, OverflowError, RuntimeError):
         return None
+
+
+def _tensor_rows(value: Any) -> list[bytes] | None:
+    """Read a tensor of ids on the CPU without a Python number for each of them."""
+    if not readable_tensor(value) or value.dim() not in (1, 2) or not 0 < value.numel() <= _LIMIT:
+        return None
+    if value.dtype.is_floating_point or value.dtype.is_complex or "numpy" not in sys.modules:
+        return None
+    torch = sys.modules["torch"]
+    data = value.detach().to(device="cpu", dtype=torch.int64).numpy().tobytes()
+    step = value.shape[-1] * ITEM
+    return [data[start : start + step] for start in range(0, len(data), step)]
+
+
+def bits_of(value: Any) -> list[bytes] | None:
+    """Return the rows of a mask as zeros and ones, one byte a position.
+
+    Args:
+        value: A mask of 1 or 2 dimensions and any type of numbers, or lists of such.
+    """
+    if readable_tensor(value):
+        if value.dim() not in (1, 2) or not 0 < value.numel() <= _LIMIT:
+            return None
+        rows = value.tolist()
+        nested = rows if value.dim() == 2 else [rows]
+    else:
+        found = rows_of(value)
+        if found is None:
+            return None
+        nested = [ids_of(row) for row in found]
+    return [bytes(map(bool, row)) for row in nested]
 
 
 def width(row: bytes) -> int:
@@ -73,7 +107,7 @@ def readable_tensor(value: Any) -> bool:
     torch = sys.modules.get("torch")
     if torch is None or type(value) not in (torch.Tensor, torch.nn.Parameter):
         return False
-    if value.device.type == "meta" or value.is_sparse:
+    if value.device.type == "meta" or value.is_sparse or torch._C._get_tracing_state() is not None:
         return False
     return not (value.device.type == "cuda" and torch.cuda.is_current_stream_capturing())
 

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import functools
 import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from pytest_decoderonly.guard import hooks
+from pytest_decoderonly.guard.wrapping import restore_all
+from pytest_decoderonly.guard.wrapping import wrap as _wrap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,15 +24,6 @@ _GENERATION = "transformers.generation.utils"
 _TOKENIZATION = "transformers.tokenization_utils_base"
 
 
-@dataclass(frozen=True)
-class _Patch:
-    owner: type
-    name: str
-    before: Any
-    wrapper: Any
-
-
-_patches: list[_Patch] = []
 _finder: _AfterImport | None = None
 
 
@@ -38,12 +32,12 @@ def install(recorder: Recorder) -> None:
     global _finder  # noqa: PLW0603 - one set of wrappers for the process
     try:
         waiting: dict[str, Callable[[ModuleType], None]] = {}
-        for module_name, wrap in _TARGETS.items():
+        for module_name, act in _TARGETS.items():
             module = sys.modules.get(module_name)
             if module is not None:
-                wrap(module, recorder)
+                act(module, recorder)
             else:
-                waiting[module_name] = functools.partial(_call_back, wrap, recorder)
+                waiting[module_name] = functools.partial(_call_back, act, recorder)
         if waiting:
             _finder = _AfterImport(waiting)
             sys.meta_path.insert(0, _finder)
@@ -60,30 +54,11 @@ def uninstall() -> None:
         if _finder in sys.meta_path:
             sys.meta_path.remove(_finder)
         _finder = None
-    while _patches:
-        patch = _patches.pop()
-        if vars(patch.owner).get(patch.name) is patch.wrapper:
-            setattr(patch.owner, patch.name, patch.before)
+    restore_all()
 
 
-def original(name: str) -> Callable[..., Any] | None:
-    """Return a method as it was before it was wrapped; None where it is not wrapped."""
-    found: Callable[..., Any] | None = next((patch.before for patch in _patches if patch.name == name), None)
-    return found
-
-
-def _call_back(wrap: Callable[[ModuleType, Recorder], None], recorder: Recorder, module: ModuleType) -> None:
-    wrap(module, recorder)
-
-
-def _wrap(owner: type, name: str, wrapper_of: Callable[[Any], Any]) -> None:
-    before = vars(owner).get(name)
-    if before is None or getattr(before, "_decoderonly_guard", False):
-        return
-    wrapper: Any = functools.wraps(before)(wrapper_of(before))
-    wrapper._decoderonly_guard = True
-    _patches.append(_Patch(owner, name, before, wrapper))
-    setattr(owner, name, wrapper)
+def _call_back(act: Callable[[ModuleType, Recorder], None], recorder: Recorder, module: ModuleType) -> None:
+    act(module, recorder)
 
 
 def _wrap_generation(module: ModuleType, recorder: Recorder) -> None:
@@ -97,12 +72,18 @@ def _wrap_generation(module: ModuleType, recorder: Recorder) -> None:
             __tracebackhide__ = True
             if is_compiling() or not (recorder.active or recorder.heard):
                 return before(self, *args, **kwargs)
+            local = recorder.local
+            busy = getattr(local, "busy", 0)
             with recorder.inside("generate"), recorder.hearing(self, args, kwargs) as heard:
                 call = recorder.generate_begins(self, args, kwargs) if recorder.active else None
-                result = before(self, *args, **kwargs)
+                local.busy = 1  # the forwards within are the library's
+                try:
+                    result = before(self, *args, **kwargs)
+                finally:
+                    local.busy = busy
                 heard(result)
             if call is not None:
-                recorder.generate_ended(call, self, result)
+                recorder.generate_ended(call, self, args, kwargs, result)
             return result
 
         return generate
@@ -118,9 +99,14 @@ def _wrap_tokenization(module: ModuleType, recorder: Recorder) -> None:
                 if not recorder.active:
                     return before(self, *args, **kwargs)
                 with recorder.inside("tokenize") as outermost:
-                    result = before(self, *args, **kwargs)
+                    try:
+                        result = before(self, *args, **kwargs)
+                    except ValueError as error:
+                        if outermost:
+                            recorder.not_tokenized(self, error)
+                        raise
                 if outermost:
-                    recorder.tokenized(self, method, result)
+                    recorder.tokenized(self, method, args, kwargs, result)
                 return result
 
             return tokenize
@@ -154,6 +140,7 @@ def _wrap_tokenization(module: ModuleType, recorder: Recorder) -> None:
 _TARGETS: dict[str, Callable[[ModuleType, Recorder], None]] = {
     _GENERATION: _wrap_generation,
     _TOKENIZATION: _wrap_tokenization,
+    **hooks.TARGETS,
 }
 
 

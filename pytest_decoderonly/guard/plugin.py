@@ -144,14 +144,17 @@ def _judging(item: pytest.Item) -> Generator[None, object, object]:
     state = item.stash.get(_state_key, None)
     try:
         result = yield
-    except BaseException:
+    except BaseException as error:
         if state is not None:
+            state.watcher.failed(error)
+            state.watcher.conclude()
             # The test's own outcome stands; the findings are shown beside it.
             state.unshown = _fresh(state)
             _note(item, state.unshown)
         raise
     if state is None:
         return result
+    state.watcher.conclude()
     fresh = _fresh(state)
     _note(item, fresh)
     fatal = [finding for finding in fresh if state.mode == "error" and finding.severity == "error"]

@@ -12,20 +12,24 @@ import threading
 import traceback
 import warnings
 import weakref
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
-from pytest_decoderonly.guard import events, ids, patches
+from pytest_decoderonly.guard import events, ids, patches, reading
 from pytest_decoderonly.guard.checks import all_checks
-from pytest_decoderonly.guard.frames import Caller, CallPlace, caller
-from pytest_decoderonly.guard.provenance import Generated, Log, Padding, Tokenized
+from pytest_decoderonly.guard.frames import Caller, CallPlace, caller, user_places
+from pytest_decoderonly.guard.made import Made
+from pytest_decoderonly.guard.provenance import Log
 from pytest_decoderonly.guard.report import DecoderOnlyWarning
+from pytest_decoderonly.guard.runs import Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from pytest_decoderonly.guard.checks.base import GuardCheck
     from pytest_decoderonly.guard.report import Finding
 
-_STATELESS = ("encoder_outputs", "encoder_hidden_states", "decoder_input_ids")
+_MOST_PENDING = 64
+_LONGEST_CHAIN = 16
 
 
 class Watcher:
@@ -45,6 +49,33 @@ class Watcher:
         self._origin = origin
         self._accepts = accepts
         self._by_place: dict[tuple[str, str, int], Finding] = {}
+        self._pending: list[tuple[int, str, Finding]] = []
+        self.run = Run()
+
+    def pend(self, error: BaseException, finding: Finding) -> None:
+        """Keep a finding that explains an exception, for when that exception ends the block or the test."""
+        if len(self._pending) < _MOST_PENDING:
+            self._pending.append((id(error), str(error), finding))
+
+    def failed(self, error: BaseException) -> None:
+        """Tell that an exception ended the block or the test: what explains it is a finding now."""
+        cause: BaseException | None = error
+        for _ in range(_LONGEST_CHAIN):
+            if cause is None:
+                return
+            for known, text, finding in self._pending:
+                if known == id(cause) and text == str(cause):
+                    self.add(finding)
+            cause = cause.__cause__ or cause.__context__
+
+    def conclude(self) -> None:
+        """Judge what only the whole of a block or a test shows."""
+        with recorder().shielded():
+            for check in all_checks():
+                finding = check.on_run(self.run)
+                if finding is not None:
+                    self.add(finding)
+            self.run = Run()
 
     def add(self, finding: Finding) -> None:
         """Keep a finding, or raise the count of the one that is already known at its place."""
@@ -104,7 +135,8 @@ class Recorder:
         self._lock = threading.RLock()
         self._watchers: list[Watcher] = []
         self._listeners: list[Listener] = []
-        self._local = threading.local()
+        self.local = threading.local()
+        self.made = Made()
 
     @property
     def active(self) -> bool:
@@ -175,185 +207,192 @@ class Recorder:
     @contextlib.contextmanager
     def inside(self, what: str) -> Iterator[bool]:
         """Mark this thread as inside a guarded call; yields whether it is the outermost of its kind."""
-        depth = getattr(self._local, what, 0)
-        setattr(self._local, what, depth + 1)
+        depth = getattr(self.local, what, 0)
+        setattr(self.local, what, depth + 1)
         try:
             yield depth == 0
         finally:
-            setattr(self._local, what, depth)
+            setattr(self.local, what, depth)
+
+    @property
+    def watcher(self) -> Watcher | None:
+        """The innermost watcher."""
+        return self._watchers[-1] if self._watchers else None
 
     def generate_begins(
         self, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> events.GenerateCall | None:
-        """Read the arguments of a generate call before it runs. None: nothing to judge."""
-        with self._shielded():
+    ) -> events.GenerateCall | Caller | None:
+        """Read the arguments of a generate call before it runs.
+
+        Returns:
+            The call; of an encoder-decoder, who called it; None where there is nothing to judge.
+        """
+        with self.shielded():
             who = caller()
-            if who.ours or (getattr(self._local, "generate", 0) > 1 and not who.direct):
+            if who.ours or (getattr(self.local, "generate", 0) > 1 and not who.direct):
                 return None  # our own experiments, and assistants that a generate runs by itself
-            return self._read_generate(who, model, args, kwargs)
+            if reading.is_encoder_decoder(model):
+                return who
+            with self._lock:
+                call = reading.generate_call(who, model, args, kwargs, self._log)
+            if call is not None:
+                call.echo = self.made.echo(kwargs.get("streamer"))
+                call.places = user_places()
+            return call
         return None  # type: ignore[unreachable]  # reached after a fault
 
-    def generate_ended(self, call: events.GenerateCall, model: Any, result: Any) -> None:
+    def generate_ended(
+        self,
+        call: events.GenerateCall | Caller,
+        model: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        result: Any,
+    ) -> None:
         """Judge a generate call that returned, and remember what it returned."""
-        with self._shielded(), self._lock:
-            watcher = self._watcher()
-            if watcher is None:
+        with self.shielded(), self._lock:
+            if self.watcher is None:
                 return
-            watcher.calls += 1
-            for check in all_checks():
-                finding = check.on_generate(call)
-                if finding is not None:
-                    watcher.add(finding)
-            event = self._remembered(call, model, result)
+            self.watcher.calls += 1
+            if isinstance(call, Caller):
+                encoded = reading.encoded(call, model, args, kwargs, result=result, log=self._log)
+                if encoded is not None:
+                    self._log.add_encoded(encoded)
+                return
+            event = reading.generated(call, model, result)
+            self.judge(lambda check: check.on_generate(call))
             if event is not None:
                 self._log.add_generated(event)
 
-    def tokenized(self, tokenizer: Any, method: str, result: Any) -> None:
+    def tokenized(
+        self, tokenizer: Any, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
+    ) -> None:
         """Remember what a tokenizer call returned."""
-        with self._shielded():
-            if getattr(self._local, "generate", 0):
+        with self.shielded():
+            if getattr(self.local, "generate", 0):
                 return
-            data = getattr(result, "data", result)
-            mask = None
-            if isinstance(data, dict):
-                mask, data = data.get("attention_mask"), data.get("input_ids")
-            rows = None if data is None or isinstance(data, str) else ids.rows_of(data)
-            if not rows:
-                return
-            event = Tokenized(
-                place=caller().place,
-                method=method,
-                tokenizer=weakref.ref(tokenizer),
-                hashes=tuple(map(hash, rows[:256])),
-                padding=events.padding_by_mask(mask, rows) if mask is not None else None,
-                row_count=len(rows),
-                width=max(map(ids.width, rows)),
-                padding_side=str(getattr(tokenizer, "padding_side", "right")),
-                pad_token_id=_token_id(tokenizer, "pad_token"),
-                eos_token_id=_token_id(tokenizer, "eos_token"),
-                pad_token=getattr(tokenizer, "pad_token", None) if _has(tokenizer, "pad_token") else None,
-            )
+            who = caller()
             with self._lock:
-                self._log.add_tokenized(event)
+                if method == "apply_chat_template" and not hasattr(result, "keys"):
+                    reading.rendered(args, kwargs, result, who.place, self._log)
+                event = reading.tokenized(tokenizer, method, args, kwargs, result, who=who, log=self._log)
+                if event is not None:
+                    self._log.add_tokenized(event)
+
+    def not_tokenized(self, tokenizer: Any, error: BaseException) -> None:
+        """Keep what explains a tokenizer's exception, should it be what ends the test."""
+        with self.shielded():
+            who = caller()
+            if who.ours or self.watcher is None:
+                return
+            for check in all_checks():
+                finding = check.on_tokenize_error(tokenizer, error, who)
+                if finding is not None:
+                    self.watcher.pend(error, finding)
 
     def decoded(self, tokenizer: Any, method: str, value: Any) -> None:
         """Judge a call of decode or batch_decode that returned."""
-        with self._shielded():
+        with self.shielded():
             who = caller()
             if who.ours:
                 return
-            rows = ids.rows_of(value)
             with self._lock:
-                watcher = self._watcher()
-                if watcher is None:
+                if self.watcher is None:
+                    return
+                self.watcher.calls += 1
+                if not self._log.followed:
+                    return
+                rows = ids.rows_of(value)
+                if not rows:
+                    rows, held = ([b""], [value]) if reading.is_empty(value) else ([], [])
+                else:
+                    held = reading.row_objects(value, len(rows))
+                found = [
+                    (number, self._log.carried_prompt(row, held[number]), self._log.cut(row, held[number]))
+                    for number, row in enumerate(rows)
+                ]
+                matches = [(number, match) for number, match, _ in found if match is not None]
+                cuts = [(number, cut) for number, match, cut in found if cut is not None and match is None]
+                if not matches and not cuts:
+                    return
+                text_of = reading.decoder(weakref.ref(tokenizer))
+                places = user_places()
+                call = events.DecodeCall(who, method, rows, matches, text_of, cuts, places, self._log)
+                self.judge(lambda check: check.on_decode(call))
+
+    def forward_begins(self, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Judge a call of a model's forward by its arguments."""
+        with self.shielded():
+            who = caller()
+            if who.ours or not reading.decodes_only(model):
+                return
+            with self._lock:
+                watcher = self.watcher
+                call = reading.forward_call(who, model, args, kwargs, places=user_places(), log=self._log)
+                if call is None or watcher is None:
                     return
                 watcher.calls += 1
-                if not rows:
-                    return
-                held = _row_objects(value, len(rows))
-                hits = (
-                    (number, self._log.carried_prompt(row, held[number])) for number, row in enumerate(rows)
-                )
-                matches = [(number, match) for number, match in hits if match is not None]
-                if not matches:
-                    return
-                call = events.DecodeCall(who, method, rows, matches, _decoder(weakref.ref(tokenizer)))
-                for check in all_checks():
-                    finding = check.on_decode(call)
-                    if finding is not None:
-                        watcher.add(finding)
+                watcher.run.add(call)
+                self.judge(lambda check: check.on_forward(call))
 
-    def _watcher(self) -> Watcher | None:
-        return self._watchers[-1] if self._watchers else None
+    def rendered_by_processor(self, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
+        """Remember the texts that a processor's chat template made."""
+        with self.shielded():
+            place = caller().place
+            with self._lock:
+                reading.rendered(args, kwargs, result, place, self._log)
 
-    def _read_generate(
-        self, who: Caller, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> events.GenerateCall | None:
-        if getattr(model.config, "is_encoder_decoder", False) or any(
-            kwargs.get(name) is not None for name in _STATELESS
-        ):
-            return None
-        value = kwargs.get("input_ids")
-        if value is None and getattr(model, "main_input_name", "input_ids") == "input_ids":
-            value = args[0] if args else kwargs.get("inputs")
-        rows = _matrix_rows(value)
-        if not rows or not rows[0]:
-            return None
-        with self._lock:
-            made = self._log.tokenized_rows(rows)
-            row_padding = [self._log.tokenized_row(row) for row in rows]
-        pad, special = _special_ids(model, args, kwargs)
-        if pad is None and made is not None:
-            pad = made.pad_token_id
-        mask = kwargs.get("attention_mask")
-        known_by = "its attention mask"
-        if mask is not None:
-            padding = events.padding_by_mask(mask, rows)
-        elif all(hit is not None and hit[0].padding is not None for hit in row_padding):
-            known_by = "the tokenizer's mask"
-            hits = cast("list[tuple[Tokenized, int]]", row_padding)
-            padding = tuple(cast("tuple[Padding, ...]", event.padding)[number] for event, number in hits)
-        else:
-            known_by = "its pad ids"
-            padding = events.padding_by_id(pad, pad in special, rows)
-        model_pad, _ = _special_ids(model, args, kwargs)
-        return events.GenerateCall(
-            caller=who,
-            model=type(model).__name__,
-            rows=rows,
-            has_mask=mask is not None,
-            takes_mask=_takes_mask(model),
-            padding=padding,
-            known_by=known_by,
-            guessable=model_pad is not None
-            and model_pad not in _end_ids(model, args, kwargs)
-            and any(model_pad in ids.ids_of(row) for row in rows),
-            lone_start=len(rows[0]) == ids.ITEM,
-            pad_token_id=pad,
-            tokenized=made,
-            text_of=_decoder(made.tokenizer if made is not None else None),
-        )
+    def was_made(self, thing: Any, given: frozenset[str]) -> None:
+        """Remember where an object was made, and which options were written out there."""
+        with self.shielded():
+            self.made.add(thing, caller().place, given)
 
-    def _remembered(self, call: events.GenerateCall, model: Any, result: Any) -> Generated | None:
-        tensor = getattr(result, "sequences", result)
-        outputs = _matrix_rows(tensor)
-        size = len(call.rows[0])
-        if not outputs or len(outputs[0]) <= size:
-            return None
-        left = {
-            row: pad.left
-            for row, pad in zip(call.rows, call.padding or [Padding()] * len(call.rows), strict=True)
-        }
-        prompts = [row[:size] for row in outputs]
-        if any(prompt not in left for prompt in prompts):
-            return None  # it returned new tokens alone, or something of its own making
-        pad, special = _special_ids(model, (), {})
-        if call.lone_start and all(ids.ids_of(row)[0] in special for row in call.rows):
-            return None  # unconditional: there is no prompt that could be repeated
-        tail = special | ({pad} if pad is not None else set()) | ({call.pad_token_id} - {None})
-        return Generated(
-            place=call.caller.place,
-            model=call.model,
-            width=ids.width(call.rows[0]),
-            prompts=prompts,
-            outputs=outputs,
-            left=[left[prompt] for prompt in prompts],
-            tokenized=call.tokenized,
-            tail=frozenset(ids.token_bytes(token) for token in tail if token is not None),
-            tensor=weakref.ref(tensor),
-        )
+    def piped(self, pipe: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
+        """Judge a call of a text-generation pipeline that returned."""
+        with self.shielded():
+            who = caller()
+            call = reading.pipeline_call(who, pipe, args, kwargs, places=user_places(), result=result)
+            if call is None:
+                return
+            call.made_at = self.made.place(pipe)
+            with self._lock:
+                self.judge(lambda check: check.on_pipeline(call))
+
+    def labels_given(self, collator: Any, examples: Any) -> list[list[int]] | None:
+        """Read the labels of a collator's examples, which it may overwrite."""
+        with self.shielded():
+            return reading.labels_of(examples) if not collator.mlm else None
+        return None  # type: ignore[unreachable]  # reached after a fault
+
+    def collated(self, collator: Any, labels: list[list[int]], batch: Any) -> None:
+        """Judge a collator's batch against the labels that it got."""
+        with self.shielded():
+            who = caller()
+            call = reading.collator_call(who, collator, labels, batch)
+            if who.ours or call is None:
+                return
+            call.made_at = self.made.place(collator)
+            with self._lock:
+                self.judge(lambda check: check.on_collate(call))
+
+    def judge(self, look: Callable[[GuardCheck], Finding | None]) -> None:
+        """Ask every check, and keep what is found; a fault in one keeps no other from being asked."""
+        for check in all_checks():
+            with self.shielded():
+                finding = look(check)
+                if finding is not None and self.watcher is not None:
+                    self.watcher.add(finding)
 
     @contextlib.contextmanager
-    def _shielded(self) -> Iterator[None]:
+    def shielded(self) -> Iterator[None]:
         """Keep a fault of the guard from the user's call."""
         try:
             yield
         except Exception as error:
             last = traceback.extract_tb(error.__traceback__)[-1]
             fault = f"{type(error).__name__}: {error} ({last.name}, line {last.lineno} of {last.filename})"
-            watcher = self._watcher()
-            if watcher is not None and fault not in watcher.faults:
-                watcher.faults.append(fault)
+            if self.watcher is not None and fault not in self.watcher.faults:
+                self.watcher.faults.append(fault)
 
 
 _recorder = Recorder()
@@ -362,85 +401,6 @@ _recorder = Recorder()
 def recorder() -> Recorder:
     """Return the recorder of this process."""
     return _recorder
-
-
-def _matrix_rows(value: Any) -> list[bytes] | None:
-    """Return the rows of a 2-D tensor of ids; None for anything else."""
-    return ids.rows_of(value) if ids.readable_tensor(value) and value.dim() == 2 else None
-
-
-def _row_objects(value: Any, count: int) -> list[Any]:
-    """Return the object that each row is held in: views of a tensor, the members of a list."""
-    if isinstance(value, (list, tuple)) and len(value) == count and not isinstance(value[0], int):
-        return list(value)
-    if ids.readable_tensor(value) and value.dim() == 2:
-        return list(value.unbind(0))
-    return [value] * count
-
-
-def _decoder(tokenizer: weakref.ref[Any] | None) -> Callable[[bytes], str]:
-    """Return a function from a row to its text; ids as numbers where the tokenizer is not known."""
-
-    def text_of(row: bytes) -> str:
-        held = tokenizer() if tokenizer is not None else None
-        numbers = ids.ids_of(row)
-        decode = patches.original("decode")
-        if held is None or decode is None:
-            return " ".join(map(str, numbers))
-        return str(decode(held, numbers))
-
-    return text_of
-
-
-def _has(tokenizer: Any, name: str) -> bool:
-    """Whether a special token is set, asked without the log line that some versions write if it is not."""
-    tokens = getattr(tokenizer, "_special_tokens_map", None)
-    held = tokens.get(name) if isinstance(tokens, dict) else getattr(tokenizer, f"_{name}", None)
-    return held is not None
-
-
-def _token_id(tokenizer: Any, name: str) -> int | None:
-    value = getattr(tokenizer, f"{name}_id", None) if _has(tokenizer, name) else None
-    return value if isinstance(value, int) else None
-
-
-def _setting(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any], name: str) -> Any:
-    """Return a generation setting as this call would see it: argument, the call's config, the model's."""
-    if kwargs.get(name) is not None:
-        return kwargs[name]
-    given = kwargs.get("generation_config") or (args[1] if len(args) > 1 else None)
-    for config in (given, getattr(model, "generation_config", None)):
-        if getattr(config, name, None) is not None:
-            return getattr(config, name)
-    return None
-
-
-def _integers(value: Any) -> set[int]:
-    if ids.readable_tensor(value):
-        value = value.tolist()
-    members = value if isinstance(value, (list, tuple)) else [value]
-    return {member for member in members if isinstance(member, int)}
-
-
-def _end_ids(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> set[int]:
-    return _integers(_setting(model, args, kwargs, "eos_token_id"))
-
-
-def _special_ids(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int | None, set[int]]:
-    """Return the pad id of a call, and the ids that begin or end a text."""
-    pad = min(_integers(_setting(model, args, kwargs, "pad_token_id")), default=None)
-    starts = _integers(_setting(model, args, kwargs, "bos_token_id"))
-    return pad, _end_ids(model, args, kwargs) | starts
-
-
-def _takes_mask(model: Any) -> bool:
-    """Whether the model's forward has an attention mask at all (some recurrent models have none)."""
-    code = getattr(getattr(type(model).forward, "__wrapped__", type(model).forward), "__code__", None)
-    if code is None:
-        return True
-    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-    # A forward that names not even the ids passes everything on; one that names them and no mask has none.
-    return "attention_mask" in names or "input_ids" not in names
 
 
 def _is_suppressed(finding: Finding, place: CallPlace) -> bool:

@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import io
 import json
+import linecache
 import os
 import re
 import tempfile
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
 
     from decoderonly_checker.rules.base import Rule
 
+    from pytest_decoderonly.guard import Finding
+
     Measure = Callable[["Programs"], tuple[str, str]]
+    Drive = Callable[["Program"], object]
 
 FAMILIES = ("inputs", "outputs", "losses", "scores")
 MEASURED = Path(rules.__file__).parent / "measured.json"
@@ -54,6 +58,7 @@ BY_HAND = {
 }
 
 _EVIDENCE: dict[str, Evidence] = {}
+_DRIVES: dict[str, Drive] = {}
 
 
 def evidence(code: str, **checkpoints: Checkpoint) -> Callable[[Measure], Measure]:
@@ -69,6 +74,16 @@ def evidence(code: str, **checkpoints: Checkpoint) -> Callable[[Measure], Measur
             raise ValueError(f"{code}: two functions measure it")
         _EVIDENCE[code] = Evidence(code, _by_full_name(code, checkpoints), measure)
         return measure
+
+    return register
+
+
+def drive(*codes: str) -> Callable[[Drive], Drive]:
+    """Register what takes a program's rows to a model, where its measure does not: the guard sees them only there."""
+
+    def register(function: Drive) -> Drive:
+        _DRIVES.update(dict.fromkeys(codes, function))
+        return function
 
     return register
 
@@ -122,6 +137,7 @@ def run_source(source: str, name: str) -> Program:
 
     names: dict[str, Any] = {"__name__": name}
     printed = io.StringIO()
+    linecache.cache[f"<{name}>"] = (len(source), None, source.splitlines(keepends=True), f"<{name}>")
     torch.manual_seed(0)
     with contextlib.redirect_stdout(printed):
         exec(compile(source, f"<{name}>", "exec"), names)  # noqa: S102 - our own examples, which is the point
@@ -185,22 +201,54 @@ def _checkpoints(keep: Path | None = None) -> Iterator[Checkpoints]:
                 logging.enable_progress_bar()
 
 
+class Bench:
+    """Measures rules, and keeps what the guard saw meanwhile."""
+
+    def __init__(self, checkpoints: Checkpoints) -> None:
+        self._checkpoints = checkpoints
+        self._seen: dict[str, dict[str, list[Finding]]] = {}
+
+    def __call__(self, code: str) -> dict[str, str]:
+        """Measure one rule."""
+        from pytest_decoderonly.guard import watch
+
+        how = all_evidence()[code]
+        self._checkpoints.serve(how.checkpoints)
+        programs = Programs(rules.load(code))
+        with watch() as findings:
+            bad, good = how.measure(programs)
+        seen: dict[str, list[Finding]] = {"bad": [], "good": [], "": []}
+        for finding in findings:
+            path = finding.place.path if finding.place is not None else ""
+            seen[next((which for which in ("bad", "good") if path == f"<{code} {which}>"), "")].append(
+                finding
+            )
+        if code in _DRIVES:
+            seen[""] = []  # the measure's own calls of the model
+            for which in ("bad", "good"):
+                # What a program raises is explained where nobody catches it.
+                with contextlib.suppress(ValueError), watch() as findings:
+                    _DRIVES[code](getattr(programs, which))
+                seen[which] += findings
+        self._seen[code] = seen
+        return {"model": how.model, "bad": bad, "good": good}
+
+    def seen(self, code: str) -> dict[str, list[Finding]]:
+        """Return what the guard found in the bad example, in the good one, and elsewhere."""
+        if code not in self._seen:
+            self(code)
+        return self._seen[code]
+
+
 @contextlib.contextmanager
-def bench(keep: Path | None = None) -> Iterator[Callable[[str], dict[str, str]]]:
-    """Give a function that measures one rule.
+def bench(keep: Path | None = None) -> Iterator[Bench]:
+    """Give what measures rules.
 
     Args:
         keep: Folder for the checkpoints, used again where it has them; else they live as long as the bench.
     """
     with _checkpoints(keep) as checkpoints:
-
-        def measure(code: str) -> dict[str, str]:
-            how = all_evidence()[code]
-            checkpoints.serve(how.checkpoints)
-            bad, good = how.measure(Programs(rules.load(code)))
-            return {"model": how.model, "bad": bad, "good": good}
-
-        yield measure
+        yield Bench(checkpoints)
 
 
 @contextlib.contextmanager

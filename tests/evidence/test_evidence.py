@@ -15,9 +15,11 @@ from decoderonly_checker.runner import check_source
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from bench import Bench
+
 
 @pytest.fixture(scope="module")
-def measure() -> Iterator[Callable[[str], dict[str, str]]]:
+def measure() -> Iterator[Bench]:
     with bench() as measured:
         yield measured
 
@@ -44,6 +46,18 @@ def test_the_fixed_example_runs_and_does_no_more_harm_than_the_good_one(
         return  # no fix yet; or the same program, which the test above has run
     monkeypatch.setattr(rule, "good", fixed)
     assert same(stored()[code]["good"], measure(code)["good"])
+
+
+@pytest.mark.parametrize("code", sorted(all_evidence()))
+def test_guard_reports_the_bad_example_under_this_code_alone_and_the_good_one_not(
+    code: str, measure: Bench
+) -> None:
+    seen = {which: [finding.code for finding in found] for which, found in measure.seen(code).items()}
+    if rules.load(code).unseen:
+        assert code not in seen["bad"]
+    else:
+        assert seen["bad"] == [code]
+    assert seen["good"] == seen[""] == []
 
 
 def test_every_rule_has_evidence() -> None:

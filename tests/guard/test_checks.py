@@ -134,11 +134,11 @@ class TestMissingMask:
             pytest.skip("xLSTM came with transformers 4.50")
         xLSTMForCausalLM = transformers.xLSTMForCausalLM  # noqa: N806
 
-        from pytest_decoderonly.guard.watcher import _takes_mask
+        from pytest_decoderonly.guard.reading import takes_mask
 
         assert "attention_mask" not in inspect.signature(xLSTMForCausalLM.forward).parameters
-        assert not _takes_mask(object.__new__(xLSTMForCausalLM))
-        assert _takes_mask(model)
+        assert not takes_mask(object.__new__(xLSTMForCausalLM))
+        assert takes_mask(model)
 
 
 class TestRightPadding:
@@ -394,7 +394,7 @@ class TestPromptNotStripped:
             assert len(log._generated) == provenance._GENERATED_CALLS
             known = sum(len(matches) for table in log._prompts.values() for matches in table.values())
             assert known == provenance._GENERATED_CALLS
-            assert log._bytes == sum(entry.size for entry in log._generated)
+            assert log._bytes == sum(entry.size for entry in (*log._generated, *log._encoded))
         assert out is not None
 
 

@@ -57,10 +57,11 @@ class Rule(ABC):
     """One rule of the catalogue. The class docstring is its published documentation (Markdown).
 
     `bad` and `good` are runnable programs: the first must be reported with this code, the second must not be
-    reported at all.
+    reported at all. `unseen` says why the runtime guard cannot see what the bad one does; empty where it does.
     """
 
     severity: ClassVar[Severity]
+    unseen: ClassVar[str] = ""
     bad: ClassVar[str]
     good: ClassVar[str]
     wanted: ClassVar[Mapping[str, Any]] = {}

@@ -33,6 +33,7 @@ class EchoFromCompletionsApi(Rule):
     """
 
     severity = Severity.WARNING
+    unseen = "The model runs on a server: no call of transformers is made."
     bad = """
     from openai import OpenAI
 

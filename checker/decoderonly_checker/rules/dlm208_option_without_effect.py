@@ -38,6 +38,7 @@ class OptionWithoutEffect(Rule):
     """
 
     severity = Severity.ERROR
+    unseen = "An option that is ignored leaves no trace at run time; what comes of it is reported as DLM201."
     bad = """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

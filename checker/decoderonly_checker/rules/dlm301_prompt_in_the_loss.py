@@ -41,6 +41,7 @@ class PromptInTheLoss(Rule):
     """
 
     severity = Severity.WARNING
+    unseen = "Question and answer are one text before they are tokenized: the batch does not show where the prompt ends."
     bad = """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

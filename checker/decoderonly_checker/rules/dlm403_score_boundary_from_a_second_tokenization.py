@@ -40,6 +40,7 @@ class ScoreBoundaryFromASecondTokenization(Rule):
     """
 
     severity = Severity.WARNING
+    unseen = "Where a score begins is an index into log-probabilities, which are numbers like any others."
     bad = """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer

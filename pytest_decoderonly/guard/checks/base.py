@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from pytest_decoderonly.assertions.drawing import around, strip, table
+from pytest_decoderonly.guard import ids
 from pytest_decoderonly.guard.report import Finding, Step, call_text, plural, printable, shorten
 
 if TYPE_CHECKING:
-    from pytest_decoderonly.guard.events import DecodeCall, GenerateCall
-    from pytest_decoderonly.guard.frames import CallPlace
-    from pytest_decoderonly.guard.provenance import Tokenized
+    from collections.abc import Callable
+
+    from pytest_decoderonly.guard.events import (
+        CollatorCall,
+        DecodeCall,
+        ForwardCall,
+        GenerateCall,
+        PipelineCall,
+    )
+    from pytest_decoderonly.guard.frames import Caller, CallPlace
+    from pytest_decoderonly.guard.labels import LabelProblem, LabelRow
+    from pytest_decoderonly.guard.provenance import Padding, Tokenized
+    from pytest_decoderonly.guard.runs import Run
 
 _PICTURE = 64
 
@@ -26,6 +38,21 @@ class GuardCheck:
 
     def on_decode(self, call: DecodeCall) -> Finding | None:
         """Judge a call of `decode` or `batch_decode`."""
+
+    def on_forward(self, call: ForwardCall) -> Finding | None:
+        """Judge a call of a decoder-only model's forward outside of `generate`, before it runs."""
+
+    def on_pipeline(self, call: PipelineCall) -> Finding | None:
+        """Judge a call of a text-generation pipeline whose results begin with the prompt."""
+
+    def on_collate(self, call: CollatorCall) -> Finding | None:
+        """Judge a batch that a language-modeling collator made of examples with masked labels."""
+
+    def on_tokenize_error(self, tokenizer: Any, error: BaseException, who: Caller) -> Finding | None:
+        """Explain an exception of a tokenizer; it counts only where that is what ends the block or the test."""
+
+    def on_run(self, run: Run) -> Finding | None:
+        """Judge what only the whole of a block or a test shows."""
 
     def finding(
         self,
@@ -82,15 +109,77 @@ def tokenized_steps(made: Tokenized | None, label: str = "ids built") -> list[St
 def padded_row_picture(call: GenerateCall, number: int) -> tuple[str, str]:
     """Draw one row of a generate call: padding as dots, the real tokens as text."""
     assert call.padding is not None  # noqa: S101 - the callers drew it from there
-    padding = call.padding[number]
-    row = call.rows[number]
-    from pytest_decoderonly.guard.ids import ITEM
+    return row_picture(number, call.rows[number], call.padding[number], call.text_of)
 
-    real = row[padding.left * ITEM : len(row) - padding.right * ITEM]
-    text = shorten(printable(call.text_of(real)), _PICTURE)
+
+def row_picture(
+    number: int, row: bytes, padding: Padding, text_of: Callable[[bytes], str]
+) -> tuple[str, str]:
+    """Draw a row: padding as dots, the real tokens as text."""
+    real = row[padding.left * ids.ITEM : len(row) - padding.right * ids.ITEM]
+    text = shorten(printable(text_of(real)), _PICTURE)
     parts = ["·" * min(padding.left, 24), text, "·" * min(padding.right, 24)]
     sides = [f"{n} padding {where}" for n, where in ((padding.left, "left"), (padding.right, "right")) if n]
     return (
         f"row {number}",
         f"|{' '.join(part for part in parts if part)}|  {', '.join(sides) or 'no padding'}",
     )
+
+
+def forward_steps(call: ForwardCall) -> list[Step]:
+    """Return the chain of a forward: called, ids built, tokenizer."""
+    text = call_text(call.place) or f"{call.model}.forward"
+    return [Step("called", call.place, text), *tokenized_steps(call.tokenized)]
+
+
+def label_picture(
+    row: LabelRow, wrong: tuple[int, ...], text_of: Callable[[bytes], str]
+) -> list[tuple[str, str]]:
+    """Draw a row of labels: one sign a position, a pointer, and the tokens around it."""
+    signs = [
+        "!" if i in set(wrong) else "_" if not row.start <= i < row.end else "C" if i in row.counted else "p"
+        for i in range(len(row.ids))
+    ]
+    point = wrong[0] if wrong else 0
+    drawn, pointer = strip(signs, point)
+    columns = around(point, len(row.ids), 3)
+    lines = [
+        ("position", [str(i) for i in columns]),
+        ("token", [shorten(repr(text_of(ids.token_bytes(row.ids[i]))), 14) for i in columns]),
+        ("label", [str(row.labels[i]) for i in columns]),
+    ]
+    return [
+        (f"row {row.number}", drawn),
+        ("", f"{pointer} {_LEGEND}"),
+        *(("", line) for line in table(columns, lines)),
+    ]
+
+
+_LEGEND = "_ padding, p not in the loss, C in the loss, ! wrong"
+
+
+class LabelCheck(GuardCheck):
+    """A check of the labels of a forward: `labels.judge` tells what is wrong, each code reports its own."""
+
+    def on_forward(self, call: ForwardCall) -> Finding | None:
+        """Report the rows with this code's problem, the first one drawn."""
+        if call.labels is None:
+            return None
+        problems = [problem for problem in call.problems if problem.code == self.code]
+        return self._reported(call, problems) if problems else None
+
+    def _reported(self, call: ForwardCall, problems: list[LabelProblem]) -> Finding:
+        first = problems[0]
+        rows = "" if len(call.rows) == 1 else f"in {len(problems)} of {plural(len(call.rows), 'row')}: "
+        steps = forward_steps(call)
+        for label, made in first.made:
+            steps.append(Step(label, made.place, call_text(made.place)))
+        return self.finding(
+            first.severity,
+            f"{rows}{first.what}",
+            call.place,
+            steps=steps,
+            rows=label_picture(first.row, first.wrong, call.text_of),
+            effect=first.effect,
+            help=first.help,
+        )

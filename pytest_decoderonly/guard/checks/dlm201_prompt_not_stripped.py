@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pytest_decoderonly.guard import ids
 from pytest_decoderonly.guard.checks.base import GuardCheck, tokenized_steps
 from pytest_decoderonly.guard.report import Step, call_text, plural, printable, shorten
+from pytest_decoderonly.guard.usage import Fate
 
 if TYPE_CHECKING:
     from pytest_decoderonly.guard.events import DecodeCall
@@ -23,8 +24,8 @@ class Check(GuardCheck):
 
     def on_decode(self, call: DecodeCall) -> Finding | None:
         """Report what the user's own code decodes; a library that decodes whole rows may cut them."""
-        if not call.matches or not call.caller.direct:
-            return None
+        if not call.matches or not call.caller.direct or call.use.fate is Fate.CUT:
+            return None  # a cut as text is DLM202
         number, match = call.matches[0]
         row = call.rows[number]
         event = match.generated
@@ -36,7 +37,7 @@ class Check(GuardCheck):
         prompts = plural(len(call.matches), "row")
         place, made_at = call.caller.place, event.place
         return self.finding(
-            "error",
+            "warning" if call.use.fate is Fate.SHOWN else "error",
             f"{call.method}() got {prompts} that generate() returned with the prompt still in front",
             place,
             steps=[

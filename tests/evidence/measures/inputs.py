@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from bench import evidence
+from bench import drive, evidence
 from checkpoints import LIKE_GPT2, LIKE_LLAMA, SMOLLM2_REAL, TINY_GPT2
+from transformers import AutoModelForCausalLM
 
 from measures.common import alone, calls_of, next_token, shown
 
@@ -37,6 +38,11 @@ evidence("DLM101", gpt2=LIKE_GPT2)(_batch_against_single)
 evidence("DLM102", gpt2=LIKE_GPT2)(_batch_against_single)
 
 
+@drive("DLM103")
+def _run(_: Program) -> None:
+    """Do nothing: the program has run by then."""
+
+
 @evidence("DLM103", gpt2=LIKE_GPT2)
 def missing_pad_token(programs: Programs) -> tuple[str, str]:
     said = None
@@ -48,6 +54,13 @@ def missing_pad_token(programs: Programs) -> tuple[str, str]:
     good = programs.good
     assert good["answers"] == [alone(good["model"], good["tokenizer"], prompt) for prompt in good["prompts"]]
     return f"`ValueError: {said}`", "the batch is padded, and both prompts get the tokens that they get alone"
+
+
+@drive("DLM104")
+def _read_conversations(program: Program) -> None:
+    conversation = "Is it raining?<|im_end|>No.<|im_end|>"
+    model = AutoModelForCausalLM.from_pretrained("gpt2")
+    model(**program.call("collate", [conversation, "Hi." + conversation]))
 
 
 @evidence("DLM104", gpt2=LIKE_GPT2)
@@ -95,14 +108,21 @@ def right_truncated_prompt(programs: Programs) -> tuple[str, str]:
     )
 
 
+LONG_QUESTION = (
+    "Anna is the manager of the office, Peter is the driver, and Maria is the accountant. All three have worked "
+    "together for ten years, and they know each other well. In the morning, when the office opens, the first "
+    "thing that Anna does is"
+)
+
+
+@drive("DLM106")
+def _ask(program: Program) -> None:
+    program.call("answer", LONG_QUESTION)
+
+
 @evidence("DLM106", gpt2=LIKE_GPT2)
 def max_length_counts_prompt(programs: Programs) -> tuple[str, str]:
-    question = (
-        "Anna is the manager of the office, Peter is the driver, and Maria is the accountant. All three have worked "
-        "together for ten years, and they know each other well. In the morning, when the office opens, the first "
-        "thing that Anna does is"
-    )
-    answers, new = [], []
+    question, answers, new = LONG_QUESTION, [], []
     for program in (programs.bad, programs.good):
         with calls_of(program["model"]) as calls:
             answers.append(program.call("answer", question))

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import torch
-from bench import evidence
+from bench import drive, evidence
 from checkpoints import LIKE_GPT2
 
 from measures.common import calls_of, shown
@@ -16,6 +16,20 @@ if TYPE_CHECKING:
     from bench import Program, Programs
 
 PAIR = {"question": "Which city is the capital of France?\n", "answer": "Paris, on the river Seine."}
+QUESTION = {"question": "Which city is the capital of France?", "answer": " Paris, with two million people."}
+PAIRS = [
+    {"question": "What is the capital of France?", "answer": "Paris."},
+    {
+        "question": "What are the three primary colours?",
+        "answer": "The three primary colours are red, yellow and blue.",
+    },
+]
+DOCUMENT = {
+    "document": "The shop sells bread, milk and fruit, and it is open on every day but Sunday. " * 5,
+    "question": "When is it closed?",
+    "answer": "On Sunday.",
+}
+TEXT_ROWS = [{"text": "Paris."}, {"text": "The capital of France is Paris, on the river Seine."}]
 TEXTS = [
     "Paris is the capital of France.",
     "The three primary colours are red, yellow and blue, and no others.",
@@ -48,10 +62,47 @@ def _log_probabilities(model: Any, input_ids: torch.Tensor) -> torch.Tensor:
 
 def _loss_call(program: Program, *arguments: Any) -> tuple[float, dict[str, Any]]:
     """Return the loss, and what the model was called with to get it."""
-    with torch.no_grad(), calls_of(program["model"], "forward") as calls:
-        loss = float(program.call("loss_of", *arguments))
+    with calls_of(program["model"], "forward") as calls:
+        loss = float(program.call("loss_of", *arguments).detach())
     (call,) = calls
     return loss, call
+
+
+def _train_on(program: Program, batch: dict[str, Any]) -> None:
+    """Take one batch to the model, as a training step does."""
+    tensors = {name: torch.as_tensor(values) for name, values in batch.items()}
+    program["model"](**{name: rows if rows.dim() > 1 else rows[None] for name, rows in tensors.items()})
+
+
+@drive("DLM301", "DLM307")
+def _on_a_pair(program: Program) -> None:
+    _train_on(program, program.call("preprocess", PAIR))
+
+
+@drive("DLM304")
+def _on_a_question(program: Program) -> None:
+    _train_on(program, program.call("preprocess", QUESTION))
+
+
+@drive("DLM303")
+def _on_texts(program: Program) -> None:
+    _train_on(program, program.call("collate", TEXT_ROWS))
+
+
+@drive("DLM310")
+def _on_pairs(program: Program) -> None:
+    _train_on(program, program.call("collate", PAIRS))
+
+
+@drive("DLM311")
+def _on_a_document(program: Program) -> None:
+    _train_on(program, program.call("preprocess", DOCUMENT))
+
+
+@drive("DLM309")
+def _on_the_loader(program: Program) -> None:
+    for batch in program["trainer"].get_train_dataloader():
+        _train_on(program, batch)
 
 
 @evidence("DLM301", gpt2=LIKE_GPT2)
@@ -96,8 +147,7 @@ def padding_in_the_loss(programs: Programs) -> tuple[str, str]:
 
 @evidence("DLM304", gpt2=LIKE_GPT2)
 def labels_without_prompt(programs: Programs) -> tuple[str, str]:
-    pair = {"question": "Which city is the capital of France?", "answer": " Paris, with two million people."}
-    same, counts = [], []
+    pair, same, counts = QUESTION, [], []
     for program in (programs.bad, programs.good):
         row, tokenizer = program.call("preprocess", pair), program["tokenizer"]
         counted = [i for i, label in enumerate(row["labels"]) if label not in (-100, tokenizer.pad_token_id)]
@@ -172,14 +222,7 @@ def wrong_ignore_index(programs: Programs) -> tuple[str, str]:
 
 @evidence("DLM310", gpt2=LIKE_GPT2)
 def misaligned_label_mask(programs: Programs) -> tuple[str, str]:
-    pairs = [
-        {"question": "What is the capital of France?", "answer": "Paris."},
-        {
-            "question": "What are the three primary colours?",
-            "answer": "The three primary colours are red, yellow and blue.",
-        },
-    ]
-    learned = []
+    pairs, learned = PAIRS, []
     for program, code in ((programs.bad, "DLM310"), (programs.good, None)):
         batch, tokenizer = program.call("collate", pairs), program["tokenizer"]
         rows = [{name: values[row].tolist() for name, values in batch.items()} for row in range(len(pairs))]
@@ -198,9 +241,7 @@ def misaligned_label_mask(programs: Programs) -> tuple[str, str]:
 
 @evidence("DLM311", gpt2=LIKE_GPT2)
 def nothing_supervised(programs: Programs) -> tuple[str, str]:
-    document = "The shop sells bread, milk and fruit, and it is open on every day but Sunday. " * 5
-    example = {"document": document, "question": "When is it closed?", "answer": "On Sunday."}
-    losses = []
+    example, losses = DOCUMENT, []
     for program, code in ((programs.bad, "DLM311"), (programs.good, None)):
         row, tokenizer = program.call("preprocess", example), program["tokenizer"]
         assert len(row["input_ids"]) == program["MAX_LENGTH"]
@@ -219,8 +260,7 @@ def nothing_supervised(programs: Programs) -> tuple[str, str]:
 
 @evidence("DLM303", gpt2=LIKE_GPT2)
 def eos_masked_with_padding(programs: Programs) -> tuple[str, str]:
-    rows = [{"text": "Paris."}, {"text": "The capital of France is Paris, on the river Seine."}]
-    learned = []
+    rows, learned = TEXT_ROWS, []
     for program in (programs.bad, programs.good):
         batch, tokenizer = program.call("collate", rows), program["tokenizer"]
         ends = batch["attention_mask"].sum(dim=1) - 1

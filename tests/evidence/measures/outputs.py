@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench import evidence
+from bench import drive, evidence
 from checkpoints import LIKE_GPT2, TINY_T5
 
 from measures.common import alone, calls_of, shown
 
 if TYPE_CHECKING:
-    from bench import Programs
+    from bench import Program, Programs
 
 QUESTION = "The capital of France is"
 
@@ -79,6 +79,11 @@ def streamer_echoes_prompt(programs: Programs) -> tuple[str, str]:
         f"the first words shown are the question, {shown(question)}",
         f"shown is {shown(good.printed.rstrip())}",
     )
+
+
+@drive("DLM206")
+def _ask(program: Program) -> None:
+    program.call("answer", "Translate: yes")
 
 
 @evidence("DLM206", googleflant5small=TINY_T5)
