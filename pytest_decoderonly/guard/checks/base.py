@@ -151,7 +151,7 @@ def label_picture(
     return [
         (f"row {row.number}", drawn),
         ("", f"{pointer} {_LEGEND}"),
-        *(("", line) for line in table(columns, lines)),
+        *(("", line) for line in table(lines)),
     ]
 
 
