@@ -23,6 +23,7 @@ __all__ = [
     "ExplicitMask",
     "InputsEmbeds",
     "Packed",
+    "ReusedCache",
     "Rewritten",
     "RightPadded",
     "WarmCache",
@@ -47,10 +48,13 @@ def _positive(name: str, value: object) -> None:
 class Cache(Change):
     """Another kind of cache: a name that `generate` knows (`"static"`, `"dynamic"`, …) or `"none"`.
 
-    The reference is the cache that `generate` takes by itself.
+    The reference is the cache that `generate` takes by itself. `config` is `generate`'s `cache_config`, such as
+    `{"backend": "fp8"}` for a quantised cache. A quantised cache differs by design, unless rows with padding differ
+    by far more than rows without.
     """
 
     kind: str = "static"
+    config: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         """Check the kind.
@@ -211,6 +215,31 @@ class WarmCache(Change):
     def label(self) -> str:
         """What is changed."""
         return "warm cache" + f", cut back by {self.answer} tokens" * bool(self.answer)
+
+
+@dataclass(frozen=True)
+class ReusedCache(Change):
+    """A cache that held another text and was emptied, against a new one of the same kind.
+
+    `kind` is `"static"` or `"dynamic"`; `empty(cache)` empties it, by default its own `reset`.
+    """
+
+    kind: str = "static"
+    empty: Callable[[Any], Any] | None = None
+
+    def __post_init__(self) -> None:
+        """Check the kind.
+
+        Raises:
+            ValueError: Neither of the two.
+        """
+        if self.kind not in ("static", "dynamic"):
+            raise ValueError(f"kind: must be 'static' or 'dynamic', got {self.kind!r}")
+
+    @property
+    def label(self) -> str:
+        """What is changed."""
+        return f"a {self.kind} cache that is used again"
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from pytest_decoderonly.compare.verdict import RowError
 
 
+# How much more than rows without padding the others may be off with a quantised cache: with FP8, on tiny models of
+# six types, cold and hot, they were off by 0.5 to 1.2 times as much.
+_BEYOND_ROUNDING = 8.0
+
+
 @dataclass(frozen=True)
 class _Pattern:
     """What fails and what does not."""
@@ -99,6 +104,13 @@ def _of_change(change: kinds.Change, pattern: _Pattern, faults: Sequence[str]) -
             f"with {change.label} other logits come out{phase}: it holds other content, or slots that are not in use "
             "yet are visible",
             "look at the mask over the cache's columns (unused slots must be masked) and at the position of a step",
+        )
+    if isinstance(change, kinds.ReusedCache):
+        return Culprit(
+            "cache not emptied",
+            f"a {change.kind} cache that held another text is read differently{phase} than a new one: something of the "
+            "first text is still there (keys, a state, a count of tokens, positions)",
+            "empty every part of every layer, its count of tokens too, or make a new cache for each text",
         )
     if isinstance(change, kinds.Attention):
         where = "rows with padding" if pattern.padded else "rows"
@@ -236,8 +248,7 @@ def _by_design(change: kinds.Change, model: Any, errors: Sequence[RowError]) -> 
             "forward",
             by_design=True,
         )
-    quantised = isinstance(change, kinds.Cache) and change.kind == "quantized"
-    if quantised:
+    if isinstance(change, kinds.Cache) and change.kind == "quantized" and not _padding_alone(errors):
         return Culprit(
             "quantised cache",
             "a quantised cache holds rounded keys and values, by design",
@@ -245,6 +256,13 @@ def _by_design(change: kinds.Change, model: Any, errors: Sequence[RowError]) -> 
             by_design=True,
         )
     return None
+
+
+def _padding_alone(errors: Sequence[RowError]) -> bool:
+    """Whether rows with padding are off by far more than what rounding keys and values costs rows without."""
+    padded = [error.worst for error in errors if error.pads]
+    others = [error.worst for error in errors if not error.pads]
+    return bool(padded and others) and max(padded) > _BEYOND_ROUNDING * max(others)
 
 
 def learned_positions(model: Any) -> bool:

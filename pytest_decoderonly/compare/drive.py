@@ -113,7 +113,14 @@ class Driver:
             return self.guarded(batch, lambda: self._generate(batch))
         return self.guarded(batch, lambda: self._forward(batch))
 
-    def _generate(self, batch: Batch, *, embeds: bool = False, **settings: Any) -> Trace:
+    def continued(self, batch: Batch, cache: Any) -> Trace:
+        """Like `run`, into a cache that the caller has made."""
+        name = "past_key_values" if "past_key_values" in self.accepts else "cache_params"
+        return self.guarded(batch, lambda: self._generate(batch, given={name: cache}))
+
+    def _generate(
+        self, batch: Batch, *, embeds: bool = False, given: dict[str, Any] | None = None, **settings: Any
+    ) -> Trace:
         import torch
         from transformers import GenerationConfig, LogitsProcessorList
 
@@ -126,6 +133,7 @@ class Driver:
         with _collect_logits(self.target, calls):
             self.model.generate(
                 **prompt,
+                **(given or {}),
                 attention_mask=mask,
                 generation_config=GenerationConfig(
                     **{

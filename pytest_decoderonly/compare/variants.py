@@ -144,6 +144,7 @@ class _Comparison:
         draw = random.Random(7)  # noqa: S311 - test data
         words = ordinary_ids(model, rows) or tuple(dict.fromkeys(i for row in rows for i in row))
         self.continuation = tuple(tuple(draw.choice(words) for _ in range(steps)) for _ in rows)
+        self.caches: tuple[set[str], set[str]] = (set(), set())
         self.answer = tuple(draw.choice(words) for _ in range(getattr(change, "answer", 0)))
         self.pairs: list[_Pair] = []
 
@@ -173,6 +174,13 @@ class _Comparison:
                     f"prompt {i} was also run with {len(row)} tokens, to have both sides of the window"
                 )
         return found
+
+    def _other_text(self, batch: Batch) -> Batch:
+        """As many rows of other text, somewhat longer, so that no slot of a cache stays unwritten."""
+        text = [token for row in self.rows for token in row][::-1]
+        width = batch.width + 3
+        rows = [tuple(text[(i + j) % len(text)] for j in range(width)) for i in range(len(batch.rows))]
+        return self._batch(rows, list(batch.continuation))
 
     # Pairs of runs
 
@@ -213,7 +221,8 @@ class _Comparison:
         change, driver = self.change, self.driver
         everyone, each = self._everyone(), range(len(self.rows))
         both = [(each, everyone), *(([i], batch) for i, batch in self._lone() if batch != everyone)]
-        if isinstance(change, (kinds.Cache, kinds.Attention, kinds.InputsEmbeds)) and driver.target is None:
+        needs = (kinds.Cache, kinds.ReusedCache, kinds.Attention, kinds.InputsEmbeds)
+        if isinstance(change, needs) and driver.target is None:
             raise CannotDriveError("the model has no `generate` of transformers")
         if isinstance(change, kinds.Cache):
             _known_cache(change.kind)
@@ -222,13 +231,33 @@ class _Comparison:
                 if change.kind == "none"
                 else {"cache_implementation": change.kind, "disable_compile": True}
             )
+            if change.config is not None:
+                settings["cache_config"] = dict(change.config)
+
+            def own(batch: Batch) -> Trace:
+                with ways.noting_caches(self.model, self.caches[0]):
+                    return driver.run(batch)
 
             def cached(batch: Batch) -> Trace:
-                with ways.unmarked(self.model):
+                with ways.unmarked(self.model), ways.noting_caches(self.model, self.caches[1]):
                     return driver.generate(batch, **settings)
 
-            return self._same_batches(driver.run, cached, both)
+            return self._same_batches(own, cached, both)
+        if isinstance(change, kinds.ReusedCache):
+
+            def used_again(batch: Batch) -> Trace:
+                return ways.reused(driver, batch, self._other_text(batch), change.kind, change.empty)
+
+            def new(batch: Batch) -> Trace:
+                length = self._other_text(batch).width + self.steps + 1
+                return driver.continued(batch, ways.new_cache(self.model, change.kind, length))
+
+            return self._same_batches(new, used_again, both)
         if isinstance(change, kinds.Attention):
+            if ways.unfused(self.model, change.backend):
+                self.notes.append(
+                    "flex attention was run unfused: on a CPU its kernels are compiled shape by shape"
+                )
 
             def switched(batch: Batch) -> Trace:
                 with ways.attention(self.model, change.backend):
@@ -366,6 +395,11 @@ class _Comparison:
                 "seem to have the choice, so nothing was compared"
             )
             ruling = Ruling(Verdict.UNDECIDED, reason)
+        elif ruling.verdict is Verdict.EQUAL and self.caches[0] and self.caches[0] == self.caches[1]:
+            names = ", ".join(sorted(self.caches[0]))
+            ruling = Ruling(
+                Verdict.UNDECIDED, f"generate takes the same cache as it is ({names}): nothing was compared"
+            )
         return ruling, work, single, None
 
     def _not_finite(self) -> Ruling:

@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from pytest_decoderonly.compare.drive import CannotDriveError, Driver, Trace, logits_of, wide
-from pytest_decoderonly.compare.precision import first_generator
+from pytest_decoderonly.compare.precision import device_of, first_generator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -215,7 +215,12 @@ def attention(model: Any, backend: str) -> Iterator[None]:
         raise CannotDriveError(f"the model runs attention {backend!r} as it is: there is nothing to compare")
     configs = {id(m.config): m.config for m in model.modules() if hasattr(m, "config")}
     before = [(config, getattr(config, "_attn_implementation", None)) for config in configs.values()]
-    try:
+    with contextlib.ExitStack() as stack:
+        if unfused(model, backend):
+            import torch
+
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        stack.callback(_put_back, before)
         try:
             setter(backend)
         except Exception as error:
@@ -224,10 +229,69 @@ def attention(model: Any, backend: str) -> Iterator[None]:
         if getattr(model.config, "_attn_implementation", None) != backend:
             raise CannotDriveError(f"{type(model).__name__} does not take attention {backend!r}")
         yield
+
+
+def _put_back(before: Sequence[tuple[Any, Any]]) -> None:
+    for config, old in before:
+        name = "_attn_implementation_internal"
+        setattr(config, name if hasattr(config, name) else "_attn_implementation", old)
+
+
+def unfused(model: Any, backend: str) -> bool:
+    """Whether flex attention runs as plain torch: on a CPU its kernels would be compiled anew for every shape."""
+    import torch
+
+    stance = hasattr(getattr(torch, "compiler", None), "set_stance")
+    return "flex" in backend and device_of(model).type == "cpu" and stance
+
+
+@contextlib.contextmanager
+def noting_caches(model: Any, kinds: set[str]) -> Iterator[None]:
+    """Note what kinds of cache a model's forward passes give back."""
+
+    def note(_module: Any, _args: Any, output: Any) -> None:
+        cache = getattr(output, "past_key_values", None) or getattr(output, "cache_params", None)
+        layers = dict.fromkeys(type(layer).__name__ for layer in getattr(cache, "layers", None) or ())
+        offloaded = " offloaded" * bool(getattr(cache, "offloading", False))
+        kinds.add(
+            "no cache" if cache is None else f"{' and '.join(layers) or type(cache).__name__}{offloaded}"
+        )
+
+    handle = (first_generator(model) or model).register_forward_hook(note)
+    try:
+        yield
     finally:
-        for config, old in before:
-            name = "_attn_implementation_internal"
-            setattr(config, name if hasattr(config, name) else "_attn_implementation", old)
+        handle.remove()
+
+
+def new_cache(model: Any, kind: str, length: int) -> Any:
+    """Return an empty cache of the kind for `length` tokens.
+
+    Raises:
+        CannotDriveError: transformers makes none for this model.
+    """
+    import transformers
+
+    config = (first_generator(model) or model).config
+    try:
+        if kind == "static":
+            return transformers.StaticCache(config=config, max_cache_len=length)
+        return transformers.DynamicCache(config=config)
+    except Exception as error:
+        text = " ".join(str(error).split())[:240]
+        raise CannotDriveError(f"no {kind} cache is to be had for this model: {text}") from error
+
+
+def reused(
+    driver: Driver, batch: Batch, other: Batch, kind: str, empty: Callable[[Any], Any] | None
+) -> Trace:
+    """Run `other` into a cache, empty it, and run `batch` into it."""
+    cache = new_cache(driver.model, kind, max(batch.width, other.width) + len(batch.continuation[0]) + 1)
+    driver.continued(other, cache)
+    if empty is None and not hasattr(cache, "reset"):
+        raise CannotDriveError(f"{type(cache).__name__} has no `reset`; give empty=")
+    (empty or type(cache).reset)(cache)
+    return driver.continued(batch, cache)
 
 
 class Compiling:

@@ -34,6 +34,7 @@ EVERY = (
     changes.Cache("none"),
     changes.Attention("eager"),
     changes.Packed(),
+    changes.ReusedCache(),
     changes.InputsEmbeds(),
     changes.Beams(),
     changes.Assisted(),
@@ -47,6 +48,7 @@ EVERY = (
 )
 # What an architecture cannot do, and how it says so.
 CANNOT = {
+    ("mamba2", "static cache"): "the same cache as it is (LinearAttentionLayer)",
     ("mamba2", "attention eager"): "as it is",
     ("mamba2", "packed rows"): "takes no position_ids",
     ("mamba2", "prompt lookup decoding"): "not supported with stateful models",
@@ -130,6 +132,61 @@ def test_each_change_finds_its_fault(build, change, culprit, word):
     assert "DIFFERENT, not rounding" in str(caught.value)
 
 
+def test_a_quantised_cache_differs_by_design_and_excuses_no_padded_row(monkeypatch):
+    from transformers.cache_utils import Fp8QuantizedLayer as Layer
+
+    fp8 = changes.Cache("quantized", {"backend": "fp8"})
+    with pytest.raises(AssertionError, match=r"quantised cache: .* by design"):
+        assert_same_with(tiny_decoder("llama"), ROWS, fp8)
+    plain = Layer.update
+
+    def shifted(self, keys, values, *args, **kwargs):
+        """Where a step finds the cache, the columns of shorter rows stand elsewhere than the mask has them."""
+        keys, values = plain(self, keys, values, *args, **kwargs)
+        if len(keys) > 1 and keys.shape[2] > max(map(len, ROWS)):
+            keys, values = (torch.cat([t[:-1].roll(4, 2), t[-1:]]) for t in (keys, values))
+        return keys, values
+
+    monkeypatch.setattr(Layer, "update", shifted)
+    with pytest.raises(
+        AssertionError, match="cache: with quantized cache other logits come out at the cached"
+    ):
+        assert_same_with(tiny_decoder("llama"), ROWS, fp8)
+
+
+def _count_alone(cache):
+    """Keys may stay where they are: no mask shows them before they are written anew."""
+    for layer in cache.layers:
+        layer.cumulative_length.zero_()
+
+
+def _keys_alone(cache):
+    """The states of recurrent layers are forgotten."""
+    for layer in cache.layers:
+        if not hasattr(layer, "recurrent_states"):
+            layer.reset()
+
+
+@pytest.mark.parametrize(
+    ("arch", "kind", "empty"),
+    [("mamba2", "dynamic", lambda _cache: None), ("bamba", "static", _keys_alone)],
+)
+def test_a_cache_that_is_not_emptied(arch, kind, empty):
+    with pytest.raises(AssertionError, match="cache not emptied: "):
+        assert_same_with(tiny_decoder(arch), ROWS, changes.ReusedCache(kind, empty))
+    assert_same_with(tiny_decoder(arch), ROWS, changes.ReusedCache(kind))
+
+
+def test_old_keys_behind_a_count_of_zero_do_no_harm():
+    assert_same_with(tiny_decoder("llama"), ROWS, changes.ReusedCache(empty=_count_alone))
+
+
+def test_flex_attention_is_run_unfused_on_a_cpu():
+    result = assert_same_with(tiny_decoder("mistral"), ROWS, changes.Attention("flex_attention"))
+    assert result.verdict is Verdict.ROUNDING
+    assert any("unfused" in note for note in result.notes)
+
+
 def test_the_layer_where_two_backends_part_is_named():
     model = mutants.mask_dropped_in_one_layer(tiny_decoder("llama"))
     result = run_change(model, ROWS, changes.Attention("sdpa"), pad_id=0)
@@ -203,6 +260,7 @@ def test_a_tie_is_named_and_passes(monkeypatch, twins):
         ("llama", ROWS, changes.Attention("flash_attention_2"), "not to be had here"),
         ("llama", ROWS, changes.Attention("sdpa"), "nothing to compare"),
         ("llama", ROWS, changes.Cache("quantized"), "optimum-quanto"),
+        ("llama", ROWS, changes.Cache("dynamic"), "takes the same cache as it is (DynamicLayer)"),
         ("llama", ROWS[:1], changes.Packed(), "two or more prompts"),
         ("llama", [r[:6] for r in ROWS], changes.RightPadded(), "the same length"),
         ("llama", [r[:6] for r in ROWS], changes.BareForward(), "the same length"),
@@ -360,6 +418,7 @@ def test_the_sweep_passes_a_window_and_keeps_to_the_positions():
         (lambda m: assert_same_with(m, [[1], []], changes.Cache()), ValueError, r"^prompts: "),
         (lambda m: assert_same_with(m, ROWS, changes.Cache(), new_tokens=0), ValueError, r"^steps: "),
         (lambda _m: assert_same_with(3, ROWS, changes.Cache()), TypeError, r"^model: "),
+        (lambda _m: changes.ReusedCache("paged"), ValueError, r"^kind: must be 'static' or 'dynamic'"),
         (lambda _m: changes.Beams(num_beams=0), ValueError, r"^num_beams: "),
         (
             lambda _m: changes.Beams(num_beams=2, num_return_sequences=3),
