@@ -47,9 +47,11 @@ class RecordedCall:
         place: The user's line that made the call, None where a thread runs `generate` itself.
         input_ids: The prompts, (rows, width); None where the call has none.
         attention_mask: The mask that was given, None without one.
+        mask_shape: Shape of the mask that was given, also where it is none of rows and positions.
         embeds_shape: Shape of `inputs_embeds` where these were given, (rows, width, hidden).
         given: Names of the arguments that were given.
         settings: Generation settings in force: the call's, over its generation_config's, over the model's.
+        context: Positions that the model is made for; None where its configuration does not say.
         cached: Tokens in the cache that the call was given.
         is_encoder_decoder: The model is one.
         sequences: The ids that came back; None where the call failed.
@@ -61,9 +63,11 @@ class RecordedCall:
     place: CallPlace | None
     input_ids: torch.Tensor | None = None
     attention_mask: torch.Tensor | None = None
+    mask_shape: tuple[int, ...] | None = None
     embeds_shape: tuple[int, ...] | None = None
     given: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
+    context: int | None = None
     cached: int = 0
     is_encoder_decoder: bool = False
     sequences: torch.Tensor | None = None
@@ -76,7 +80,7 @@ class RecordedCall:
     def __str__(self) -> str:
         ids, out = (None if t is None else tuple(t.shape) for t in (self.input_ids, self.sequences))
         given = f"embeddings {self.embeds_shape}" if ids is None and self.embeds_shape else f"ids {ids}"
-        mask = "with" if self.attention_mask is not None else "without"
+        mask = "with" if self.mask_shape is not None else "without"
         return f"{self.where}: {given} {mask} a mask -> {out if self.error is None else self.error}"
 
     @property
@@ -117,19 +121,24 @@ class RecordedCall:
         __tracebackhide__ = True
         from pytest_decoderonly.assertions.padding import assert_left_padded
 
-        ids = self._ids()
+        ids, mask = self._ids(), self._mask()
+        own, eos = _first_id(self.settings.get("pad_token_id")), self.settings.get("eos_token_id")
         pad = getattr(tokenizer, "pad_token_id", None)
-        own = _first_id(self.settings.get("pad_token_id"))
         pad = own if pad is None else pad
-        if self.attention_mask is None and pad is None and len(ids) == 1:
+        shared = tokenizer is None and pad is not None and pad in _ids_of(eos)
+        if mask is None and len(ids) == 1 and (pad is None or shared):
             return  # one prompt, and nothing that it could be padded with
-        batch = {"input_ids": ids}
+        batch = {"input_ids": ids} if mask is None else {"input_ids": ids, "attention_mask": mask}
         model = self._owner() if self._owner is not None else None
-        if self.attention_mask is not None:
-            batch["attention_mask"] = self.attention_mask[:, -ids.shape[1] :]  # a mask covers the cache too
-        elif pad is not None and pad == own:
-            model = None  # generate made the mask from this id
-        assert_left_padded(batch, tokenizer=tokenizer, pad_token_id=pad, model=model)
+        if mask is None and pad is not None and pad == own:
+            model = None  # generate makes the mask from this id
+        assert_left_padded(
+            batch,
+            tokenizer=tokenizer,
+            pad_token_id=pad,
+            eos_token_id=eos if tokenizer is None else None,
+            model=model,
+        )
 
     def assert_prompts_whole(self, prompts: Any, tokenizer: Any, **options: Any) -> None:
         """Assert that the call got these prompts whole, as `assert_prompts_whole` does.
@@ -196,9 +205,12 @@ class RecordedCall:
             tokenizer = self._tokenizer()
         if texts and not hasattr(tokenizer, "decode"):
             raise TypeError("tokenizer: is needed to look for stops, which are texts")
-        eos = settings.get("eos_token_id")
-        ends = frozenset({eos} if isinstance(eos, int) else eos or ())
-        wanted = Stops(ends, self._limit(), texts, _first_id(settings.get("pad_token_id")))
+        wanted = Stops(
+            _ids_of(settings.get("eos_token_id")),
+            self._limit(),
+            texts,
+            _first_id(settings.get("pad_token_id")),
+        )
         rows = self.new_tokens.tolist()
         found = audit_stops(rows, wanted, tokenizer)
         if found is None or (found.kind == "early" and "max_time" in settings):
@@ -236,21 +248,25 @@ class RecordedCall:
             raise AssertionError(cache_message(problem, self.where))
 
     def assert_room(self, new_tokens: int) -> None:
-        """Assert that the call could generate so many tokens: `max_length` counts the prompts, padding included.
+        """Assert that the call could generate so many tokens behind each prompt.
+
+        `max_length` counts the prompts, padding included; the model is made for so many positions.
 
         Args:
             new_tokens: How many tokens every row must be able to generate.
 
         Raises:
-            AssertionError: The call could generate fewer.
+            AssertionError: The call could generate fewer, or they would lie beyond the model's positions.
             ValueError: `new_tokens` is not positive.
         """
         __tracebackhide__ = True
-        from pytest_decoderonly.assertions.calls import room_message
+        from pytest_decoderonly.assertions.calls import context_message, room_message
 
         if new_tokens < 1:
             raise ValueError(f"new_tokens: must be positive, got {new_tokens}")
-        message = room_message(self.settings, self._limit(), new_tokens, self.where)
+        message = room_message(self.settings, self._limit(), new_tokens, self.where) or context_message(
+            self.context, self._longest(), new_tokens, self.where
+        )
         if message:
             raise AssertionError(message)
 
@@ -260,9 +276,24 @@ class RecordedCall:
         return self.input_ids
 
     def _mask(self) -> torch.Tensor | None:
+        """The mask of the prompts: a given one may cover a cache too.
+
+        Raises:
+            ValueError: The call got a mask that is not of shape (rows, positions).
+        """
+        if self.attention_mask is None and self.mask_shape is not None:
+            raise ValueError(
+                f"attention_mask: {self.where} got one of shape {self.mask_shape}, expected (rows, positions)"
+            )
         if self.attention_mask is None or self.input_ids is None:
             return None
         return self.attention_mask[:, -self.input_ids.shape[1] :]
+
+    def _longest(self) -> int:
+        """Tokens of the longest prompt, without its padding where that is known."""
+        if self.attention_mask is not None:
+            return int(self.attention_mask.sum(1).max())
+        return self.embeds_shape[1] if self.embeds_shape is not None else self.prompt_width
 
     def _limit(self) -> int:
         """How many tokens the call may generate, as generate reckons it."""
@@ -351,14 +382,17 @@ def _read(who: Caller, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     if ids is None and getattr(model, "main_input_name", "input_ids") == "input_ids":
         ids = named.get("inputs")
     cache, embeds = named.get("past_key_values"), named.get("inputs_embeds")
+    mask = named.get("attention_mask")
     count = getattr(cache, "get_seq_length", None)
     tokenizer = named.get("tokenizer")
     return RecordedCall(
         model=type(model).__name__,
         place=who.place,
         input_ids=_copy(ids),
-        attention_mask=_copy(named.get("attention_mask")),
+        attention_mask=_copy(mask),
+        mask_shape=tuple(mask.shape) if mask is not None else None,
         embeds_shape=tuple(embeds.shape) if embeds is not None else None,
+        context=_context(model),
         given=tuple(named),
         settings=_settings(model, named),
         cached=int(count()) if callable(count) else 0,
@@ -387,6 +421,19 @@ def _settings(model: Any, named: Mapping[str, Any]) -> dict[str, Any]:
     found.pop("transformers_version", None)
     found.update({n: v for n, v in named.items() if v is not None and hasattr(known, n)})
     return {name: value.tolist() if hasattr(value, "tolist") else value for name, value in found.items()}
+
+
+def _context(model: Any) -> int | None:
+    config = model.config
+    if getattr(config, "is_encoder_decoder", False):
+        return None
+    text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    found = getattr(text, "max_position_embeddings", None)
+    return found if isinstance(found, int) and found > 0 else None
+
+
+def _ids_of(value: Any) -> frozenset[int]:
+    return frozenset({value} if isinstance(value, int) else value or ())
 
 
 def _first_id(value: Any) -> int | None:

@@ -110,6 +110,21 @@ def room_message(settings: Mapping[str, Any], limit: int, wanted: int, where: st
     )
 
 
+def context_message(context: int | None, longest: int, wanted: int, where: str) -> str:
+    """Say that prompt and answer do not fit into the model's positions; empty where they do."""
+    if context is None or longest + wanted <= context:
+        return ""
+    return statement(
+        f"{where} got a prompt of {plural(longest, 'token')}: with {wanted} more it has {longest + wanted}, and the "
+        f"model is made for {context} positions",
+        "",
+        advice(
+            "behind them a model fails (learned positions) or writes nonsense (rotary ones)",
+            "shorten the context inside the prompt, or generate less",
+        ),
+    )
+
+
 def cache_message(problem: CacheProblem, where: str) -> str:
     """Say what is wrong with ids that were given with a filled cache."""
     return statement(f"{where} {problem.what}", "", advice(problem.effect, problem.advice))

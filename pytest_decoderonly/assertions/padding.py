@@ -34,6 +34,7 @@ def assert_left_padded(
     *,
     tokenizer: Any = None,
     pad_token_id: int | None = None,
+    eos_token_id: Any = None,
     model: Any = None,
 ) -> None:
     """Assert that a batch for `generate` is padded on the left, and that its mask agrees with the padding.
@@ -48,6 +49,7 @@ def assert_left_padded(
             as padding; one EOS at the end of a text does not.
         tokenizer: Gives `pad_token_id`, the vocabulary, BOS and EOS, and the text of tokens in the message.
         pad_token_id: The padding id, where there is no tokenizer.
+        eos_token_id: The id that ends a text, or several, where there is no tokenizer.
         model: Gives the number of embeddings, which every id must be below, and what `generate` makes of ids
             that come without a mask.
 
@@ -58,7 +60,8 @@ def assert_left_padded(
         ValueError: Shapes disagree.
     """
     __tracebackhide__ = True
-    message = _report("left", input_ids, attention_mask, tokenizer, pad_token_id=pad_token_id, model=model)
+    special = special_ids(tokenizer, pad_token_id, eos_token_id)
+    message = _report("left", input_ids, attention_mask, tokenizer, special=special, model=model)
     del input_ids, attention_mask, tokenizer, model  # the error must not keep tensors alive
     if message:
         raise AssertionError(message)
@@ -88,14 +91,15 @@ def assert_right_padded(
         ValueError: Shapes disagree.
     """
     __tracebackhide__ = True
-    message = _report("right", input_ids, attention_mask, tokenizer, pad_token_id=pad_token_id, model=model)
+    special = special_ids(tokenizer, pad_token_id)
+    message = _report("right", input_ids, attention_mask, tokenizer, special=special, model=model)
     del input_ids, attention_mask, tokenizer, model  # the error must not keep tensors alive
     if message:
         raise AssertionError(message)
 
 
 def _report(
-    side: Side, input_ids: Any, attention_mask: Any, tokenizer: Any, *, pad_token_id: int | None, model: Any
+    side: Side, input_ids: Any, attention_mask: Any, tokenizer: Any, *, special: SpecialIds, model: Any
 ) -> str:
     whole = isinstance(input_ids, Mapping)  # what goes to the model, so that a mask that is not there is none
     if whole:
@@ -113,7 +117,6 @@ def _report(
         raise ValueError(
             f"input_ids: rows have {min(widths)} to {max(widths)} positions: this is no padded batch"
         )
-    special = special_ids(tokenizer, pad_token_id)
     if mask is None and special.pad is None:
         if tokenizer is not None and len(ids) > 1:
             return _UNPADDABLE
@@ -152,11 +155,19 @@ _UNPADDABLE = statement(
 )
 
 
-def special_ids(tokenizer: Any, pad_token_id: int | None = None) -> SpecialIds:
-    """Return what a tokenizer says of padding, BOS and EOS."""
+def special_ids(tokenizer: Any, pad_token_id: int | None = None, eos_token_id: Any = None) -> SpecialIds:
+    """Return what a tokenizer says of padding, BOS and EOS; the two ids are for where there is none.
+
+    Raises:
+        TypeError: `eos_token_id` is neither an id nor ids.
+    """
     pad = pad_token_id if pad_token_id is not None else getattr(tokenizer, "pad_token_id", None)
     if tokenizer is None:
-        return SpecialIds(pad=pad)
+        ends = None
+        if eos_token_id is not None:
+            given = [eos_token_id] if isinstance(eos_token_id, int) else eos_token_id
+            ends = frozenset(as_rows(given, "eos_token_id")[0])
+        return SpecialIds(pad=pad, eos=ends)
     bos, eos = getattr(tokenizer, "bos_token_id", None), getattr(tokenizer, "eos_token_id", None)
     others = {bos, eos, getattr(tokenizer, "unk_token_id", None)}
     # The template's tokens stand in texts: some end a turn with the token that they pad with.

@@ -160,11 +160,14 @@ class _Judge:
         """Return the texts, normalised, that an answer may have because it ends at a stop."""
         if not self.stop_texts:
             return set()
-        text = self.codec.decode(self.outputs[row].answer, skip=False)
-        cuts = {(text.find(stop), len(stop)) for stop in self.stop_texts if stop in text}
-        first = min(cuts)[0] if cuts else 0
-        ends = {end for at, size in cuts if at == first for end in (at, at + size)}
-        return {self.codec.normal(text[:end]).text for end in ends}
+        found = set()
+        for skip in (True, False):
+            text = self.codec.decode(self.outputs[row].answer, skip=skip)
+            places = [(text.find(stop), len(stop)) for stop in self.stop_texts if stop in text]
+            first = min(places)[0] if places else 0
+            ends = [end for at, size in places if at == first for end in (at, at + size)]
+            found |= {self.codec.normal(text[:end]).text for end in ends}
+        return found
 
     def judge(self, number: int, answer: Sequence[int] | str, row: int) -> Misfit | None:
         raise NotImplementedError

@@ -79,6 +79,22 @@ def test_a_right_cut_is_never_reported(case, form, masked):
     )
 
 
+@given(outputs(), st.data(), st.booleans(), st.booleans())
+@settings(max_examples=60)
+def test_a_cut_at_a_stop_is_never_reported(case, data, kept, skip):
+    tokenizer, ids, mask, sequences, width = case
+    answers = [tokenizer.decode(row[width:], skip_special_tokens=skip) for row in sequences]
+    assume(all(answers))
+    chosen = data.draw(st.sampled_from(answers))
+    begin = data.draw(st.integers(0, len(chosen) - 1))
+    stop = chosen[begin : data.draw(st.integers(begin + 1, len(chosen)))]
+    ended = [
+        answer.partition(stop)[0] + stop * (kept and stop in answer) if stop in answer else answer
+        for answer in answers
+    ]
+    assert_answers_whole(ended, sequences, ids, tokenizer=tokenizer, attention_mask=mask, stops=[stop])
+
+
 @given(outputs(), st.data())
 @settings(max_examples=150)
 def test_any_other_cut_of_ids_is_reported(case, data):

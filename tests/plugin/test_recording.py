@@ -104,6 +104,29 @@ def test_a_batch_without_its_mask(model, batch):
     recorded.calls[1].assert_left_padded(tiny_tokenizer())  # generate tells padding by its own id
 
 
+def test_padding_that_is_eos_is_known_without_a_tokenizer(model):
+    ids = torch.tensor([[2, 2, 5, 6], [5, 6, 7, 8]])
+    with record_generate() as recorded:
+        model.generate(ids, max_new_tokens=1, pad_token_id=2)
+        model.generate(
+            ids, attention_mask=torch.tensor([[0, 0, 1, 1], [1] * 4]), max_new_tokens=1, pad_token_id=2
+        )
+        model.generate(ids[:1], max_new_tokens=1, pad_token_id=2)  # a prompt alone, which begins with EOS
+    with pytest.raises(AssertionError, match="padding and EOS share an id"):
+        recorded[0].assert_left_padded()
+    recorded[1].assert_left_padded()
+    recorded[2].assert_left_padded()
+
+
+def test_a_mask_of_another_shape_is_no_missing_mask(model, batch):
+    """generate itself refuses masks of four dimensions, but not before the call is recorded."""
+    mask = torch.ones(2, 1, 19, 19)
+    with record_generate() as recorded, pytest.raises(ValueError, match="must be 2D"):
+        model.generate(batch["input_ids"], attention_mask=mask, max_new_tokens=1)
+    with pytest.raises(ValueError, match=r"attention_mask: .* got one of shape \(2, 1, 19, 19\), expected"):
+        recorded.call.assert_left_padded()
+
+
 def test_calls_that_fail_and_calls_inside_calls(model, batch):
     assistant = tiny_decoder("llama", seed=1)
     with record_generate() as recorded:
@@ -220,6 +243,13 @@ def test_arguments_by_position_and_defaults(model, batch):
         third.assert_room(21)
     with pytest.raises(ValueError, match="new_tokens: must be positive"):
         third.assert_room(0)
+    with record_generate() as recorded:
+        model.generate(**batch, max_new_tokens=1000, max_time=1e-6)
+    end = model.config.max_position_embeddings
+    recorded.call.assert_room(end - 19)
+    with pytest.raises(AssertionError, match=rf"a prompt of 19 tokens: .* made for {end} positions"):
+        recorded.call.assert_room(end - 18)
+    recorded.call.assert_stopped()  # its time was up
 
 
 def test_both_ids_and_embeddings(model, batch):
