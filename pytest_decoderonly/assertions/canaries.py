@@ -67,7 +67,8 @@ def assert_only_responses_supervised(
 
     Args:
         batch: What reaches the model: a batch with `input_ids` of shape (rows, positions) and `labels`, or
-            `completion_mask` or `assistant_masks` (1 on what is supervised); a list of batches or rows; a
+            `completion_mask` or `assistant_masks` (1 on what is supervised), or with `chosen_input_ids`,
+            `chosen_labels`, `rejected_input_ids` and so on; a list of batches or rows; a
             dataset; a DataLoader; or a trainer with `get_train_dataloader()`. Integers throughout. The
             random state is left as it was.
         canaries: The canaries that went in.

@@ -86,6 +86,9 @@ def overwriter(batch: Any, ignore_index: int) -> str:
 
 
 def _rows(batch: Mapping[str, Any], name: str, ignore_index: int) -> list[TrainingRow]:
+    parts = _parts(batch)
+    if parts:
+        return [row for part, inner in parts.items() for row in _rows(inner, f"{name}: {part}", ignore_index)]
     if "input_ids" not in batch:
         raise TypeError(f"{name}: has no input_ids, only {', '.join(map(str, batch)) or 'nothing'}"[:200])
     alone = _depth(batch["input_ids"]) == 1
@@ -117,6 +120,22 @@ def _rows(batch: Mapping[str, Any], name: str, ignore_index: int) -> list[Traini
         )
         for i, row in enumerate(ids)
     ]
+
+
+def _parts(batch: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Split a batch of `chosen_input_ids`, `chosen_labels`, `rejected_input_ids`, ... by what stands before."""
+    if "input_ids" in batch:
+        return {}
+    names = [key.removesuffix("_input_ids") for key in batch if str(key).endswith("_input_ids")]
+    found = {
+        name: {
+            key.removeprefix(f"{name}_"): value
+            for key, value in batch.items()
+            if str(key).startswith(f"{name}_")
+        }
+        for name in names
+    }
+    return {name: part for name, part in found.items() if any(key in part for key in ("labels", *MASKS))}
 
 
 def _masked(ids: Rows, masks: dict[str, Rows], ignore_index: int) -> Rows:

@@ -91,7 +91,7 @@ def find_boundary(tokenizer: Any, prompt: str | Sequence[int], row_ids: Sequence
             notes=["the tokenizer ends the prompt with an EOS that the row does not have there (DLM307)"],
         )
     if isinstance(prompt, str):
-        found = _by_text(tokenizer, prompt, row, given)
+        found = _by_offsets(tokenizer, prompt, row) or _by_text(tokenizer, prompt, row, given)
         if found is not None:
             return found
     same = next(
@@ -100,6 +100,38 @@ def find_boundary(tokenizer: Any, prompt: str | Sequence[int], row_ids: Sequence
     raise PromptNotFoundError(
         f"input_ids do not start with the prompt: {same} of its {len(given)} tokens agree, then they part"
     )
+
+
+def _by_offsets(tokenizer: Any, prompt: str, row: list[int]) -> Boundary | None:
+    """Ask the tokenizer which characters each token stands for, where the row's text gives the row back."""
+    special = set(getattr(tokenizer, "all_special_ids", ()) or ())
+    lead = next((i for i, token in enumerate(row) if token not in special), 0)
+    for start in dict.fromkeys((0, lead)):
+        text = tokenizer.decode(row[start:])
+        if not text.startswith(prompt):
+            continue
+        try:
+            encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+            ids, offsets = list(encoded["input_ids"]), encoded["offset_mapping"]
+        except (NotImplementedError, TypeError, KeyError):
+            return None
+        if ids != row[start:]:
+            continue
+        over = next((i for i, (_, end) in enumerate(offsets) if end > len(prompt)), len(ids))
+        if over == len(ids) or offsets[over][0] >= len(prompt):
+            return Boundary(start + over)
+        return _spanning(tokenizer, row, start + over)
+    return None
+
+
+def _spanning(tokenizer: Any, row: Sequence[int], place: int) -> Boundary:
+    token = tokenizer.decode([row[place]])
+    what = (
+        "takes the prompt's last space into the completion"
+        if token[:1].isspace() and token.strip()
+        else "spans the border of prompt and completion"
+    )
+    return Boundary(place + 1, spanning=True, notes=[f"token {token!r} {what}: it counts as either"])
 
 
 def _by_text(tokenizer: Any, prompt: str, row: list[int], given: list[int]) -> Boundary | None:

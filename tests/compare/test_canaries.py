@@ -226,6 +226,29 @@ def test_an_answer_behind_another_question_and_one_told_twice():
     fails(twice, rows, tokenizer, "the answer of canary 0 is 2 times in the row")
 
 
+def test_chosen_and_rejected_in_one_batch():
+    tokenizer = tiny_tokenizer()
+    rows = canaries(tokenizer, 3, rejected=True)
+    batch = {}
+    for name in ("chosen", "rejected"):
+        data = []
+        for canary in rows:
+            pair = canary.preference()
+            prompt, whole = (
+                tokenizer(text)["input_ids"]
+                for text in (pair["prompt"], pair["prompt"] + pair[name] + "<eos>")
+            )
+            data.append({"input_ids": whole, "labels": [-100] * len(prompt) + whole[len(prompt) :]})
+        batch |= {f"{name}_{key}": value for key, value in padded(data, "left").items()}
+    assert len(assert_only_responses_supervised(batch, rows, tokenizer).rows) == 6
+    wrong = {**batch, "rejected_labels": batch["rejected_input_ids"]}
+    fails([wrong], rows, tokenizer, "in 3 of 6 rows", "item 0: rejected, row 0")
+    with pytest.raises(ValueError, match="preference: canary 0 has no rejected answer"):
+        canaries(tokenizer, 1)[0].preference()
+    with pytest.raises(ValueError, match="alpaca: canary 0 calls a tool"):
+        canaries(tokenizer, 1, tools=True)[0].alpaca()
+
+
 def test_random_state_stays():
     tokenizer = tiny_tokenizer()
     rows = canaries(tokenizer, 4)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from pytest_decoderonly import assert_labels_mask_prompt, tiny_tokenizer
+from pytest_decoderonly import assert_labels_mask_prompt, strategies, tiny_tokenizer
 
 PAD, EOS = 0, 2
 
@@ -196,3 +197,34 @@ def test_usage_errors_are_one_line_naming_the_argument(kwargs, error, text):
         assert_labels_mask_prompt([[5, 6], [7, 8]], [[5, 6], [7, 8]], **kwargs)
     assert text in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+tokenizer_of = functools.cache(tiny_tokenizer)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), kind=st.sampled_from(["byte-level", "metaspace"]), bos=st.booleans())
+def test_prompts_of_any_text(data, kind, bos):
+    """Where a prompt ends is told by characters; the token over the border may be learned or not, no other."""
+    tokenizer = tokenizer_of(kind=kind, bos=bos)
+    prompt, completion = data.draw(strategies.prompt_completion_pairs(tokenizer, merging=None))
+    assume(prompt.strip())
+    encoded = tokenizer(prompt + completion + "<eos>", return_offsets_mapping=True)
+    ids, offsets = encoded["input_ids"], encoded["offset_mapping"]
+    first = next(i for i, (_, end) in enumerate(offsets) if end > len(prompt))
+    over = offsets[first][0] < len(prompt)
+
+    def found(*, begins):
+        labels = [[-100] * begins + ids[begins:]]
+        try:
+            assert_labels_mask_prompt(labels, [ids], prompts=[prompt], tokenizer=tokenizer)
+        except AssertionError:
+            return True
+        return False
+
+    assert not found(begins=first)
+    assert not found(begins=first + over)
+    if first + over + 1 < len(ids):
+        assert found(begins=first + over + 1)
+    if first - 1 >= bos:
+        assert found(begins=first - 1)

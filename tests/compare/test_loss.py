@@ -303,6 +303,35 @@ def test_trainers(options, tmp_path):
     fails(trainer.model, wrong, "DLM301", loss_fn=loss_fn, prompt_lengths=lengths)
 
 
+@pytest.mark.parametrize("architecture", ["gemma2", "granite", "phi", "lora"])
+def test_fused_heads_of_other_models(architecture, tmp_path):
+    """Logits that are capped, scaled, or have a bias; an adapter around the model."""
+    from datasets import Dataset
+    from peft import LoraConfig
+    from trl import SFTConfig, SFTTrainer
+
+    tokenizer = tiny_tokenizer()
+    lora = architecture == "lora"
+    trainer = SFTTrainer(
+        tiny_decoder("llama" if lora else architecture),
+        args=SFTConfig(str(tmp_path), report_to="none", bf16=False, use_cpu=True),
+        train_dataset=Dataset.from_list([row.prompt_completion() for row in canaries(tokenizer, 2)]),
+        processing_class=tokenizer,
+        peft_config=LoraConfig(task_type="CAUSAL_LM", target_modules=["q_proj"]) if lora else None,
+    )
+    batch = next(iter(trainer.get_train_dataloader()))
+    found = assert_loss_ignores_prompt(trainer.model, batch, loss_fn=trainer.compute_loss)
+    assert (found.by, found.labels(-100)) == ("hidden states", batch["labels"].tolist())
+    wrong = {**batch, "labels": batch["input_ids"]}
+    fails(
+        trainer.model,
+        wrong,
+        "in the loss",
+        loss_fn=trainer.compute_loss,
+        completion_mask=batch["labels"] != -100,
+    )
+
+
 def micro_batches(*sizes, rows=2):
     return [batch_of(*[(3, size)] * rows, seed=size) for size in sizes]
 
