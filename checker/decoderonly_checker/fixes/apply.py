@@ -12,26 +12,34 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.cache import digest_of
+from decoderonly_checker.fixes.notebooks import NotebookError, Replacement, replaced, rewritten
 from decoderonly_checker.immutable import immutable
-from decoderonly_checker.source.files import SourceError, load_source
+from decoderonly_checker.source.files import NOTEBOOK_SUFFIX, SourceError, load_source
+from decoderonly_checker.source.notebook import replace_magics
 from decoderonly_checker.source.syntax import quiet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from decoderonly_checker.diagnostics import Diagnostic, Edit
+    from decoderonly_checker.source.files import Cell, SourceFile
 
+_Position = tuple[int, int, int]  # cell, line, column
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\n|\r)|[^\r\n]+")
 
 
 @immutable
 class Change:
-    """A file's bytes before and after fixes, and which findings they cure."""
+    """A file's bytes before and after fixes, and which findings they cure.
+
+    `texts` holds the code before and after, of a notebook that of each changed cell, by its index.
+    """
 
     path: str
     before: bytes
     after: bytes
     cured: tuple[Diagnostic, ...]
+    texts: tuple[tuple[int | None, str, str], ...] = ()
 
 
 class FixError(Exception):
@@ -44,7 +52,7 @@ def choose(diagnostics: Iterable[Diagnostic]) -> dict[str, list[Diagnostic]]:
     A fix whose edits lie in several files is left out: half of it would be worse than none.
     """
     chosen: dict[str, list[Diagnostic]] = {}
-    taken: dict[str, list[tuple[tuple[int, int], tuple[int, int]]]] = {}
+    taken: dict[str, list[tuple[_Position, _Position]]] = {}
     made: set[tuple[Edit, ...]] = set()
     for diagnostic in diagnostics:
         if diagnostic.fix is None:
@@ -68,9 +76,10 @@ def choose(diagnostics: Iterable[Diagnostic]) -> dict[str, list[Diagnostic]]:
     return chosen
 
 
-def _span(edit: Edit) -> tuple[tuple[int, int], tuple[int, int]]:
+def _span(edit: Edit) -> tuple[_Position, _Position]:
     place = edit.place
-    return (place.line, place.column), (place.end_line, place.end_column)
+    cell = -1 if place.cell is None else place.cell
+    return (cell, place.line, place.column), (cell, place.end_line, place.end_column)
 
 
 def change(path: str, diagnostics: Sequence[Diagnostic]) -> Change:
@@ -86,49 +95,80 @@ def change(path: str, diagnostics: Sequence[Diagnostic]) -> Change:
     digest = digest_of(source.data).hex()
     if any(diagnostic.fix is not None and diagnostic.fix.digest != digest for diagnostic in diagnostics):
         raise FixError("has changed since it was checked: left alone")
-    (cell,) = source.cells
-    mark = codecs.BOM_UTF8 if source.data.startswith(codecs.BOM_UTF8) else b""
-    encoding = "utf-8" if mark else source.encoding
-    if (
-        mark + cell.original.encode(encoding, "surrogatepass" if encoding == "utf-8" else "strict")
-        != source.data
-    ):
-        raise FixError(f"cannot be written back as {encoding} byte for byte")
     edits = {
         edit for diagnostic in diagnostics if diagnostic.fix is not None for edit in diagnostic.fix.edits
     }
-    after = edited(cell.original, edits)
+    texts = []
+    for cell in source.cells:
+        mine = [edit for edit in edits if edit.place.cell == cell.index]
+        if mine:
+            texts.append((cell, mine, edited(cell.original, mine)))
+    if sum(len(mine) for _, mine, _ in texts) != len(edits):
+        raise FixError("the fix is for code that is not there; please report this")
+    for cell, _, after in texts:
+        _check_syntax(after if cell.index is None else replace_magics(after)[0])
+    data = (
+        _notebook(source, [(cell, mine) for cell, mine, _ in texts])
+        if Path(path).suffix.lower() == NOTEBOOK_SUFFIX
+        else _file(source, texts[0][2])
+    )
+    told = tuple((cell.index, cell.original, after) for cell, _, after in texts)
+    return Change(path, source.data, data, tuple(diagnostics), told)
+
+
+def _check_syntax(text: str) -> None:
     try:
         with quiet():
-            ast.parse(after)
+            ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise FixError("would not parse any more; please report this") from None
+
+
+def _file(source: SourceFile, after: str) -> bytes:
+    """Return a file's bytes with another text."""
+    (cell,) = source.cells
+    mark = codecs.BOM_UTF8 if source.data.startswith(codecs.BOM_UTF8) else b""
+    encoding = "utf-8" if mark else source.encoding
+    before = cell.original.encode(encoding, "surrogatepass" if encoding == "utf-8" else "strict")
+    if mark + before != source.data:
+        raise FixError(f"cannot be written back as {encoding} byte for byte")
     try:
-        data = mark + after.encode(encoding)
+        return mark + after.encode(encoding)
     except UnicodeEncodeError as problem:
         raise FixError(f"the fix cannot be written as {encoding}") from problem
-    return Change(path, source.data, data, tuple(diagnostics))
+
+
+def _notebook(source: SourceFile, edits: Iterable[tuple[Cell, Sequence[Edit]]]) -> bytes:
+    """Return a notebook's bytes with edits made in cells."""
+    changes = {
+        cell.index: _replacements(cell.original, mine) for cell, mine in edits if cell.index is not None
+    }
+    mark = codecs.BOM_UTF8 if source.data.startswith(codecs.BOM_UTF8) else b""
+    try:
+        return mark + rewritten(source.data.decode("utf-8-sig"), changes).encode()
+    except NotebookError as problem:
+        raise FixError(str(problem)) from problem
 
 
 def edited(text: str, edits: Iterable[Edit]) -> str:
     """Return a text with edits made, which must not overlap; line breaks are those of the line that they stand on."""
+    return replaced(text, _replacements(text, edits))
+
+
+def _replacements(text: str, edits: Iterable[Edit]) -> list[Replacement]:
     lines = _LINE.findall(text)
     starts = [0]
     for line in lines:
         starts.append(starts[-1] + len(line))
-    parts: list[str] = []
-    done = 0
+    found = []
     for edit in sorted(edits, key=_span):
         place = edit.place
-        start, end = (
-            starts[place.line - 1] + place.column - 1,
-            starts[place.end_line - 1] + place.end_column - 1,
-        )
+        start = starts[place.line - 1] + place.column - 1
+        end = starts[place.end_line - 1] + place.end_column - 1
         # The last line may have no break of its own.
         ending = _break_of(lines[place.line - 1 : place.line]) or _break_of(lines[:1]) or "\n"
-        parts += [text[done:start], edit.content.replace("\n", ending)]
-        done = end
-    return "".join((*parts, text[done:]))
+        found.append(Replacement(start, end, edit.content.replace("\n", ending)))
+    return found
 
 
 def _break_of(lines: Sequence[str]) -> str:

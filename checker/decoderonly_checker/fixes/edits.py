@@ -45,8 +45,8 @@ def fix_of(proposal: Proposal, sure: Confidence, place: Callable[[Site], Place])
 def _edit(step: Step, place: Callable[[Site], Place]) -> Edit | None:
     site, node = step.site, step.site.node
     cell = site.source.cell(site.cell)
-    if site.cell is not None or cell.text != cell.original:
-        return None  # a notebook's text stands in JSON; form feeds move columns
+    if site.cell is None and cell.text != cell.original:
+        return None  # form feeds move columns
     lines = cell.lines
     content = _quoted(step.content, cell.original)
     span = place(site)
@@ -59,7 +59,9 @@ def _edit(step: Step, place: Callable[[Site], Place]) -> Edit | None:
     if not isinstance(node, cst.Call):
         return None
     if not node.args:
-        inside = Place(span.path, span.end_line, span.end_column - 1, span.end_line, span.end_column - 1)
+        inside = Place(
+            span.path, span.end_line, span.end_column - 1, span.end_line, span.end_column - 1, span.cell
+        )
         return (
             Edit(inside, content)
             if lines[span.end_line - 1][: span.end_column - 1].rstrip().endswith("(")
@@ -87,7 +89,7 @@ def _site_of(site: Site, node: cst.CSTNode) -> Site:
 
 
 def _behind(span: Place) -> Place:
-    return Place(span.path, span.end_line, span.end_column, span.end_line, span.end_column)
+    return Place(span.path, span.end_line, span.end_column, span.end_line, span.end_column, span.cell)
 
 
 def _quoted(content: str, text: str) -> str:

@@ -72,7 +72,7 @@ def rename_argument(site: Site | None, old: str, new: str) -> Proposal | None:
 
 def can_change(site: Site) -> bool:
     """Whether code stands where quotes and line breaks may be written: not so within an f-string, before Python 3.12."""
-    return site.cell is None and not any(isinstance(node, cst.FormattedString) for node in site.around())
+    return not any(isinstance(node, cst.FormattedString) for node in site.around())
 
 
 def argument_of(call: cst.Call, index: int, *names: str) -> cst.BaseExpression | None:

@@ -99,9 +99,17 @@ def _changes(result: CheckResult, *, unsafe: bool, refused: dict[str, FileError]
 
 
 def _diff(made: Change) -> str:
-    before = made.before.decode("utf-8", "replace").splitlines(keepends=True)
-    after = made.after.decode("utf-8", "replace").splitlines(keepends=True)
-    lines = list(difflib.unified_diff(before, after, made.path, made.path))
+    """Return a change as a unified diff; of a notebook one of each cell, as its JSON is nothing to read."""
+    return "".join(
+        _unified(before, after, made.path if cell is None else f"{made.path}:cell {cell + 1}")
+        for cell, before, after in made.texts
+    )
+
+
+def _unified(before: str, after: str, name: str) -> str:
+    lines = difflib.unified_diff(
+        before.splitlines(keepends=True), after.splitlines(keepends=True), name, name
+    )
     return "".join(
         line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines
     )
