@@ -128,7 +128,7 @@ def test_z017_the_mask_of_a_step_is_offset_by_the_padding():
 
 def test_z019_padding_is_never_masked():
     text = report(batched, mutants.mask_dropped(tiny_decoder("gpt2")))
-    names(text, "padding visible", "flips     row 0")
+    names(text, "padding visible", "flips:    row 0")
 
 
 def test_z029_the_mask_is_applied_at_the_first_step_only():
