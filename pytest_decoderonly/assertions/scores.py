@@ -22,7 +22,8 @@ from pytest_decoderonly.compare.verdict import Verdict
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_decoderonly.compare.scores import ScoreRelation, ScoreResult, ScoreRow
+    from pytest_decoderonly.compare.scorereads import ScoreRow
+    from pytest_decoderonly.compare.scores import ScoreRelation, ScoreResult
     from pytest_decoderonly.compare.totals import Reduction, TotalResult
 
 _MEANINGS = {

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pytest_decoderonly.compare.padding import WHOLE_ROW, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from pytest_decoderonly.compare.reading import Call
 
@@ -25,7 +25,8 @@ class Reads:
     is not the row's. `ids` is the pass alone, own tokens from column `start`. Before the user's first token stand
     `offset` own ones (BOS), behind the last `tail` (EOS); `cut` are left out of the input, `lost` are truncated.
     `batch` says where the row stands in the batch: call, row, column of the first own token. `others` are the rows
-    whose states move this row's score; `owner` is the row whose score follows this row's states.
+    whose states move this row's score; `owner` is the row whose score follows this row's states. A score `selects` that
+    rests on some of the tokens, by how likely they are (the least likely one).
     """
 
     row: int
@@ -48,6 +49,7 @@ class Reads:
     owner: int | None = None
     others: tuple[int, ...] = ()
     lost: int = 0
+    selects: bool = False
     behind_is_padding: bool = False
 
     @classmethod
@@ -192,6 +194,13 @@ class Reads:
         return len(self.alone) == 1
 
 
+def first_tokens(rows: Iterable[Reads]) -> bool:
+    """Whether of each continuation the first token is scored, and nothing else."""
+    found = [reads for reads in rows if reads.expected()]
+    longest = max((len(reads.expected() or ()) for reads in found), default=0)
+    return longest > 2 and all(reads.alone == {min(reads.expected() or {-1})} for reads in found)
+
+
 def _find(ids: Sequence[int], part: Sequence[int]) -> int | None:
     wanted = tuple(part)
     for start in range(len(ids) - len(wanted), -1, -1):
@@ -272,7 +281,7 @@ def given_fault(
 
 def solo_fault(reads: Reads, *, pad_id: int | None, eos_id: int | None, paired: bool) -> Problem | None:
     """What is wrong with the positions that are read of a row alone."""
-    if not reads.alone:
+    if not reads.alone or reads.selects:
         return None
     last = reads.length - 1
     if reads.pooled:

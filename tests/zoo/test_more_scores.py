@@ -7,7 +7,7 @@ import torch
 from scorers import BOS, EOS, PAIRS, ROWS, caught, continuation, likelihood, log_probs, padded, sound
 from transformers import DynamicCache
 
-from pytest_decoderonly import assert_scores_keep, tiny_decoder
+from pytest_decoderonly import assert_scores_keep, tiny_decoder, tiny_tokenizer
 from pytest_decoderonly.compare.verdict import Verdict
 
 
@@ -252,3 +252,68 @@ def test_a_last_batch_that_is_dropped_and_means_of_perplexities(model):
     # Each row's perplexity counts alike: no mean of logarithms, yet by rows.
     assert not assert_scores_keep(lambda rows: score(rows, exp=True), ROWS, reduction="row").wrong
     assert "it weighs them by rows" in caught(lambda rows: score(rows, exp=True), ROWS, reduction="token")
+
+
+# Innocent cases: no report.
+
+
+@pytest.mark.parametrize("pick", [torch.min, torch.max, torch.median])
+def test_scores_that_rest_on_some_tokens_by_their_likelihood(model, pick):
+    def score(rows):
+        ids, mask = padded(rows)
+        found = log_probs(model, ids, mask)
+        return [pick(found[i, : len(row) - 1]) for i, row in enumerate(rows)]
+
+    sound(score, ROWS)
+    sound(lambda pairs: [pick(terms(model, [BOS, *p, *a], len(p) + 1)) for p, a in pairs], PAIRS)
+
+
+def test_ranks_and_clamped_likelihoods(model):
+    def ranks(rows):
+        ids, mask = padded(rows)
+        logits, inner = model(input_ids=ids, attention_mask=mask).logits[:, :-1], mask[:, 1:]
+        above = (logits > logits.gather(-1, ids[:, 1:, None])).sum(-1).float()
+        return (above.log1p() * inner).sum(-1) / inner.sum(-1)
+
+    sound(ranks, ROWS)
+    sound(lambda rows: [terms(model, row).clamp(min=-6).sum() for row in rows], ROWS)
+
+
+def test_the_first_token_of_each_continuation_is_a_choice(model):
+    result = sound(lambda pairs: [terms(model, [BOS, *p, *a], len(p) + 1)[0] for p, a in pairs], PAIRS)
+    assert "only the first token of each continuation is scored" in result.notes
+
+
+def test_continuations_divided_by_their_bytes(model):
+    tokenizer = tiny_tokenizer(bos=True)
+
+    def score(pairs):
+        found = []
+        for prompt, answer in pairs:
+            ids, begin = tokenizer(prompt + answer)["input_ids"], len(tokenizer(prompt)["input_ids"])
+            found.append(terms(model, ids, begin).sum() / len(answer.encode()))
+        return found
+
+    # The last one has 10 tokens, 12 bytes, and 12 tokens with its prompt.
+    pairs = [("Question: is the sky blue?", " yes"), ("An owl", " and the sky"), ("no", ", never more")]
+    sound(score, pairs, tokenizer=tokenizer)
+
+
+def test_two_models_and_a_common_prefix(model):
+    other = tiny_decoder("llama", seed=1)
+
+    def ratio(rows):
+        return [terms(model, row).sum() - terms(other, row).sum() for row in rows]
+
+    def prefix(pairs):
+        found = []
+        for prompt, answer in pairs:
+            cache = DynamicCache(config=model.config)
+            first = model(input_ids=torch.tensor([prompt]), past_key_values=cache, use_cache=True)
+            then = model(input_ids=torch.tensor([answer]), past_key_values=cache, use_cache=True)
+            logits = torch.cat([first.logits[0, -1:], then.logits[0, :-1]])
+            found.append(logits.log_softmax(-1).gather(-1, torch.tensor(answer)[:, None]).sum())
+        return found
+
+    sound(ratio, ROWS)
+    assert assert_scores_keep(prefix, PAIRS).verdict.clean
