@@ -77,8 +77,10 @@ def label_rows(call: ForwardCall) -> list[LabelRow]:
     """Return the rows with labels of their own length."""
     padding = call.own_padding or call.made_padding or [Padding()] * len(call.rows)
     rows = []
-    for number, (row, label, pad) in enumerate(zip(call.rows, call.labels or (), padding, strict=True)):
+    for number, (row, label) in enumerate(zip(call.rows, call.labels or (), strict=True)):
         own, labels = ids.ids_of(row), ids.ids_of(label)
+        hidden = call.mask is not None and not any(call.mask[number])
+        pad = Padding(left=len(own)) if hidden else padding[number]
         counted = tuple(i for i, value in enumerate(labels) if value != IGNORE and i)
         rows.append(LabelRow(number, tuple(own), tuple(labels), pad, counted))
     return rows

@@ -114,6 +114,11 @@ class Generated:
     def __post_init__(self) -> None:
         self.size = sum(map(len, self.outputs)) + sum(map(len, self.prompts))
 
+    @property
+    def prompt_width(self) -> int:
+        """Columns of the outputs that are the prompt's."""
+        return self.width
+
 
 @dataclass(eq=False)
 class Encoded:
@@ -324,9 +329,9 @@ class Log:
             for event, number in self._ends.get(row[-_END:], ())
             if len(event.outputs[number]) > len(row) and event.outputs[number].endswith(row)
         ]
-        if len(found) != 1:
+        if len({(event.outputs[number], event.prompt_width) for event, number in found}) != 1:
             return None
-        event, number = found[0]
+        event, number = found[-1]  # of calls that returned the same, the latest
         return Cut(event, number, ids.width(event.outputs[number]) - ids.width(row), ids.width(row))
 
     def widths_before(self, event: Generated) -> set[int]:

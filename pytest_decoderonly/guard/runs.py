@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 from pytest_decoderonly.guard.labels import IGNORE, is_aligned
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pytest_decoderonly.guard.events import ForwardCall
     from pytest_decoderonly.guard.frames import CallPlace
     from pytest_decoderonly.guard.labels import LabelRow
@@ -23,7 +21,6 @@ class OpenEnd:
     place: CallPlace | None
     row: LabelRow
     answer: Tokenized
-    text_of: Callable[[bytes], str]
 
 
 class Run:
@@ -62,4 +59,4 @@ class Run:
         answer = call.log.tokenized_text(row.real(first - row.start)) if first > row.start else None
         if answer is None or answer[1] in answer[0].truncated:
             return None
-        return OpenEnd(call.place, row, answer[0], call.text_of)
+        return OpenEnd(call.place, row, answer[0])

@@ -119,6 +119,23 @@ def use_of(places: Sequence[CallPlace]) -> Use:
     return _Follower(places, *found).use() if found is not None else _UNKNOWN
 
 
+def cuts_from_the_end(place: CallPlace) -> bool | None:
+    """Tell whether a call's argument is a slice from a negative index on: `ids[-8:]`; None where no slice is written there."""
+    call = call_node(place)
+    if call is None:
+        return None
+    values = [*call.args, *(keyword.value for keyword in call.keywords)]
+    lower = [
+        node.lower
+        for value in values
+        for node in ast.walk(value)
+        if isinstance(node, ast.Slice) and node.lower is not None
+    ]
+    if not lower:
+        return None
+    return any(isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) for node in lower)
+
+
 def last_position_read(places: Sequence[CallPlace]) -> CallPlace | None:
     """Return where `[:, -1]` is read of what a forward returned: its logits or hidden states."""
     found = _located(places[0]) if places else None

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_decoderonly.assertions.drawing import around, strip, table
 from pytest_decoderonly.guard import ids
+from pytest_decoderonly.guard.reading import decoder
 from pytest_decoderonly.guard.report import Finding, Step, call_text, plural, printable, shorten
 
 if TYPE_CHECKING:
@@ -172,6 +173,9 @@ class LabelCheck(GuardCheck):
         first = problems[0]
         rows = "" if len(call.rows) == 1 else f"in {len(problems)} of {plural(len(call.rows), 'row')}: "
         steps = forward_steps(call)
+        text_of = (
+            decoder(first.made[0][1].tokenizer) if call.tokenized is None and first.made else call.text_of
+        )
         for label, made in first.made:
             steps.append(Step(label, made.place, call_text(made.place)))
         return self.finding(
@@ -179,7 +183,7 @@ class LabelCheck(GuardCheck):
             f"{rows}{first.what}",
             call.place,
             steps=steps,
-            rows=label_picture(first.row, first.wrong, call.text_of),
+            rows=label_picture(first.row, first.wrong, text_of),
             effect=first.effect,
             help=first.help,
         )

@@ -8,6 +8,7 @@ from pytest_decoderonly.guard import ids
 from pytest_decoderonly.guard.checks.base import GuardCheck, tokenized_steps
 from pytest_decoderonly.guard.provenance import Generated
 from pytest_decoderonly.guard.report import Step, call_text, plural, printable, shorten
+from pytest_decoderonly.guard.usage import cuts_from_the_end
 
 if TYPE_CHECKING:
     from pytest_decoderonly.guard.events import DecodeCall
@@ -37,21 +38,22 @@ class Check(GuardCheck):
         column, width = cut.column, event.width
         left = event.left[cut.row]
         shown = call.text_of(row[max(left, 0) * ids.ITEM : min(column, width) * ids.ITEM])
-        rest = call.text_of(row[min(column, width) * ids.ITEM : max(column, width) * ids.ITEM])
+        rest = call.text_of(row[max(left, min(column, width)) * ids.ITEM : max(column, width) * ids.ITEM])
         answer = call.text_of(row[max(column, width) * ids.ITEM :])
         cells = [shorten(printable(text), 24) for text in (shown, rest, answer)]
         parts = f"{'·' * min(left, 12)}{cells[0]}]! {cells[1]} !{cells[2]}"
         place = call.caller.place
+        at = f"at column {column}" if cut.kept else f"behind the last column, {column}"
         return self.finding(
             "error",
-            f"{call.method}() got {plural(len(wrong), 'row')} cut at column {column}, but the prompt ends at {width}",
+            f"{call.method}() got {plural(len(wrong), 'row')} cut {at}, but the prompt ends at {width}",
             place,
             steps=[
                 Step("decoded", place, call_text(place)),
                 Step("generated", event.place, call_text(event.place) or f"{event.model}.generate"),
                 *tokenized_steps(event.tokenized, "tokenized"),
             ],
-            rows=[(f"row {cut.row}", f"[{parts}"), ("cut", f"{column} is {reason}")],
+            rows=[(f"row {cut.row}", f"[{parts}"), ("cut", reason)],
             effect=(
                 "the end of the prompt is read as answer (between the signs)"
                 if column < width
@@ -67,22 +69,33 @@ def _reason(cut: Cut, call: DecodeCall) -> str:
     if not isinstance(event, Generated) or column == event.width or not column:
         return ""
     width, left = event.width, event.left[cut.row]
+    from_the_end = cuts_from_the_end(call.places[0]) if call.places else None
     total = ids.width(event.outputs[cut.row])
+    if from_the_end:
+        return _fixed_tail(event, cut)
     if left and column == width - left and column not in (left, 1):
-        return f"the row's own length without its {plural(left, 'padding token')}"
+        return f"{column} is the row's own length without its {plural(left, 'padding token')}"
     characters = event.characters[cut.row] if event.characters else None
     if (
         characters is not None
         and characters > width
         and (column == characters or (not cut.kept and characters >= total))
     ):
-        return f"the number of characters of the prompt, {characters}"
-    if column < width and event.limit and total - column == event.limit and total - width < event.limit:
-        return f"the last {event.limit} positions, as many as could have been generated; {total - width} were"
+        return f"the prompt has {characters} characters, and {width} tokens"
+    if from_the_end is None and _fixed_tail(event, cut):
+        return _fixed_tail(event, cut)
     known = call.log.widths_before(event) if call.log is not None else set()
     if left < column < width and column > 1 and column in known and not _continues(event, column, call):
-        return "the prompt width of an earlier call"
+        return f"{column} is the prompt width of an earlier call"
     return ""
+
+
+def _fixed_tail(event: Generated, cut: Cut) -> str:
+    total, limit = ids.width(event.outputs[cut.row]), event.limit or 0
+    new = total - event.width
+    if total - cut.column != limit or new >= limit:
+        return ""
+    return f"the last {limit} positions were taken, as many as could have been generated; {new} were"
 
 
 def _continues(event: Generated, column: int, call: DecodeCall) -> bool:

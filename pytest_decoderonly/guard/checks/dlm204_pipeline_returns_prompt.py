@@ -8,6 +8,8 @@ from pytest_decoderonly.guard.checks.base import GuardCheck
 from pytest_decoderonly.guard.report import Step, call_text, plural, printable, shorten
 
 if TYPE_CHECKING:
+    from types import CodeType
+
     from pytest_decoderonly.guard.events import PipelineCall
     from pytest_decoderonly.guard.report import Finding
 
@@ -40,5 +42,9 @@ class Check(GuardCheck):
         )
 
 
-def _reads(code: object) -> bool:
-    return _KEY in getattr(code, "co_consts", ())
+def _reads(code: CodeType | None) -> bool:
+    """Whether a function, or a comprehension in it, names the key."""
+    constants = code.co_consts if code is not None else ()
+    return _KEY in constants or any(
+        _reads(part) for part in constants if getattr(part, "co_name", "").endswith(("comp>", "genexpr>"))
+    )

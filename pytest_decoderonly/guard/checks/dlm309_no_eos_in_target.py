@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_decoderonly.guard.checks.base import GuardCheck, label_picture
+from pytest_decoderonly.guard.reading import decoder
 from pytest_decoderonly.guard.report import Step, call_text
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Check(GuardCheck):
                 Step("called", end.place, call_text(end.place)),
                 Step("answer", end.answer.place, call_text(end.answer.place)),
             ],
-            rows=label_picture(end.row, (end.row.end - 1,), end.text_of),
+            rows=label_picture(end.row, (end.row.end - 1,), decoder(end.answer.tokenizer)),
             effect="the model never learns to stop: generation runs on to its limit",
             help="append tokenizer.eos_token to each answer before it is tokenized",
         )
