@@ -30,6 +30,7 @@ _MEANINGS = {
     "!": "prompt that is left",
     "x": "answer that is lost",
 }
+_IGNORED = -100
 _CUT = (
     "cut at the padded width: sequences[:, {}:], that is sequences[:, input_ids.shape[1]:], and decode that"
 )
@@ -155,7 +156,12 @@ def _answers(value: Any) -> Rows | list[str]:
         if not all(isinstance(item, str) for item in value):
             raise TypeError("answers: must hold texts only or ids only, got a mixture")
         return list(value)
-    return as_rows(value, "answers")
+    # Trainers fill rows up with the index that the loss ignores.
+    rows = [[token for token in row if token != _IGNORED] for row in as_rows(value, "answers")]
+    for i, row in enumerate(rows):
+        if row and min(row) < 0:
+            raise ValueError(f"answers: row {i} holds {min(row)}, which is no id")
+    return rows
 
 
 def _sequences(value: Any) -> Any:
@@ -274,7 +280,8 @@ def _block(misfit: Misfit, output: Output, answers: Any, codec: Codec, each: int
     signs, pointer = strip(_signs(misfit, output), min(point, len(output.ids)))
     if misfit.mechanism:
         where += f": {misfit.mechanism}"
-    facts = [("left" if misfit.front > 0 else "lost", quoted(shown))] if shown else []
+    word = "extra" if misfit.kind == "extra" else "left" if misfit.front > 0 else "lost"
+    facts = [(word, quoted(shown))] if shown else []
     given = answers[misfit.answer]
     facts += [
         ("answer", quoted(given if isinstance(given, str) else _text(given, codec))),
@@ -297,7 +304,7 @@ def _signs(misfit: Misfit, output: Output) -> list[str]:
     width = output.width
     signs = ["_"] * output.pads + ["p"] * (width - output.pads) + ["A"] * (len(output.ids) - width)
     start = misfit.start
-    if misfit.kind in ("mixed", "other", "no-eos", "after-eos", "special") or start is None:
+    if misfit.kind in ("mixed", "other", "no-eos", "after-eos", "special", "extra") or start is None:
         return signs
     for i in range(start, width):
         signs[i] = "!"
@@ -325,6 +332,9 @@ def _what(misfit: Misfit, output: Output) -> str:
         return f"the {back} behind EOS {'is' if misfit.back == 1 else 'are'} kept"
     if misfit.kind == "special":
         return f"the special tokens {misfit.shown} of the answer are missing"
+    if misfit.kind == "extra":
+        count, side = (front, "in front of") if misfit.front else (back, "behind")
+        return f"{count} stand{'s' * ((misfit.front or misfit.back) == 1)} {side} it that generate did not put there"
     if misfit.kind == "other":
         return f"it is not the text of row {misfit.row}: they part at {misfit.unit[:-1]} {misfit.back} of the answer"
     parts = []
@@ -341,7 +351,7 @@ def _what(misfit: Misfit, output: Output) -> str:
 
 
 def _code(misfit: Misfit, output: Output) -> str:
-    if misfit.kind in ("mixed", "other", "end", "no-eos", "after-eos", "special"):
+    if misfit.kind in ("mixed", "other", "end", "no-eos", "after-eos", "special", "extra"):
         return "DLM206" if "holds no prompt" in misfit.mechanism else ""
     if output.width == 0:
         return "DLM206"
@@ -360,6 +370,7 @@ def _effect(misfit: Misfit) -> str:
         "other": "what is stored is not what the model said",
         "no-eos": "nothing tells that the answer is complete: it is trained or scored as one that never stops",
         "after-eos": "what the model said after its end is taken for the answer",
+        "extra": "more is returned, stored or scored than the model said",
         "special": "what marks a tool call, a thought or a part of the answer is gone",
     }[misfit.kind]
 
@@ -371,6 +382,8 @@ def _advice(misfit: Misfit, output: Output, each: int) -> str:
         return "write EOS before the row is marked as finished; fill with padding from the next position on"
     if misfit.kind == "after-eos":
         return "cut each row at its first EOS: count along the row (axis 1), not over the batch"
+    if misfit.kind == "extra":
+        return "keep what was generated alone; fill rows up with the padding id, and skip it when decoding"
     if misfit.kind == "special":
         return "decode with skip_special_tokens=False, and take out EOS and padding alone"
     if output.width == 0:

@@ -6,18 +6,23 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from pytest_decoderonly.compare.unlike import filled, letters_stripped, of_the_prompt, removed, repeated
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pytest_decoderonly.compare.texts import Codec, Normal
 
-Kind = Literal["early", "late", "end", "both", "mixed", "after-eos", "no-eos", "special", "other"]
+Kind = Literal["early", "late", "end", "both", "mixed", "after-eos", "no-eos", "special", "extra", "other"]
 _AROUND = 12  # tokens that are tried on both sides of a cut that was found by the length of a text
 _MIN_INSIDE = 8  # characters of an answer that make it a piece of the prompt, and no coincidence
 _MIN_MARKER, _MAX_MARKER = 3, 40
 _VAGUE = ("tail", "late")  # causes that a column tells, of whatever length it is
 _BY_CHARACTERS = (
     "the text was cut at a number of characters, and decoding gives the prompt back with other ones"
+)
+_LETTERS = (
+    "str.lstrip takes off all letters that the prompt has, one by one: str.removeprefix takes off the prompt"
 )
 _BY_ROW = (
     "rows are cut at places of their own: a number of characters, or a length that is counted in another way"
@@ -57,7 +62,7 @@ class Misfit:
         row: Which row of the output it should be.
         kind: `early`: some of the prompt is left; `late`: the beginning is lost; `end`: the end is; `both`;
             `mixed`: it is another row's; `after-eos`, `no-eos`; `special`: special tokens that belong to it
-            are; `other`: none of these.
+            are; `extra`: something stands beside it that is not the prompt's; `other`: none of these.
         unit: What is counted.
         front: How many stand too much in front (positive) or are missing there (negative).
         back: How many are missing at the end.
@@ -210,6 +215,11 @@ class _Ids(_Judge):
             start = min(places, key=lambda p: abs(p - output.width))
             stop = start + len(mine)
             return self._at(number, row, start, stop, max(0, len(whole) - max(stop, output.width)))
+        own = output.answer if given[: len(output.answer)] == output.answer else right
+        filling = filled(given, own)
+        if filling:
+            rest = len(given) - len(own)
+            return Misfit(number, row, "extra", back=rest, stop=len(output.ids), mechanism=filling)
         same = next((j for j, (a, b) in enumerate(zip(mine, right, strict=False)) if a != b), len(right))
         return Misfit(number, row, "other", start=output.width, stop=output.width + same, front=0, back=same)
 
@@ -357,11 +367,23 @@ class _Texts(_Judge):
         return Misfit(number, row, "late", "characters", -len(shown), 0, None, None, shown, mechanism)
 
     def _in_front(self, number: int, row: int, text: str, mine: Normal, answer: Normal) -> Misfit | None:
-        """Something that is not the row's own text stands before the answer."""
-        if not answer.text or not mine.text.endswith(answer.text):
+        """Something that is not the row's own text stands before the answer, or behind it."""
+        if not answer.text:
             return None
-        shown = text[: mine.origin(len(mine.text) - len(answer.text), len(mine.text))[0]]
-        return Misfit(number, row, "early", "characters", len(shown), 0, None, None, shown)
+        size = len(mine.text) - len(answer.text)
+        mechanism = repeated(mine.text, answer.text)
+        if mine.text.endswith(answer.text):
+            shown = text[: mine.origin(size, len(mine.text))[0]]
+            prompt = self.codec.decode(self.outputs[row].ids[: self.outputs[row].width])
+            if not mechanism and of_the_prompt(shown, prompt):
+                return Misfit(number, row, "early", "characters", len(shown), 0, None, None, shown)
+            return Misfit(number, row, "extra", "characters", len(shown), shown=shown, mechanism=mechanism)
+        if mine.text.startswith(answer.text):
+            shown = text[mine.origin(len(answer.text), len(mine.text))[0] :]
+            return Misfit(
+                number, row, "extra", "characters", back=len(shown), shown=shown, mechanism=mechanism
+            )
+        return None
 
     def _unlike(self, number: int, row: int, text: str, right: str) -> Misfit:
         mine, answer = self.codec.normal(text), self.codec.normal(right)
@@ -370,7 +392,9 @@ class _Texts(_Judge):
             min(len(mine.text), len(answer.text)),
         )
         begins = answer.origin(same, same)[0]
-        return Misfit(number, row, "other", "characters", 0, begins)
+        prompt = self.codec.normal(self.codec.decode(self.outputs[row].ids[: self.outputs[row].width]))
+        mechanism = removed(mine.text, answer.text, prompt.text)
+        return Misfit(number, row, "other", "characters", 0, begins, mechanism=mechanism)
 
 
 def _split_at(lost: str, prompt: str, *, at_start: bool = False) -> str:
@@ -455,16 +479,28 @@ def _explained(
             ):
                 unit = "characters"
         found[misfit.answer] = (mechanism, unit)
+    letters = _by_letters(answers, outputs, codec)
     named = []
     for misfit in misfits:
         mechanism, unit = found.get(misfit.answer, (misfit.mechanism, misfit.unit))
         front = misfit.front
+        if letters and misfit.kind == "late":
+            mechanism, unit = _LETTERS, "characters"
         if unit != misfit.unit:
             low, high = sorted((misfit.start or 0, outputs[misfit.row].width))
             size = len(codec.decode(outputs[misfit.row].ids[low:high]))
             front = size if front > 0 else -size
         named.append(replace(misfit, mechanism=mechanism, unit=unit, front=front))
     return named
+
+
+def _by_letters(answers: Sequence[Sequence[int] | str], outputs: Sequence[Output], codec: Codec) -> bool:
+    """Whether all answers are what is left of their rows by `str.lstrip`."""
+    texts = [answer for answer in answers if isinstance(answer, str)]
+    if not texts or len(texts) != len(outputs):
+        return False
+    rows = [(codec.decode(out.ids[: out.width]), codec.decode(out.answer)) for out in outputs]
+    return letters_stripped(texts, rows)
 
 
 def _causes(misfit: Misfit, outputs: Sequence[Output], codec: Codec) -> dict[str, str]:

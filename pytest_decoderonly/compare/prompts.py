@@ -33,6 +33,8 @@ class Prompt:
             where it needs none.
         unopened: The header of an answer that the template leaves out although it was asked for, empty where
             all is well.
+        reopened: For a chat whose last answer is to be continued: what closes that answer and opens another, without
+            white space and BOS; empty where nothing does.
         frame: What the chat template writes before and behind the text of a single question, without white
             space and BOS; empty where there is no template.
     """
@@ -45,6 +47,7 @@ class Prompt:
     content: str = ""
     closed: str = ""
     unopened: str = ""
+    reopened: str = ""
     frame: tuple[str, str] = ("", "")
 
 
@@ -84,9 +87,14 @@ def make_prompt(given: Any, kind: Kind, tokenizer: Any, options: Mapping[str, An
         closed, frame = _closed(tokenizer, given, options), _frame(tokenizer, options)
         return Prompt("text", _core(alone, bos), given, bos=starts, closed=closed, frame=frame)
     last = given[-1]
+    reopened = ""
     if last.get("role") == "assistant":
         text = _render(tokenizer, given, options, continue_final_message=True)
         opening = unopened = ""
+        bare = _render(tokenizer, given, options, add_generation_prompt=False)
+        again = _render(tokenizer, given, options, add_generation_prompt=True)
+        if bare not in (again, text) and bare.startswith(text) and again.startswith(bare):
+            reopened = _squeezed(again[len(text) :], tokenizer)
     else:
         bare = _render(tokenizer, given, options, add_generation_prompt=False)
         text = _render(tokenizer, given, options, add_generation_prompt=True)
@@ -104,6 +112,7 @@ def make_prompt(given: Any, kind: Kind, tokenizer: Any, options: Mapping[str, An
         starts,
         content=content or "",
         unopened=unopened,
+        reopened=reopened,
         frame=_frame(tokenizer, options),
     )
 
@@ -345,25 +354,35 @@ def _lost(row: int, prompt: Prompt, found: _Found, codec: Codec) -> PromptProble
 
 
 def _twice(row: int, ids: Sequence[int], prompt: Prompt, codec: Codec) -> PromptProblem | None:
-    """Notice a rendered chat that was given to the template again, as the text of a question."""
-    before, after = prompt.frame
+    """Notice what stands twice: a rendering within another one, the prompt, its generation prompt."""
     wanted = _squeezed(prompt.text, codec.tokenizer)
-    if not (before and after and wanted):
+    if not wanted:
         return None
-    times = 1 if prompt.kind == "chat" else 2
     text = _squeezed(codec.decode(ids, skip=False), codec.tokenizer)
-    if before * times + wanted + after * times not in text:
+    (before, after), opening = prompt.frame, _squeezed(prompt.opening, codec.tokenizer)
+    times = 1 if prompt.kind == "chat" else 2
+    at, code = 0, ""
+    if before and after and before * times + wanted + after * times in text:
+        code = "DLM107"
+        what = "the chat template was applied twice: a rendered chat is the question of another one"
+        effect = "the model reads markers of turns where the question should be"
+        do = "render once: give messages to apply_chat_template, never text that is already rendered"
+    elif opening and text.endswith(wanted + opening):
+        at, what = len(ids) - 1, "the generation prompt stands twice at the end"
+        effect = "the model reads an empty turn of its own before the one that it must write"
+        do = "write it once: add_generation_prompt=True, or a header of your own"
+    elif prompt.reopened and text.endswith(wanted + prompt.reopened):
+        at, code = len(ids) - 1, "DLM108"
+        what = "the answer that the chat ends with is closed, and another one is opened"
+        effect = "the model does not continue that answer: it begins a new one, or repeats it"
+        do = "pass continue_final_message=True instead of add_generation_prompt=True"
+    elif text == wanted * 2 and len(wanted) >= _MIN_CHARACTERS:
+        at, what = len(ids) // 2, "the prompt stands twice in the row"
+        effect = "the model reads the question again where it should answer"
+        do = "join the prompt with its context, or generated ids with their prompt, once"
+    else:
         return None
-    return PromptProblem(
-        "DLM107",
-        row,
-        "the chat template was applied twice: a rendered chat is the question of another one",
-        "the model reads markers of turns where the question should be",
-        "render once: give messages to apply_chat_template, never text that is already rendered",
-        tuple(ids),
-        (False,) * len(ids),
-        0,
-    )
+    return PromptProblem(code, row, what, effect, do, tuple(ids), (False,) * len(ids), at)
 
 
 def _opening(

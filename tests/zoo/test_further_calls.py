@@ -167,6 +167,45 @@ def test_the_chat_template_is_applied_twice(model, template):
                     says(text, "the chat template was applied twice", "render once")
 
 
+@pytest.mark.parametrize("template", ["chatml", "gemma"])
+def test_an_answer_to_be_continued_is_closed(model, template):
+    """The chat ends with the beginning of an answer; another one is opened behind it."""
+    tokenizer = tiny_tokenizer(chat_template=template)
+    chats = [[*chat, {"role": "assistant", "content": "Sure: it"}] for chat in QUESTIONS]
+    for option in ("add_generation_prompt", "continue_final_message"):
+        texts = rendered(tokenizer, chats, **{option: True})
+        call = called(model, tokenizer, tokenizer(texts, padding=True, return_tensors="pt"))
+        if option == "continue_final_message":
+            call.assert_prompts_whole(chats, tokenizer)
+        else:
+            text = report(call.assert_prompts_whole, chats, tokenizer)
+            says(
+                text,
+                "3 of 3",
+                "is closed, and another one is opened",
+                "continue_final_message=True",
+                "DLM108",
+            )
+    # A whole conversation, as training has it, is none that goes on.
+    whole = tokenizer(rendered(tokenizer, chats), padding=True, return_tensors="pt")
+    called(model, tokenizer, whole).assert_prompts_whole(chats, tokenizer)
+
+
+def test_prompts_and_generation_prompts_that_stand_twice(model, tokenizer):
+    once = rendered(tokenizer, QUESTIONS, add_generation_prompt=True)
+    header = "<|im_start|>assistant\n"
+    for texts, word in (
+        ([text + header for text in once], "the generation prompt stands twice at the end"),
+        ([text + text for text in once], "the prompt stands twice in the row"),
+        (once, ""),
+    ):
+        call = called(model, tokenizer, tokenizer(texts, padding=True, return_tensors="pt"))
+        if word:
+            says(report(call.assert_prompts_whole, QUESTIONS, tokenizer), "3 of 3", word)
+        else:
+            call.assert_prompts_whole(QUESTIONS, tokenizer)
+
+
 @pytest.mark.parametrize("template", ["gemma", "llama-2"])
 def test_bos_of_the_template_and_of_the_tokenizer(model, template):
     tokenizer = tiny_tokenizer(bos=True, chat_template=template)

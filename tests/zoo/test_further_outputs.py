@@ -310,3 +310,48 @@ def test_the_prompt_is_removed_where_it_stands_first_and_spelled_alike(model):
     right = texts(tokenizer, out[:, width(batch) :])
     call.assert_answers_whole(right, tokenizer)
     assert_no_prompt(right, prompts, tokenizer=tokenizer)
+
+
+def test_the_prompt_is_taken_off_letter_by_letter_or_everywhere(model, tokenizer, batch):
+    out, call = recorded(model, tokenizer, batch, [ANSWERS[0], " no. Hi there you", ANSWERS[2]])
+    whole = texts(tokenizer, out)
+    for how, words in (
+        (str.lstrip, ("1 of 3", "str.lstrip takes off all letters that the prompt has", "DLM202")),
+        (
+            lambda text, prompt: text.replace(prompt, ""),
+            ("1 of 3", "answer 1", "the prompt was removed wherever"),
+        ),
+        (str.removeprefix, ()),
+    ):
+        answers = [how(text, prompt) for text, prompt in zip(whole, PROMPTS, strict=True)]
+        if words:
+            says(report(call.assert_answers_whole, answers, tokenizer), *words)
+        else:
+            call.assert_answers_whole(answers, tokenizer)
+
+
+def test_pieces_of_a_stream_overlap(model, tokenizer, batch):
+    _, call = recorded(model, tokenizer, batch, ANSWERS)
+    call.assert_answers_whole(ANSWERS, tokenizer)
+    text = report(call.assert_answers_whole, [answer * 2 for answer in ANSWERS], tokenizer)
+    says(text, "3 of 3", "that generate did not put there", "the answer stands 2 times")
+    text = report(call.assert_answers_whole, [answer + answer[-2:] for answer in ANSWERS], tokenizer)
+    says(text, "3 of 3", "characters stand behind it", "its end stands twice")
+    text = report(call.assert_answers_whole, [f"Bot:{answer}" for answer in ANSWERS], tokenizer)
+    says(text, "characters stand in front of it", "'Bot:")
+
+
+def test_gathered_rows_are_filled_with_another_id(model, tokenizer, batch):
+    """As `pad_across_processes` does without a `pad_index`, where the padding id is none of 0."""
+    tokenizer.pad_token = tokenizer.eos_token
+    out, call = recorded(model, tokenizer, batch, ANSWERS, pad_token_id=2)
+    new = out[:, width(batch) :]
+    for fill in (7, 2, -100):
+        filled = torch.cat([new, torch.full((3, 4), fill)], 1)
+        if fill == 7:
+            text = report(call.assert_answers_whole, filled, tokenizer)
+            says(text, "3 of 3", "4 times id 7 behind its end: rows were filled up with an id that is not")
+        else:
+            call.assert_answers_whole(filled, tokenizer)
+    with pytest.raises(ValueError, match=r"answers: row 0 holds -5, which is no id"):
+        call.assert_answers_whole(new.masked_fill(new == 2, -5), tokenizer)
