@@ -305,7 +305,7 @@ class TestPromptMasks:
         with watch() as findings:
             joined()
         assert [(finding.code, finding.severity) for finding in findings] == [("DLM301", "warning")]
-        assert "' question'" in str(findings[0])
+        assert "' the'" in str(findings[0])
 
     def test_innocent(self, model, tokenizer):
         rows, labels = masked_rows(tokenizer)
