@@ -62,7 +62,8 @@ def render(result: BatteryResult, *, model: str, tokenizer: Any = None, brief: b
         rest += _choices(result.flips, "flips", tokenizer, result.dtype)
         rest += _choices(result.ties, "ties", tokenizer, result.dtype)
     rest += _measured(result)
-    top = _top(result, model)
+    doubts = [r.reason for r in result.relations if r.verdict is Verdict.UNDECIDED and r.reason]
+    top = _top(result, model, next(iter(doubts), ""))
     rows: list[str] = []
     if result.failing and not brief:
         relation = result.failing[0]
@@ -72,8 +73,8 @@ def render(result: BatteryResult, *, model: str, tokenizer: Any = None, brief: b
 
 def render_change(result: ChangeResult, *, model: str) -> str:
     """Return the report of a change that is not clean: verdict and culprit, rows, how it was measured."""
-    top = _top(result, f"{model} with {result.change}")
-    because = [("because", result.reason)]
+    top = _top(result, f"{model} with {result.change}", result.reason)
+    because = [("because", result.reason)] if result.verdict is not Verdict.UNDECIDED else []
     if result.decisive:
         both = [("float32", result.single)] if result.single else []
         if result.dtype != "float32" and result.work:
@@ -90,8 +91,8 @@ def render_change(result: ChangeResult, *, model: str) -> str:
     return "\n".join([*top, *rows, *rest])
 
 
-def _top(result: BatteryResult | ChangeResult, subject: str) -> list[str]:
-    """The verdict, who is to blame, what to do, where it begins."""
+def _top(result: BatteryResult | ChangeResult, subject: str, reason: str) -> list[str]:
+    """The verdict, who is to blame (or why it is undecided), what to do, where it begins."""
     culprit, layer = result.culprit, result.layer
     facts = []
     if culprit is not None:
@@ -100,6 +101,8 @@ def _top(result: BatteryResult | ChangeResult, subject: str) -> list[str]:
         off = f"(activations off by {number(layer.error)} of their spread)"
         facts.append(("first", f"{layer.name}: row {layer.row}, {layer.place} {off}"))
     named = f" ({culprit.name})" if culprit is not None else ""
+    if result.verdict is Verdict.UNDECIDED and reason:
+        named = f": {reason}"
     return [f"{subject}: {_WORDS.get(result.verdict, str(result.verdict))}{named}", *columns(facts, _WIDE)]
 
 

@@ -7,6 +7,7 @@ in which level, given to all rows alike, leads to the same score, whatever is ma
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -146,6 +147,11 @@ def _counts(reader: Reader, items: Items) -> list[int]:
         if len(calls) != 1 or len(set(calls[0].ids)) != 1:
             raise CannotReadError("a row alone is not one pass of one row")
         value, count = as_number(base), 0
+        if not math.isfinite(value):
+            counts.append(
+                sum(calls[0].mask[0]) - 1 if calls[0].mask is not None else len(calls[0].ids[0]) - 1
+            )
+            continue  # nothing of the row is left when it is all there is: it was dropped
         for column in range(len(calls[0].ids[0])):
             moved = as_number(reader.run([row], Edit(states=frozenset([(0, 0, column)])))[0])
             count += abs(moved - value) > 1e-6 * abs(value)

@@ -249,6 +249,13 @@ def test_a_last_batch_that_is_dropped_and_means_of_perplexities(model):
     assert "row 2 not at all" in text
     assert "rows are left out of the score" in text
     assert not assert_scores_keep(score, ROWS, reduction="token").wrong
+
+    def without_the_last(rows):
+        ids, mask = padded(rows)
+        loss = -log_probs(model, ids, mask) * mask[:, 1:]
+        return loss[:-1].sum() / mask[:-1, 1:].sum()
+
+    assert "row 2 not at all" in caught(without_the_last, ROWS, reduction="token")
     # Each row's perplexity counts alike: no mean of logarithms, yet by rows.
     assert not assert_scores_keep(lambda rows: score(rows, exp=True), ROWS, reduction="row").wrong
     assert "it weighs them by rows" in caught(lambda rows: score(rows, exp=True), ROWS, reduction="token")
