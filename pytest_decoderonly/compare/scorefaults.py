@@ -201,6 +201,21 @@ def first_tokens(rows: Iterable[Reads]) -> bool:
     return longest > 2 and all(reads.alone == {min(reads.expected() or {-1})} for reads in found)
 
 
+def first_token_fault(reads: Reads) -> Problem | None:
+    """Say that the rest of a continuation is not scored; nothing of one that has no rest."""
+    wanted = sorted(reads.expected() or ())
+    if len(wanted) < 2:
+        return None
+    return Problem(
+        "DLM403",
+        reads.row,
+        reads.start + wanted[1] + 1,
+        f"only the first of {len(wanted)} continuation tokens is counted",
+        "continuations that begin alike get the same score",
+        "sum over every token of the continuation; where the first alone is meant, give continuations of one token",
+    )
+
+
 def _find(ids: Sequence[int], part: Sequence[int]) -> int | None:
     wanted = tuple(part)
     for start in range(len(ids) - len(wanted), -1, -1):

@@ -14,6 +14,7 @@ from pytest_decoderonly.compare.reading import CannotReadError, Edit, Reader, co
 from pytest_decoderonly.compare.scorefaults import (
     Reads,
     batch_fault,
+    first_token_fault,
     first_tokens,
     given_fault,
     label_fault,
@@ -289,8 +290,9 @@ class Watch:
             problem = given_fault(reads, bos_id=bos_id, eos_id=eos_id, pad_id=pad_id, doubled=doubled)
             problem = problem or order_fault(reads, carried=carried)
             paired = self.items.paired or reads.prompt is not None
-            if problem is None and not first:
-                problem = solo_fault(reads, pad_id=pad_id, eos_id=eos_id, paired=paired)
+            if problem is None:
+                problem = first_token_fault(reads) if first else None
+                problem = problem or solo_fault(reads, pad_id=pad_id, eos_id=eos_id, paired=paired)
             drawn = reads.drawn_alone()
             if problem is None and reads.batch is not None:
                 problem = batch_fault(reads, self._calls[reads.batch[0]], borders)
@@ -299,8 +301,6 @@ class Watch:
                 self._add(i, problem, drawn)
         if not self.problems:
             self._divisors()
-        if first:
-            self.notes.append("only the first token of each continuation is scored")
 
     def _divisors(self) -> None:
         """One row may be divided by such a number for other reasons (bytes, a penalty); all of them are not."""

@@ -16,7 +16,6 @@ import numpy as np
 from pytest_decoderonly.compare.items import Items, total
 from pytest_decoderonly.compare.padding import WHOLE_ROW, Problem
 from pytest_decoderonly.compare.reading import called_modules, steady, watched
-from pytest_decoderonly.compare.scorefaults import first_tokens
 from pytest_decoderonly.compare.scorereads import EPS, MAX_SOLO, ScoreRow, Watch
 from pytest_decoderonly.compare.scorevalues import (
     count_fault,
@@ -268,7 +267,7 @@ class _Judge(Watch):
 
     def _dead(self) -> None:
         """Rows whose last token does not count."""
-        if any(reads.selects for reads in self.reads.values()) or first_tokens(self.reads.values()):
+        if any(reads.selects for reads in self.reads.values()):
             return
         moved: dict[int, list[int]] = {}
         for i in self.dead_in_batch:

@@ -229,6 +229,16 @@ def test_the_mean_over_a_continuation_is_divided_by_all_tokens(model):
     sound(lambda pairs: score(pairs, lambda _, answer: len(answer) ** 0.6), PAIRS)
 
 
+def test_the_first_token_alone_stands_for_the_continuation(model):
+    def score(pairs):
+        return [terms(model, [BOS, *prompt, *answer], len(prompt) + 1)[0] for prompt, answer in pairs]
+
+    text = caught(score, PAIRS)
+    assert "DLM403" in text
+    assert "only the first of 3 continuation tokens is counted" in text
+    sound(score, [(prompt, answer[:1]) for prompt, answer in PAIRS])
+
+
 def test_a_last_batch_that_is_dropped_and_means_of_perplexities(model):
     def score(rows, *, drop=False, exp=False):
         batches = [rows[i : i + 2] for i in range(0, len(rows), 2)]
@@ -284,11 +294,6 @@ def test_ranks_and_clamped_likelihoods(model):
 
     sound(ranks, ROWS)
     sound(lambda rows: [terms(model, row).clamp(min=-6).sum() for row in rows], ROWS)
-
-
-def test_the_first_token_of_each_continuation_is_a_choice(model):
-    result = sound(lambda pairs: [terms(model, [BOS, *p, *a], len(p) + 1)[0] for p, a in pairs], PAIRS)
-    assert "only the first token of each continuation is scored" in result.notes
 
 
 def test_continuations_divided_by_their_bytes(model):
