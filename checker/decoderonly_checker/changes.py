@@ -92,7 +92,7 @@ def _importers(changed: Iterable[str], project: Iterable[str], paths: ImportPath
     for path in project:
         # Where an encoding hides the code, imports are looked for in the bytes as they are.
         data = contents.read(path)
-        code = code_of_file(data, notebook=path.lower().endswith(".ipynb"))
+        code = code_of_file(data, path)
         for target in set(paths.targets(path, set(imports_of(data if code is None else code)))):
             importing.setdefault(target, []).append(path)
     found: set[str] = set()

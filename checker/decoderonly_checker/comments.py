@@ -55,7 +55,7 @@ class Comments:
         else:
             cells = self._source.cells
         self._cells: dict[int | None, Cell] = {cell.index: cell for cell in cells}
-        self._read = {cell.index: Suppressions.read(cell.original) for cell in cells}
+        self._read = {cell.index: Suppressions.read(cell.commented) for cell in cells}
         self._skip = any(read.skip_file for read in self._read.values())
         self._ignored = _ignored_here(path, settings.root, settings.per_file_ignores)
 
@@ -122,23 +122,26 @@ class Comments:
     def place(self, cell: int | None, start: int, end: int) -> Place:
         """Return the place of some text of a cell, given by offsets."""
         one = self._cells[cell]
-        lines = Lines(one.original)
+        lines = Lines(one.commented)
+        moved = one.shifts if one.embedded else {}
         line, end_line = lines.line(start), lines.line(end)
         return Place(
             one.shown,
             line,
-            start - lines.start(line) + 1,
+            start - lines.start(line) + 1 + moved.get(line, 0),
             end_line,
-            end - lines.start(end_line) + 1,
+            end - lines.start(end_line) + 1 + moved.get(end_line, 0),
             cell,
         )
 
     def written(self, cell: int | None, start: int, end: int) -> str:
         """Return some text of a cell."""
-        return self._cells[cell].original[start:end]
+        return self._cells[cell].commented[start:end]
 
     def without(self, cell: int | None, directive: Directive, words: set[str]) -> Fix | None:
         """Return the change that takes words out of a comment, and the comment away where none is left."""
+        if self._cells[cell].embedded:
+            return None
         text = self._cells[cell].original
         start, end, content = directive.start, directive.end, ""
         kept = []

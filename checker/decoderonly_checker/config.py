@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 DEFAULT_SELECT = ("DLM",)
 DEFAULT_TIMEOUT = 30.0
 DEFAULT_INCLUDE = ("*.py", "*.pyi", "*.pyw", "*.ipynb")
+MARKDOWN_INCLUDE = ("*.md", "*.markdown", "*.qmd", "*.rmd")
 DEFAULT_EXCLUDE = (
     ".bzr",
     ".decoderonly_cache",
@@ -62,6 +63,7 @@ class Settings:
         ignore: Rules not to run; the longer selector wins, `ignore` wins a tie.
         extend_select: Added to `select`.
         include: Patterns (as in .gitignore, but capitals do not count) of the files to take from folders.
+        include_markdown: Take Markdown files, too: their Python blocks are checked.
         exclude: Patterns (as in .gitignore) of files and folders to leave out.
         extend_exclude: Added to `exclude`.
         respect_gitignore: Leave out what git ignores.
@@ -83,6 +85,7 @@ class Settings:
     ignore: tuple[str, ...] = ()
     extend_select: tuple[str, ...] = ()
     include: tuple[str, ...] = DEFAULT_INCLUDE
+    include_markdown: bool = False
     exclude: tuple[str, ...] = DEFAULT_EXCLUDE
     extend_exclude: tuple[str, ...] = ()
     respect_gitignore: bool = True

@@ -257,6 +257,13 @@ KEYS: Mapping[str, Key] = {
         list(DEFAULT_INCLUDE),
         "Patterns, as in .gitignore, of the files to take from folders.",
     ),
+    "include-markdown": Key(
+        _boolean,
+        {"type": "boolean"},
+        False,
+        "Check the Python blocks of Markdown files, too. They share their names in the order of the file, as the cells of "
+        "a notebook do.",
+    ),
     "exclude": Key(
         _patterns,
         _LIST,

@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from decoderonly_checker.config import MARKDOWN_INCLUDE
 from decoderonly_checker.diagnostics import FileError
 from decoderonly_checker.patterns import Patterns, read_patterns
 from decoderonly_checker.source.files import os_reason, shown_path
@@ -86,7 +87,8 @@ class _Walker:
     def __init__(self, settings: Settings, errors: list[FileError]) -> None:
         self._root = _with_separator(str(settings.root))
         self._exclude = Patterns([*settings.exclude, *settings.extend_exclude])
-        self._include = Patterns(settings.include, folded=True)
+        markdown = MARKDOWN_INCLUDE if settings.include_markdown else ()
+        self._include = Patterns((*settings.include, *markdown), folded=True)
         self._respect = settings.respect_gitignore
         self._errors = errors
         self._found: list[str] = []

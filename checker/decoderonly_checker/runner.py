@@ -11,7 +11,14 @@ from decoderonly_checker.config import Settings, load_settings
 from decoderonly_checker.diagnostics import CheckResult, Confidence, Diagnostic, FileError, without_duplicates
 from decoderonly_checker.discovery import find_files
 from decoderonly_checker.plan import Contents, make_plan, project_files
-from decoderonly_checker.source.files import SourceError, SourceFile, read_bytes, shown_path
+from decoderonly_checker.source.files import (
+    MARKDOWN_SUFFIXES,
+    SourceError,
+    SourceFile,
+    load_source,
+    read_bytes,
+    shown_path,
+)
 from decoderonly_checker.work import Workers, telling_names
 
 if TYPE_CHECKING:
@@ -304,8 +311,21 @@ class _Run:
             hidden=len(left) - len(shown),
             baselined=baselined,
             gone=gone,
-            hints=tuple(dict.fromkeys(hint for one in self._comments.values() for hint in one.hints())),
+            hints=tuple(dict.fromkeys(self._hints())),
         )
+
+    def _hints(self) -> Iterator[str]:
+        for comments in self._comments.values():
+            yield from comments.hints()
+        for shown, (path, _, data) in self._governing.items():
+            if path.suffix.lower() in MARKDOWN_SUFFIXES:
+                try:
+                    left_out = load_source(path, data).left_out
+                except SourceError:  # among the errors
+                    continue
+                if left_out:
+                    blocks = "a Python block" if left_out == 1 else f"{left_out} Python blocks"
+                    yield f"{shown}: {blocks} left out, as what is there does not parse"
 
     def _comments_of(self, name: str) -> Comments:
         found = self._comments.get(name)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Diagnostic, FileError
 from decoderonly_checker.plan import Contents, make_plan, project_files
-from decoderonly_checker.source.files import NOTEBOOK_SUFFIX, SourceError, SourceFile, load_source, shown_path
+from decoderonly_checker.source.files import SourceError, SourceFile, load_source, shown_path
 from decoderonly_checker.source.selection import Scan, scan
 from decoderonly_checker.source.words import ALL
 
@@ -184,7 +184,7 @@ def _scan(path: str, contents: Contents, telling: frozenset[bytes]) -> Scan:
     data = contents.find(path)
     if data is None:
         return Scan(0, 0, readable=False)
-    found = scan(data, notebook=path.lower().endswith(NOTEBOOK_SUFFIX))
+    found = scan(data, path)
     if any(name in data for name in telling):
         # No other word need stand there.
         return dataclasses.replace(found, words=ALL, opaque=True)

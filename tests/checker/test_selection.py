@@ -24,7 +24,7 @@ class Files:
     def __init__(self, files):
         self.data = {f"/project/{name}": text.encode() for name, text in files.items()}
         self.read = []
-        scans = {path: scan(data, notebook=path.endswith(".ipynb")) for path, data in self.data.items()}
+        scans = {path: scan(data, path) for path, data in self.data.items()}
         self.selection = Selection(scans, self._read)
 
     def _read(self, path):
@@ -61,7 +61,7 @@ def test_every_file_in_which_something_is_expected_is_analysed_or_followed_into(
     """What a helper does wrong is found where it is called; somebody must matter for that."""
     expected = write(files, tmp_path)
     paths = {str(tmp_path / name): (tmp_path / name).read_bytes() for name in files}
-    scans = {path: scan(data, notebook=path.endswith(".ipynb")) for path, data in paths.items()}
+    scans = {path: scan(data, path) for path, data in paths.items()}
     selection = Selection(scans, paths.__getitem__)
     assert any(selection.matters(path) for path in paths) or not expected
     for path in paths:
@@ -151,22 +151,22 @@ def test_an_import_is_no_use():
 
 
 def test_bytes_that_hide_words_are_let_through():
-    def opaque(data, **kind):
-        return scan(data, **kind).opaque
+    def opaque(data, name=""):
+        return scan(data, name).opaque
 
     assert opaque("# coding: utf-7\nx".encode("utf-7"))
     assert opaque(b"#!/bin/python\n# -*- coding: utf-7 -*-\n")
     assert opaque(b"# coding: nonsense\n")
     assert opaque(b"# coding: utf-16\n")
     assert opaque(b"# vim: set fileencoding=cp037 :\n")
-    assert opaque(b"{", notebook=True)
+    assert opaque(b"{", "x.ipynb")
     assert not opaque("# coding: latin-1\n# é\n".encode("latin-1"))
     assert not opaque(b"# coding: shift_jis\n")
     assert not opaque(b"\n\n# coding: utf-7\n")
-    for data, kind in ((b"# coding: utf-7\n", False), (b"{", True)):
-        files = Selection({"/x": scan(data, notebook=kind)}, lambda _: b"")
-        assert files.matters("/x")
-        assert (files.idle("/x"), files.unused("/x")) == (set(), set())
+    for data, name in ((b"# coding: utf-7\n", "/x"), (b"{", "/x.ipynb")):
+        files = Selection({name: scan(data, name)}, lambda _: b"")
+        assert files.matters(name)
+        assert (files.idle(name), files.unused(name)) == (set(), set())
 
 
 def test_a_notebook_is_read_as_json():

@@ -39,6 +39,7 @@ class Overrides:
     exclude: tuple[str, ...]
     timeout: float | None
     respect_gitignore: bool | None
+    include_markdown: bool
 
     def of(self, path: Path) -> Settings:
         """The settings for a path.
@@ -53,6 +54,7 @@ class Overrides:
             extend_select=(*(() if self.select else settings.extend_select), *self.extend_select),
             ignore=(*settings.ignore, *self.ignore),
             extend_exclude=(*settings.extend_exclude, *self.exclude),
+            include_markdown=settings.include_markdown or self.include_markdown,
             timeout=settings.timeout if self.timeout is None else self.timeout,
             respect_gitignore=(
                 settings.respect_gitignore if self.respect_gitignore is None else self.respect_gitignore

@@ -37,6 +37,8 @@ def with_ignores(result: CheckResult, reason: str) -> CheckResult:
         except SourceError:  # changed under our hands
             continue
         sources[path] = source
+        if source.cell(cell).embedded:
+            continue
         first, _ = _statement(source.cell(cell).original, diagnostic.place.line)
         statements[diagnostic] = (path, cell, first)
     for key in dict.fromkeys(statements.values()):

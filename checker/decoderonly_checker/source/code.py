@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import codecs
+import os.path
 import re
+
+from decoderonly_checker.source.files import PYTHON_SUFFIXES, SUFFIXES
 
 # What may follow the first character of a string or comment.
 _TRIPLE = (
@@ -40,6 +43,7 @@ _SIGNS = (
     *(b'Fr"""', b"Fr'''", b'Tr"""', b"Tr'''"),
 )
 _COOKIE = re.compile(rb"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
+_OTHER_SUFFIXES = SUFFIXES - PYTHON_SUFFIXES
 _PREFIXES = frozenset((b"f", b"F", b"t", b"T", b"r", b"R"))
 
 
@@ -51,15 +55,27 @@ def code_of(data: bytes) -> bytes:
     return _code(data)
 
 
-def code_of_file(data: bytes, *, notebook: bool = False) -> bytes | None:
-    """Return the code of a file as `code_of` does, of a notebook that of its cells; None where the bytes do not show it."""
-    if not notebook:
+def code_of_file(data: bytes, name: str = "") -> bytes | None:
+    """Return the code of a file as `code_of` does; None where the bytes do not show it.
+
+    Args:
+        data: The file's bytes.
+        name: Its name, whose suffix says whether it is a notebook or Markdown.
+    """
+    suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 - this runs for every file
+    if suffix not in _OTHER_SUFFIXES:
         return code_of(data) if _words_are_ascii(data) else None
-    from decoderonly_checker.source.files import SourceError
-    from decoderonly_checker.source.notebook import read_notebook  # most projects have none
+    from decoderonly_checker.source.files import NOTEBOOK_SUFFIX, SourceError
 
     try:
-        cells = read_notebook(data, "")
+        if suffix == NOTEBOOK_SUFFIX:
+            from decoderonly_checker.source.notebook import read_notebook  # most projects have none
+
+            cells = read_notebook(data, "")
+        else:
+            from decoderonly_checker.source.markdown import read_markdown
+
+            cells = [read_markdown(data, "")[0]]
     except SourceError:
         return None  # whoever reads it will say what is wrong
     return b"\n".join(code_of(cell.text.encode("utf-8", "surrogatepass")) for cell in cells)

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 PYTHON_SUFFIXES = frozenset({".py", ".pyi", ".pyw"})
 NOTEBOOK_SUFFIX = ".ipynb"
-SUFFIXES = PYTHON_SUFFIXES | {NOTEBOOK_SUFFIX}
+MARKDOWN_SUFFIXES = frozenset({".md", ".markdown", ".qmd", ".rmd"})
+SUFFIXES = PYTHON_SUFFIXES | {NOTEBOOK_SUFFIX} | MARKDOWN_SUFFIXES
 
 _LEADING_FORM_FEED = re.compile(r"^[ \t]*\x0c[ \t\x0c]*", re.MULTILINE)
 
@@ -52,6 +53,7 @@ class Cell:
         shifts: Columns by which a line of `text` was moved left against `original`, by 1-based line.
         unused: Functions and classes of the top level that need not be parsed to begin with.
         optional: Perhaps in another language (an unknown cell magic): not parsing is no error.
+        embedded: `original` is text with code in it: only `text` may be read as code.
     """
 
     index: int | None
@@ -60,6 +62,7 @@ class Cell:
     shown: str = ""
     shifts: Mapping[int, int] = field(default_factory=dict)
     optional: bool = False
+    embedded: bool = False
     unused: Container[str] = ()
     _known: ast.Module | None = field(default=None, repr=False)
     _parsed: bool = field(default=False, repr=False)
@@ -112,6 +115,11 @@ class Cell:
         return self._error
 
     @property
+    def commented(self) -> str:
+        """The code with its comments, line by line as the user wrote it where all of that is code."""
+        return self.text if self.embedded else self.original
+
+    @property
     def lines(self) -> list[str]:
         """The original lines, without their breaks."""
         return split_lines(self.original)
@@ -156,6 +164,7 @@ class SourceFile:
         cells: Code cells in order; one for a `.py` file.
         encoding: How the bytes were decoded.
         data: The bytes as read.
+        left_out: Python blocks of a Markdown file that do not parse, and were left out.
     """
 
     path: Path
@@ -163,6 +172,7 @@ class SourceFile:
     cells: list[Cell]
     encoding: str = "utf-8"
     data: bytes = field(default=b"", repr=False)
+    left_out: int = 0
 
     @property
     def errors(self) -> list[FileError]:
@@ -214,10 +224,10 @@ def os_reason(problem: OSError) -> str:
 
 
 def load_source(path: Path, data: bytes | None = None) -> SourceFile:
-    """Load a `.py`, `.pyi` or `.ipynb` file; nothing is parsed yet.
+    """Load a `.py`, `.pyi`, `.ipynb` or `.md` file; nothing is parsed yet.
 
     Args:
-        path: The file. Its suffix decides how it is read; anything but `.ipynb` is read as Python.
+        path: The file. Its suffix decides how it is read; anything but notebooks and Markdown is read as Python.
         data: Its bytes, where they are at hand already or come from elsewhere (standard input).
 
     Raises:
@@ -231,6 +241,11 @@ def load_source(path: Path, data: bytes | None = None) -> SourceFile:
         from decoderonly_checker.source.notebook import read_notebook  # most runs see no notebook
 
         return SourceFile(absolute, shown, read_notebook(data, shown), "utf-8", data)
+    if absolute.suffix.lower() in MARKDOWN_SUFFIXES:
+        from decoderonly_checker.source.markdown import read_markdown
+
+        cell, left_out = read_markdown(data, shown)
+        return SourceFile(absolute, shown, [cell], "utf-8", data, left_out)
     text, encoding = decode(data, shown)
     parsed, shifts = _without_form_feeds(text)
     return SourceFile(absolute, shown, [Cell(None, parsed, text, shown, shifts)], encoding, data)

@@ -61,14 +61,14 @@ class Scan:
 _SILENCING = (b"decoderonly:", b"DLM")
 
 
-def scan(data: bytes, *, notebook: bool = False) -> Scan:
+def scan(data: bytes, name: str = "") -> Scan:
     """Look a file over.
 
     Args:
         data: Its bytes, in any encoding that Python accepts for source.
-        notebook: The bytes are those of a notebook.
+        name: The file's name, whose suffix says whether it is a notebook or Markdown.
     """
-    code = code_of_file(data, notebook=notebook)
+    code = code_of_file(data, name)
     silencing = any(mark in data for mark in _SILENCING)
     if code is None:
         return Scan(ALL, len(data), opaque=True, silencing=silencing)
@@ -379,7 +379,7 @@ class Selection:
                     starred.append(module)
                 else:
                     imported[name] = module
-            code = code_of_file(self._read(path), notebook=path.lower().endswith(".ipynb")) or b""
+            code = code_of_file(self._read(path), path) or b""
             parts = self._parts[path] = parts_of(code, imported, starred)
         return parts
 

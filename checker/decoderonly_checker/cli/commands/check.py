@@ -81,6 +81,7 @@ def _seconds(ctx: click.Context, parameter: click.Parameter, value: float | None
     default=None,
     help="Leave out what git ignores, or do not. Default: leave it out.",
 )
+@click.option("--include-markdown", is_flag=True, help="Check the Python blocks of Markdown files, too.")
 @click.option("--force-exclude", is_flag=True, help="Leave out excluded files even where they are named.")
 @click.option(
     "--timeout",
