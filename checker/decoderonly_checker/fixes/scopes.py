@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import libcst as cst
+
+from decoderonly_checker.source.ancestors import children_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,16 +25,20 @@ class Scope:
         self.node: cst.CSTNode | None = next(
             (node for node in reversed(around) if isinstance(node, (*_SCOPES, cst.Module))), None
         )
+        # Shared by all findings of a file: each would go through the whole scope again.
+        ancestors = site.source.cell(site.cell).ancestors
+        self._known = {} if ancestors is None else ancestors.bindings
 
     def bound_once(self, name: str) -> cst.CSTNode | None:
         """Return what a name stands for all through the scope; None where it is bound more than once, or elsewhere.
 
         That is the value of its only assignment, the parameter itself, or the `for` (also of a comprehension) whose target it is.
         """
-        found = self._bindings.get(name, [])
+        if id(self.node) not in self._known:
+            self._known[id(self.node)] = self._bindings()
+        found = self._known[id(self.node)].get(name, [])
         return found[0] if len(found) == 1 else None
 
-    @cached_property
     def _bindings(self) -> dict[str, list[cst.CSTNode]]:
         found: dict[str, list[cst.CSTNode]] = {}
         node = self.node
@@ -93,7 +98,7 @@ def _bound_in(node: cst.CSTNode) -> Iterator[tuple[str, cst.CSTNode]]:
             name = one.rest if isinstance(one, cst.MatchMapping) else one.name
             if name is not None:
                 yield name.value, one
-        pending += one.children
+        pending += children_of(one)
 
 
 def _outer_names(function: cst.FunctionDef | cst.ClassDef) -> list[cst.CSTNode]:
@@ -104,7 +109,7 @@ def _outer_names(function: cst.FunctionDef | cst.ClassDef) -> list[cst.CSTNode]:
         one = pending.pop()
         if isinstance(one, cst.Nonlocal | cst.Global):
             found.append(one)
-        pending += one.children
+        pending += children_of(one)
     return found
 
 

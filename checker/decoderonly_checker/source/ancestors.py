@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import libcst as cst
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class Ancestors:
@@ -13,6 +17,8 @@ class Ancestors:
     def __init__(self, root: cst.CSTNode) -> None:
         """Answer for the tree below `root`."""
         self._root = root
+        # What the code binds, by the identity of the scope: kept here, for as long as the tree is.
+        self.bindings: dict[int, dict[str, list[cst.CSTNode]]] = {}
 
     def of(self, node: cst.CSTNode) -> list[cst.CSTNode]:
         """Return the nodes from the root down to the parent of `node`; empty where it is not in the tree."""
@@ -30,13 +36,19 @@ class Ancestors:
         pending = [self._root]
         while pending:
             node = pending.pop()
-            # The fields themselves: `children` asks a visitor about each, which takes most of the time.
-            for name in node.__dataclass_fields__:
-                value = getattr(node, name)
-                for child in value if isinstance(value, (list, tuple)) else (value,):
-                    if isinstance(child, cst.CSTNode) and not isinstance(
-                        child, cst.BaseParenthesizableWhitespace
-                    ):
-                        parents[id(child)] = node
-                        pending.append(child)
+            for child in children_of(node):
+                parents[id(child)] = node
+                pending.append(child)
         return parents
+
+
+def children_of(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
+    """Yield the children that are no whitespace.
+
+    The fields themselves are read: the node's own `children` asks a visitor about each, which takes most of the time.
+    """
+    for name in node.__dataclass_fields__:
+        value = getattr(node, name)
+        for child in value if isinstance(value, (list, tuple)) else (value,):
+            if isinstance(child, cst.CSTNode) and not isinstance(child, cst.BaseParenthesizableWhitespace):
+                yield child
