@@ -22,7 +22,8 @@ KNOWN = {
 
 KEYS = (
     "baseline, cache-dir, exclude, extend-exclude, extend-select, ignore, include, include-markdown, known-models, "
-    "known-tokenizers, min-confidence, models, per-file-ignores, require-ignore-reason, respect-gitignore, select, severity, timeout"
+    "known-tokenizers, min-confidence, models, per-file-ignores, require-ignore-reason, respect-gitignore, "
+    "select, severity, timeout"
 )
 NONE_NEAR = "; `decoderonly rule --all` lists the rules"
 NEAR_103 = "DLM102 (right-padded-generation), DLM101 (missing-attention-mask) or DLM301 (prompt-in-the-loss)"
