@@ -131,5 +131,5 @@ def test_lines_stay_where_they_are(lines, end):
     read = cell.text.split("\n")
     assert len(read) == len(cell.lines)
     for number, (code, whole) in enumerate(zip(read, cell.lines, strict=True), start=1):
-        at = cell.shifts.get(number, 0)
-        assert whole[at : at + len(code)] == code
+        at = cell.shifts.get(number, 0) + len(code) - len(code.lstrip())
+        assert whole[at : at + len(code.strip())] == code.strip()

@@ -41,17 +41,20 @@ def read_markdown(data: bytes, shown: str) -> tuple[Cell, int]:
     except ImportError as problem:
         raise SourceError(FileError(shown, MISSING)) from problem
     for begin, block in blocks:
-        whole, moved = replace_magics("\n".join(block))
+        whole, _ = replace_magics("\n".join(block))
         if not _parses(whole):
             left_out += 1
             continue
         for number, line in enumerate(whole.split("\n"), start=begin):
+            if not line.strip():
+                continue  # nothing but the breaks of lines counts there
             code[number] = line
-            shifts[number + 1] = (
-                lines[number].find(line) + moved.get(number - begin + 1, 0) if line.strip() else 0
-            )
+            # Where Markdown takes a part of a tab for indentation, the columns are counted from what stands behind it.
+            at = lines[number].find(line.lstrip())
+            if at >= 0:
+                shifts[number + 1] = at - (len(line) - len(line.lstrip()))
     return Cell(
-        None, "\n".join(code), text, shown, {n: by for n, by in shifts.items() if by > 0}, embedded=True
+        None, "\n".join(code), text, shown, {n: by for n, by in shifts.items() if by}, embedded=True
     ), left_out
 
 
