@@ -175,7 +175,7 @@ class RecordedCall:
             tokenizer=tokenizer,
             attention_mask=self._mask(),
             prompt_in_output=self.prompt_width > 0,
-            **options,
+            **{"pad_token_id": _first_id(self.settings.get("pad_token_id")), **options},
         )
 
     def assert_stopped(self, stops: Sequence[str] = (), tokenizer: Any = None) -> None:

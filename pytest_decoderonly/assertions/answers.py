@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pytest_decoderonly.assertions.drawing import (
@@ -17,7 +18,7 @@ from pytest_decoderonly.assertions.drawing import (
     strip,
 )
 from pytest_decoderonly.assertions.padding import same_shape, special_ids
-from pytest_decoderonly.compare.answers import AnswerAudit, Misfit, Output, audit_answers
+from pytest_decoderonly.compare.answers import AnswerAudit, Misfit, Output, audit_answers, unfilled
 from pytest_decoderonly.compare.arrays import Rows, as_rows
 from pytest_decoderonly.compare.padding import real_rows
 from pytest_decoderonly.compare.texts import Codec
@@ -43,6 +44,7 @@ def assert_answers_whole(
     *,
     tokenizer: Any = None,
     attention_mask: Any = None,
+    pad_token_id: int | None = None,
     prompt_in_output: bool | None = None,
     ends_at_eos: bool = False,
     stops: Sequence[str] = (),
@@ -62,6 +64,8 @@ def assert_answers_whole(
             None where it got `inputs_embeds` alone.
         tokenizer: Needed where answers are texts. Gives the special ids.
         attention_mask: The prompts' mask; without one, padding is told by the tokenizer's padding id.
+        pad_token_id: The id that fills rows up behind their end, where it is not the tokenizer's. Where that is an
+            ordinary token, texts that show it are reported.
         prompt_in_output: Whether rows of `sequences` begin with their prompt. By default they must, unless
             `input_ids` is None or the output is an encoder-decoder's.
         ends_at_eos: Say that rows end at EOS and nothing else (no stop strings, no other end tokens): then a
@@ -84,6 +88,7 @@ def assert_answers_whole(
         input_ids,
         tokenizer,
         attention_mask,
+        fill=pad_token_id,
         told=prompt_in_output,
         ends_at_eos=ends_at_eos,
         stops=(stops,) if isinstance(stops, str) else tuple(stops),
@@ -101,6 +106,7 @@ def _report(
     tokenizer: Any,
     attention_mask: Any,
     *,
+    fill: int | None,
     told: bool | None,
     ends_at_eos: bool,
     stops: tuple[str, ...],
@@ -134,6 +140,8 @@ def _report(
             + (f" and {plural(prompts, 'prompt')}" if input_ids is not None else "")
         )
     codec = Codec.of(tokenizer, kept)
+    if fill is not None and codec.special_ids and fill not in codec.special_ids:
+        outputs = tuple(replace(output, ids=unfilled(output, fill, codec.special_ids)) for output in outputs)
     unknown = set(kept) - set(Codec.of(tokenizer).special_texts)
     if unknown:
         raise ValueError(f"keep_tokens: {min(unknown)!r} is no special token of the tokenizer")
@@ -142,7 +150,8 @@ def _report(
         outputs,
         owner.__getitem__,
         codec=codec,
-        ends=_ends(codec, tokenizer, rows),
+        ends=_ends(codec, tokenizer, rows) | ({fill} if fill is not None else set()),
+        fill=fill,
         ends_at_eos=ends_at_eos,
         stops=stops,
     )

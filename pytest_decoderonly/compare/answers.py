@@ -103,6 +103,7 @@ def audit_answers(
     ends: frozenset[int],
     ends_at_eos: bool = False,
     stops: Sequence[str] = (),
+    fill: int | None = None,
 ) -> AnswerAudit:
     """Compare each answer with what its row holds behind the prompt.
 
@@ -117,9 +118,10 @@ def audit_answers(
         ends: Ids that end a row: EOS, padding, and the other special ones.
         ends_at_eos: Rows end at EOS alone: one that stopped early must hold it, and nothing counts behind it.
         stops: Texts at which an answer may end, with or without them.
+        fill: The id that fills rows up behind their end.
     """
     judge_class = _Texts if any(isinstance(answer, str) for answer in answers) else _Ids
-    judge = judge_class(outputs, codec, ends, stops)
+    judge = judge_class(outputs, codec, ends, stops, fill)
     misfits: list[Misfit] = []
     for i, answer in enumerate(answers):
         found = [judge.judge(i, answer, row) for row in rows_of(i)]
@@ -143,6 +145,14 @@ def _without_end(ids: Sequence[int], ends: frozenset[int]) -> tuple[int, ...]:
     return tuple(ids[:size])
 
 
+def unfilled(output: Output, fill: int, special: frozenset[int]) -> tuple[int, ...]:
+    """Return a row without the run of `fill` behind a special token that ended it."""
+    size = len(output.ids)
+    while size > output.width and output.ids[size - 1] == fill:
+        size -= 1
+    return output.ids[:size] if size > output.width and output.ids[size - 1] in special else output.ids
+
+
 def _to_first(output: Output, stops: frozenset[int]) -> tuple[int, ...]:
     """Return the answer up to its first EOS. An output without a prompt may begin with one: the start token."""
     begin = int(output.width == 0)
@@ -152,7 +162,12 @@ def _to_first(output: Output, stops: frozenset[int]) -> tuple[int, ...]:
 
 class _Judge:
     def __init__(
-        self, outputs: Sequence[Output], codec: Codec, ends: frozenset[int], stops: Sequence[str] = ()
+        self,
+        outputs: Sequence[Output],
+        codec: Codec,
+        ends: frozenset[int],
+        stops: Sequence[str] = (),
+        fill: int | None = None,
     ) -> None:
         self.outputs = outputs
         self.codec = codec
@@ -160,6 +175,7 @@ class _Judge:
         # Where an answer may stop: without a tokenizer, at any id that ends a row.
         self.stops = _eos(codec) or ends
         self.stop_texts = tuple(stops)
+        self.fill = fill
 
     def stopped(self, row: int) -> set[str]:
         """Return the texts, normalised, that an answer may have because it ends at a stop."""
@@ -380,6 +396,9 @@ class _Texts(_Judge):
             return Misfit(number, row, "extra", "characters", len(shown), shown=shown, mechanism=mechanism)
         if mine.text.startswith(answer.text):
             shown = text[mine.origin(len(answer.text), len(mine.text))[0] :]
+            sign = self.codec.decode([self.fill], skip=False).strip() if self.fill is not None else ""
+            if sign and not shown.replace(sign, "").strip():
+                mechanism = f"rows that have ended are filled with id {self.fill}, which is the ordinary token {sign!r}"
             return Misfit(
                 number, row, "extra", "characters", back=len(shown), shown=shown, mechanism=mechanism
             )

@@ -336,38 +336,33 @@ def test_caches_that_are_continued(model, tokenizer):
                 recorded.calls[1].assert_continues_cache()
 
 
-def test_the_fixture(pytester):
+def test_the_fixture_and_a_program_that_imports_transformers_late(pytester):
     pytester.makepyfile("""
-        import pytest
+        import sys
+
+        def test_recording_begins_before_the_library_is_imported():
+            from pytest_decoderonly import record_generate
+
+            assert "transformers" not in sys.modules
+            with record_generate() as recorded:
+                from pytest_decoderonly import tiny_decoder
+                import torch
+
+                tiny_decoder("llama").generate(torch.tensor([[5, 6]]), max_new_tokens=1)
+            assert recorded.call.input_ids.tolist() == [[5, 6]]
 
         def test_one(decoderonly_generate_recorder, decoderonly_tiny_model, decoderonly_tiny_tokenizer):
             batch = decoderonly_tiny_tokenizer(["Hi", "Hi there"], padding=True, return_tensors="pt")
             batch = batch.to(decoderonly_tiny_model.device)
             decoderonly_tiny_model.generate(**batch, max_new_tokens=2)
-            call = decoderonly_generate_recorder.calls[0]
+            call = decoderonly_generate_recorder[0]
             call.assert_left_padded(decoderonly_tiny_tokenizer)
-            assert "LlamaForCausalLM.generate at test_the_fixture.py:6 in test_one" in str(call)
+            assert f"LlamaForCausalLM.generate at {__name__}.py:17 in test_one" in str(call)
 
         def test_another(decoderonly_generate_recorder, decoderonly):
             assert decoderonly_generate_recorder.calls == []
             with decoderonly.record_generate() as recorded:
                 assert len(recorded) == 0
     """)
-    pytester.runpytest_subprocess("-p", "no:cacheprovider", "--decoderonly-checks").assert_outcomes(passed=3)
-
-
-def test_it_waits_for_transformers(pytester):
-    """Recording begins before the program imports the library."""
-    pytester.makepyfile("""
-        import sys
-        from pytest_decoderonly import record_generate
-
-        def test_one():
-            assert "transformers" not in sys.modules
-            with record_generate() as recorded:
-                from pytest_decoderonly import tiny_decoder
-                import torch
-                tiny_decoder("llama").generate(torch.tensor([[5, 6]]), max_new_tokens=1)
-            assert recorded.call.input_ids.tolist() == [[5, 6]]
-    """)
-    pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
+    options = ("-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:xdist", "--decoderonly-checks")
+    pytester.runpytest_subprocess(*options).assert_outcomes(passed=4)

@@ -355,3 +355,25 @@ def test_gathered_rows_are_filled_with_another_id(model, tokenizer, batch):
             call.assert_answers_whole(filled, tokenizer)
     with pytest.raises(ValueError, match=r"answers: row 0 holds -5, which is no id"):
         call.assert_answers_whole(new.masked_fill(new == 2, -5), tokenizer)
+
+
+def test_rows_that_have_ended_are_filled_with_a_word(model):
+    """The padding id of the call is 0 by default of a configuration, and 0 is "!" to the tokenizer, or another word."""
+    tokenizer = tiny_tokenizer(pad=False)
+    tokenizer.pad_token = tokenizer.eos_token
+    batch = tokenizer(PROMPTS, padding=True, return_tensors="pt")
+    for fill in (6, tokenizer.eos_token_id):
+        out, call = recorded(model, tokenizer, batch, ANSWERS, pad_token_id=fill)
+        answers = texts(tokenizer, out[:, width(batch) :])
+        if fill == 6:
+            text = report(call.assert_answers_whole, answers, tokenizer)
+            says(
+                text,
+                "2 of 3",
+                "behind it",
+                "rows that have ended are filled with id 6, which is the ordinary token",
+            )
+            call.assert_answers_whole(ANSWERS, tokenizer)
+            call.assert_answers_whole(out[:, width(batch) :], tokenizer)
+        else:
+            call.assert_answers_whole(answers, tokenizer)
