@@ -169,7 +169,8 @@ class Reads:
             place = column - start
             own = 0 <= place < self.length
             if place in read:
-                signs.append("R" if place in right and own else "!")
+                behind = place == self.length - 1 and self.predicts and self.behind_is_padding
+                signs.append("R" if place in right and own and not behind else "!")
             elif own and place in right:
                 signs.append("?")
             elif not own:
@@ -234,10 +235,28 @@ def _hole(reads: Reads) -> int | None:
     return mask.index(0) if mask.index(0) > 0 else None
 
 
+def _special_inside(reads: Reads, bos_id: int | None, eos_id: int | None, given: int) -> int | None:
+    """A BOS or EOS between prompt and continuation that the user's row does not hold."""
+    border = reads.expected() and (reads.offset or 0) + (reads.prompt or 0)
+    if given or not border:
+        return None
+    near = [place for place in (border - 1, border) if 0 < place < reads.length - 1]
+    return next((place for place in near if reads.own[place] in (bos_id, eos_id)), None)
+
+
 def given_fault(
-    reads: Reads, *, bos_id: int | None, eos_id: int | None, pad_id: int | None = None, doubled: bool = False
+    reads: Reads,
+    *,
+    bos_id: int | None,
+    eos_id: int | None,
+    pad_id: int | None = None,
+    given: int = 0,
+    doubled: bool = False,
 ) -> Problem | None:
-    """What is wrong with what the model is given: a hidden token, a lost end, BOS twice, EOS for BOS."""
+    """What is wrong with what the model is given: a hidden token, a lost end, BOS twice, EOS for BOS.
+
+    `given` says how many BOS and EOS the user's own row holds.
+    """
     front = reads.own[: reads.offset] if reads.offset is not None else reads.own[:1]
     twice = len(reads.own) > 1 and reads.own[0] == reads.own[1] == bos_id and bos_id is not None
     if twice or (doubled and reads.doubled is not None):
@@ -258,6 +277,17 @@ def given_fault(
             f"the token before the row's first (id {reads.ids[reads.start - 1]}) is scored from, but masked",
             "the first token is predicted from a position that attention does not see",
             "set the attention mask to 1 for the start token",
+        )
+    inside = _special_inside(reads, bos_id, eos_id, given)
+    if inside is not None:
+        name = "BOS" if reads.own[inside] == bos_id else "EOS"
+        return Problem(
+            "DLM107" if name == "BOS" else "",
+            reads.row,
+            reads.start + inside,
+            f"{name} (id {reads.own[inside]}) stands between prompt and continuation, where the text has none",
+            "what comes behind it is scored as the beginning of another text",
+            "tokenize prompt and continuation together, or the continuation with add_special_tokens=False",
         )
     hole = _hole(reads)
     if hole is not None and reads.own[hole] in (eos_id, pad_id):
@@ -324,11 +354,14 @@ def solo_fault(reads: Reads, *, pad_id: int | None, eos_id: int | None, paired: 
             "find the last token by the attention mask or the row's length, not by comparing ids with the padding id",
         )
     if reads.predicts and last in reads.alone and reads.behind_is_padding:
+        more = len([place for place in reads.alone if place > last])
         return Problem(
             "DLM402",
             reads.row,
             reads.start + last,
-            "the log-probability of the padding behind the last token is added",
+            f"the log-probabilities of {more + 1} padding tokens behind the last token are added"
+            if more
+            else "the log-probability of the padding behind the last token is added",
             "the score counts a token that is not the row's",
             "the logits at position t predict token t + 1: take logits[:, :-1] with ids[:, 1:] and its mask",
         )
@@ -416,6 +449,15 @@ def order_fault(reads: Reads, *, carried: bool = False) -> Problem | None:
 
     `carried`: each row's score follows those before it, and none behind it.
     """
+    if len(reads.others) == 1 and reads.owner is None and not reads.batched:
+        return Problem(
+            "",
+            reads.row,
+            WHOLE_ROW,
+            f"the score is read from row {reads.others[0]}, not from the row itself",
+            "scores belong to other rows than they seem to",
+            "take rows and their lengths in one order: sort both, and give the scores back in the order of the rows",
+        )
     if reads.others and reads.owner is None:
         rows = "rows" if len(reads.others) > 1 else "row"
         names = " and ".join(

@@ -220,7 +220,7 @@ class Watch:
             if self._off(self.alone[i], values[0]):
                 reads.alone.add(place)
         outside = [c for c in range(len(reads.ids)) if not reads.start <= c < reads.start + reads.length]
-        for column in outside[:4]:
+        for column in outside[:_MAX_PROBES]:
             values, _ = self._run(row, Edit(states=reads.here(column)))
             if self._off(self.alone[i], values[0]):
                 reads.alone.add(column - reads.start)
@@ -287,7 +287,9 @@ class Watch:
             if reads.offset is not None and reads.prompt is not None
         }
         for i, reads in self.reads.items():
-            problem = given_fault(reads, bos_id=bos_id, eos_id=eos_id, pad_id=pad_id, doubled=doubled)
+            problem = given_fault(
+                reads, bos_id=bos_id, eos_id=eos_id, pad_id=pad_id, given=self._marks(i), doubled=doubled
+            )
             problem = problem or order_fault(reads, carried=carried)
             paired = self.items.paired or reads.prompt is not None
             if problem is None:
@@ -302,9 +304,18 @@ class Watch:
         if not self.problems:
             self._divisors()
 
+    def _marks(self, i: int) -> int:
+        """How many BOS and EOS the user's own row holds; a row of text may say them by name."""
+        bos_id, eos_id, _ = self.special
+        if self.items.tokens is not None:
+            return sum(token in (bos_id, eos_id) for token in self.items.tokens[i])
+        text = "".join(self.items.rows[i])
+        names = [getattr(self.tokenizer, name, None) for name in ("bos_token", "eos_token")]
+        return sum(text.count(str(name)) for name in names if name)
+
     def _divisors(self) -> None:
         """One row may be divided by such a number for other reasons (bytes, a penalty); all of them are not."""
-        found = {i: self._divisor(i, reads) for i, reads in self.reads.items() if reads.prompt}
+        found = {i: self._divisor(i, reads) for i, reads in self.reads.items()}
         if len(found) > 1 and len({self.reads[i].length for i in found}) > 1 and all(found.values()):
             for i, problem in found.items():
                 if problem is not None:

@@ -72,9 +72,10 @@ def target_fault(row: int, others: list[int]) -> Problem:
 
 
 def divisor_fault(reads: Reads, slope: float) -> Problem | None:
-    """Whether a mean over the continuation is divided by the tokens of the whole row."""
-    count = len(reads.alone)
-    for size in (reads.length, reads.length - 1, reads.length - (reads.offset or 0)):
+    """Whether a mean is divided by the tokens of the whole row, or by a width that rows are padded to."""
+    count, width = len(reads.alone), len(reads.ids)
+    sizes = {reads.length, reads.length - 1, reads.length - (reads.offset or 0)} if reads.prompt else set()
+    for size in sorted(sizes):
         if size > count and abs(slope * size - count) < 1e-3:
             return Problem(
                 "",
@@ -83,6 +84,16 @@ def divisor_fault(reads: Reads, slope: float) -> Problem | None:
                 f"the sum over {count} tokens of the continuation is divided by {size}, which counts the prompt too",
                 "continuations behind long prompts score too high",
                 "divide by the number of tokens that are summed",
+            )
+    for size in (width, width - 1):
+        if width > reads.length and size > count and abs(slope * size - count) < 1e-3:
+            return Problem(
+                "DLM402",
+                reads.row,
+                reads.start + reads.length if reads.start == 0 else 0,
+                f"the sum over {count} tokens is divided by the padded width, {size}",
+                "short rows score too high",
+                "divide by the number of real tokens, attention_mask[:, 1:].sum(-1)",
             )
     return None
 

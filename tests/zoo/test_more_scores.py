@@ -229,6 +229,56 @@ def test_the_mean_over_a_continuation_is_divided_by_all_tokens(model):
     sound(lambda pairs: score(pairs, lambda _, answer: len(answer) ** 0.6), PAIRS)
 
 
+@pytest.mark.parametrize(("eos", "name", "code"), [(False, "BOS (id 1)", "DLM107"), (True, "EOS (id 2)", "")])
+def test_a_continuation_tokenized_with_special_tokens_of_its_own(model, eos, name, code):
+    tokenizer = tiny_tokenizer(bos=True, eos=eos)
+
+    def score(pairs, special):
+        found = []
+        for prompt, answer in pairs:
+            front = tokenizer(prompt, add_special_tokens=special != "none")["input_ids"]
+            behind = tokenizer(answer, add_special_tokens=special == "both")["input_ids"]
+            found.append(terms(model, [*front, *behind], len(front)).sum())
+        return found
+
+    pairs = [("Question: is the sky blue?", " yes"), ("An owl", " and the sky"), ("no", ", never more")]
+    text = caught(lambda pairs: score(pairs, "both"), pairs, tokenizer=tokenizer)
+    assert f"{name} stands between prompt and continuation, where the text has none" in text
+    assert f"[{code}]" in text or not code
+    sound(lambda pairs: score(pairs, "none" if eos else "front"), pairs, tokenizer=tokenizer)
+
+
+def test_a_width_that_all_rows_are_padded_to(model):
+    def score(rows, how, width=16):
+        filled = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows])
+        mask = (torch.arange(width) < torch.tensor([[len(row)] for row in rows])).long()
+        found = log_probs(model, filled, mask)
+        inner = torch.ones_like(mask[:, 1:]) if how == "all" else mask[:, 1:]
+        return (found * inner).sum(-1) / (width - 1 if how == "width" else inner.sum(-1))
+
+    text = caught(lambda rows: score(rows, "all"), ROWS)
+    assert "the log-probabilities of 9 padding tokens behind the last token are added" in text
+    text = caught(lambda rows: score(rows, "width"), ROWS)
+    assert "the sum over 6 tokens is divided by the padded width, 15" in text
+    sound(lambda rows: score(rows, "tokens"), ROWS)
+
+
+def test_lengths_in_another_order_than_the_rows(model):
+    def score(rows, lengths):
+        order = sorted(rows, key=len)
+        ids, mask = padded(order)
+        states = model.model(input_ids=ids, attention_mask=mask).last_hidden_state[..., :3].sum(-1)
+        found = [states[i, length - 1] for i, length in enumerate(lengths(order))]
+        return [found[order.index(row)] if lengths is own else found[i] for i, row in enumerate(rows)]
+
+    def own(order):
+        return [len(row) for row in order]
+
+    text = caught(lambda rows: score(rows, lambda _: [len(row) for row in rows]), ROWS)
+    assert "the score is read from row 1, not from the row itself" in text
+    sound(lambda rows: score(rows, own), ROWS)
+
+
 def test_the_first_token_alone_stands_for_the_continuation(model):
     def score(pairs):
         return [terms(model, [BOS, *prompt, *answer], len(prompt) + 1)[0] for prompt, answer in pairs]
