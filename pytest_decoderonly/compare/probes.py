@@ -132,6 +132,15 @@ class Probes:
         first, second = (self._padded(fill, width) for fill in self.words[:2])
         return self._differ(self._forward(first), self._forward(second), second)
 
+    def told_by_id(self) -> bool:
+        """Whether all ordinary ids under the padding do the same, and the padding id does something else."""
+        width = len(self.row) + 5
+        traces = [self.driver.run(self._padded(fill, width)) for fill in self.words[:4]]
+        plain = self.driver.run(self._padded(self.driver.pad_id, width))
+        return all(self._differ(plain, trace, None) for trace in traces) and not any(
+            self._differ(traces[0], trace, None) for trace in traces[1:]
+        )
+
     def mask_unused(self) -> bool:
         """Whether one forward pass gives the same whatever the mask says, positions being given."""
         batch = self._padded(self.words[0], len(self.row) + 5)
@@ -236,19 +245,20 @@ def _total_length(where: str) -> Culprit:
 def _visible(culprit: Culprit, failed: set[Relation], probes: Probes) -> Culprit:
     more = []
     try:
-        if (
-            Relation.BATCH_VS_SOLO not in failed
-            and Relation.PAD_AMOUNT not in failed
-            and probes.mask_unused()
-        ):
-            return Culprit(
+        right = Relation.BATCH_VS_SOLO not in failed and Relation.PAD_AMOUNT not in failed
+        if right and probes.mask_unused():
+            return _from_ids(
                 "mask from ids",
                 "what is padding is told from the ids, not from attention_mask: with the padding id all is right, other "
-                "ids under the mask are read as text, and a real token that has the padding id (EOS used as padding) "
-                "is hidden",
-                "hand on the attention_mask that the caller gives; make one from the ids only where there is none",
+                "ids under the mask are read as text",
             )
         widths = probes.visible_widths()
+        if right and not widths.wrong and probes.told_by_id():
+            return _from_ids(
+                "positions from ids",
+                "two ordinary ids under the padding do the same, the padding id does something else, and does it right: "
+                "what is padding is told from the ids, most likely to count positions",
+            )
         if widths.some:
             return Culprit(
                 "alignment",
@@ -268,6 +278,14 @@ def _visible(culprit: Culprit, failed: set[Relation], probes: Probes) -> Culprit
     except CannotDriveError:
         return culprit
     return replace(culprit, sentence="; ".join([culprit.sentence, *more]))
+
+
+def _from_ids(name: str, sentence: str) -> Culprit:
+    return Culprit(
+        name,
+        f"{sentence}; a real token that has the padding id (EOS used as padding) is taken for padding",
+        "use the attention_mask that the caller gives; make one from the ids only where there is none",
+    )
 
 
 def _forward(culprit: Culprit, probes: Probes) -> Culprit:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from pytest_decoderonly.compare.verdict import Limits
 
 
+_FORBIDDEN = -1e4
+
+
 @dataclass(frozen=True)
 class Findings:
     """What a search showed: the ruling, an error for each row, and sentences for the report.
@@ -150,7 +153,7 @@ def assisted(
         plain, logits = _greedy(driver, batch, tokens)
         other, _ = _greedy(driver, batch, tokens, change)
         found = np.zeros(len(plain))
-        scale = float(logits.std()) or 1.0
+        scale = float(logits[logits > _FORBIDDEN].std()) or 1.0  # what is forbidden has no part in the spread
         if len(other) != len(plain):
             shorter = min(len(other), len(plain))
             if other[:shorter] == plain[:shorter]:
@@ -162,6 +165,17 @@ def assisted(
                 said = f"row {i}, new token {t}: {theirs} with assistance, {mine} without"
                 if found[t] <= 2 * limits.suspicious:
                     notes.append(f"{said}: a tie ({found[t]:.1e} of the logits' spread)")
+                    # From here on the texts are two: the other one is judged by what it was written after.
+                    rest = _margins(driver, row, other, forbidden=logits[0] <= _FORBIDDEN)[t + 1 :]
+                    found[t + 1 : t + 1 + len(rest)] = rest / scale
+                    wrong = np.flatnonzero(rest / scale > 2 * limits.suspicious)
+                    if wrong.size:
+                        at = t + 1 + int(wrong[0])
+                        details.append(
+                            f"row {i}, new token {at}: {other[at]} with assistance, which is no greedy choice after its "
+                            f"own text; {found[at]:.1e} of the logits' spread apart"
+                        )
+                        faults.append("past")
                 else:
                     details.append(f"{said}; {found[t]:.1e} of the logits' spread apart")
                     faults.append("past" if t + len(row) else "first")
@@ -174,6 +188,17 @@ def assisted(
         tuple(notes),
         tuple(dict.fromkeys(faults)),
     )
+
+
+def _margins(driver: Driver, row: Row, text: Sequence[int], *, forbidden: torch.Tensor) -> np.ndarray:
+    """By how much the best token beats each token of `text` after the row and the text before: (tokens,)."""
+    import torch
+
+    trace = driver.full(Batch((row,), ((),), (tuple(text),)))
+    logits = trace.row(0)[len(row) - 1 : -1].double().cpu().masked_fill(forbidden, float("-inf"))
+    chosen = logits.gather(1, torch.tensor(text)[:, None])[:, 0]
+    margins: np.ndarray = (logits.amax(-1) - chosen).numpy()
+    return margins
 
 
 def _greedy(
@@ -209,7 +234,7 @@ def _greedy(
         )
         # Scores, not logits: what the tokens were chosen by, EOS forbidden.
         scores = torch.cat([s[:1] for s in output.scores]).detach().double().cpu()
-        return output.sequences[0, batch.width :].tolist(), torch.nan_to_num(scores, neginf=-1e4)
+        return output.sequences[0, batch.width :].tolist(), torch.nan_to_num(scores, neginf=_FORBIDDEN)
 
     return driver.guarded(batch, search)
 

@@ -169,6 +169,22 @@ def told_from_the_ids():
     return before(tiny_decoder("llama"), edit)
 
 
+def positions_told_from_the_ids():
+    count = {}
+
+    def count_them(_module, args, kwargs):
+        ids = kwargs["input_ids"] if "input_ids" in kwargs else args[0]
+        real = (ids != 0).long()
+        first = ids.shape[1] > 1
+        count["n"] = real.sum(1, keepdim=True) if first else count["n"] + 1
+        kwargs["position_ids"] = (real.cumsum(1) - 1).clamp(min=0) if first else count["n"] - 1
+        return args, kwargs
+
+    model = tiny_decoder("gpt2")
+    model.base_model.register_forward_pre_hook(count_them, with_kwargs=True)
+    return model
+
+
 def lost_by_generate():
     model = tiny_decoder("llama")
     plain = model.prepare_inputs_for_generation
@@ -232,6 +248,7 @@ FAULTS = {
     reads_one_token_ahead: ("later tokens visible", "not causal"),
     mask_lost_at_one_alignment: ("alignment", "1 more than a multiple of 32"),
     told_from_the_ids: ("mask from ids", "EOS used as padding"),
+    positions_told_from_the_ids: ("positions from ids", "two ordinary ids"),
     lost_by_generate: ("padding visible", "on the way through generate"),
     lost_without_a_cache: ("padding visible", "in one forward pass over a padded batch"),
     positions_lost_without_a_cache: ("forward with padding", "generate reads padded rows rightly"),
@@ -260,6 +277,15 @@ def test_half_precision_is_probed_in_float32():
 
     result = judged(mutants.with_attention(tiny_decoder("qwen2", dtype="bfloat16"), edit))
     assert result.culprit.name == "total length"
+
+
+def test_a_kernel_of_half_precision_alone_is_not_judged_by_float32():
+    def edit(_module, query, key, value, mask):
+        return key, value, mutants._causal(mask) if query.dtype == torch.bfloat16 else mask
+
+    result = judged(mutants.with_attention(tiny_decoder("llama", dtype="bfloat16"), edit))
+    assert result.culprit.name == "padding visible"
+    assert "one forward pass" not in result.culprit.sentence
 
 
 def test_a_model_that_refuses_left_padding_says_so_itself():

@@ -232,6 +232,16 @@ def _twins(model):
     return model
 
 
+def test_rejected_candidates_that_stay_in_the_cache(monkeypatch):
+    from transformers.cache_utils import DynamicLayer
+
+    assistant = tiny_decoder("qwen2", seed=5)
+    assert_same_with(tiny_decoder("llama"), ROWS[:2], changes.Assisted(assistant))
+    monkeypatch.setattr(DynamicLayer, "crop", lambda *_: None)
+    with pytest.raises(AssertionError, match="assisted decoding: greedy"):
+        assert_same_with(tiny_decoder("llama"), ROWS[:2], changes.Assisted(assistant))
+
+
 @pytest.mark.parametrize("twins", [True, False])
 def test_a_tie_is_named_and_passes(monkeypatch, twins):
     model = tiny_decoder("llama", tie_word_embeddings=False)
