@@ -219,7 +219,7 @@ def test_batch_equals_single_usage():
         assert_batch_equals_single(model, tiny_tokenizer(padding_side="right"), PROMPTS)
     with pytest.raises(ValueError, match="tokenizer: has no padding token"):
         assert_batch_equals_single(model, tiny_tokenizer(pad=False), PROMPTS)
-    with pytest.raises(ValueError, match="relations: 'speed' is none of pad-content"):
+    with pytest.raises(ValueError, match="relations: 'speed' is none of repeated, pad-content"):
         assert_batch_equals_single(model, tokenizer, PROMPTS, relations=["speed"])
     with pytest.raises(TypeError, match="model: must be a torch module"):
         assert_batch_equals_single("llama", tokenizer, PROMPTS)
