@@ -10,7 +10,7 @@ from decoderonly_checker.source.files import SourceFile, load_source
 from decoderonly_checker.source.stack import on_deep_stack
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping, Sequence
+    from collections.abc import Callable, Container, Mapping, Sequence
 
     from decoderonly_checker.config import Settings
     from decoderonly_checker.diagnostics import Confidence, Fix, Place
@@ -36,6 +36,9 @@ class Analyser:
         roots: Sequence[Path] | None = None,
         timeout: float | None = None,
         settings: Settings | None = None,
+        *,
+        stop: Callable[[], bool] | None = None,
+        load: Callable[[Path], SourceFile] = load_source,
     ) -> None:
         """Look for what `rules` say.
 
@@ -44,10 +47,14 @@ class Analyser:
             roots: The folders below which modules are found.
             timeout: The seconds that a file may take at most.
             settings: Where the project declares its own models and tokenizers.
+            stop: Asked again and again whether to give up: `analyse` then ends with `flow.clock.Stopped`.
+            load: Reads modules that are followed into.
         """
         self._settings = settings
         self._rules = list(rules)
         self._timeout = timeout
+        self._stop = stop
+        self._load = load
         self._roots = list(roots) if roots else [Path.cwd()]
         self._positions: dict[Path, Positions] = {}
         self._overdue: set[Path] = set()
@@ -81,8 +88,8 @@ class Analyser:
         from decoderonly_checker.flow.state import Store
 
         store = Store()
-        clock = Clock(self._timeout)
-        project = Project(load_source, store.new_id, self._roots)
+        clock = Clock(self._timeout, self._stop)
+        project = Project(self._load, store.new_id, self._roots)
         interpreter = Interpreter(store, project, clock, self._declared())
         interpreter.run_entries([project.add(source) for source in sources], self._idle)
         given = {source.path for source in sources}

@@ -74,6 +74,11 @@ def find_names(
     return sorted(found, key=lambda name: name.replace(os.sep, "\0")), errors
 
 
+def is_excluded(path: Path, settings: Settings) -> bool:
+    """Whether the patterns of `exclude` leave out a file, which need not exist."""
+    return _Walker(settings, []).excludes(os.path.abspath(path), is_folder=False)
+
+
 class _Scope(NamedTuple):
     """Patterns and the folder that they are relative to."""
 

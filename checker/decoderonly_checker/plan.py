@@ -87,12 +87,16 @@ def project_files(asked: Sequence[str], settings: Settings) -> list[str]:
 
     Where no project is to be seen, not all that lies below some folder belongs together: what lies beside them does.
     """
-    root = settings.root
-    if any((root / marker).exists() for marker in PROJECT_MARKERS):
-        found, _ = find_files([root], settings)
+    if is_project(settings.root):
+        found, _ = find_files([settings.root], settings)
         return [str(path) for path in found]
     folders = dict.fromkeys(os.path.dirname(path) for path in asked)
     return [str(path) for folder in folders for path in sorted(Path(folder).glob("*.py")) if path.is_file()]
+
+
+def is_project(root: Path) -> bool:
+    """Whether a folder has the marks of a project."""
+    return any((root / marker).exists() for marker in PROJECT_MARKERS)
 
 
 def make_plan(

@@ -15,6 +15,7 @@ from decoderonly_checker.source.files import (
     MARKDOWN_SUFFIXES,
     SourceError,
     SourceFile,
+    encode,
     load_source,
     read_bytes,
     shown_path,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from decoderonly_checker.plan import Plan
     from decoderonly_checker.remembered import Remembered
     from decoderonly_checker.source.selection import Scan
+    from decoderonly_checker.surroundings import Surroundings
     from decoderonly_checker.work import Outcome
 
 
@@ -121,6 +123,8 @@ def check_source(
     *,
     confidence: Confidence | None = None,
     analyser: Callable[[Settings], AnalyserLike] | None = None,
+    around: Surroundings | None = None,
+    use_baseline: bool = True,
 ) -> CheckResult:
     """Check text as if it stood at a path, which need not exist; imports are resolved from there.
 
@@ -130,14 +134,40 @@ def check_source(
         settings: As for `check_paths`.
         confidence: As for `check_paths`.
         analyser: As for `check_paths`.
+        around: The files around, as those know them who check again and again.
+        use_baseline: As for `check_paths`.
 
     Raises:
         SettingsError: A baseline is wrong; with `settings=None`: a settings file is.
     """
-    run = _Run(settings, confidence, analyser)
+    run = _Run(settings, confidence, analyser, use_baseline, around)
     path = Path(path)
-    data = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
+    data = text if isinstance(text, bytes) else encode(text)
     run.check([path.absolute()], run.settings_for(path), given={str(path.absolute()): data})
+    return run.result([])
+
+
+def check_sources(
+    texts: Mapping[Path, bytes],
+    settings: Settings,
+    *,
+    analyser: Callable[[Settings], AnalyserLike] | None = None,
+    around: Surroundings | None = None,
+) -> CheckResult:
+    """Check several texts together, as `check_source` does one.
+
+    Args:
+        texts: By absolute path what stands there.
+        settings: What governs all of them.
+        analyser: As for `check_paths`.
+        around: As for `check_source`.
+
+    Raises:
+        SettingsError: A baseline is wrong.
+    """
+    run = _Run(settings, None, analyser, around=around)
+    given = {str(path): data for path, data in texts.items()}
+    run.check(sorted(texts, key=lambda path: path.parts), settings, given=given)
     return run.result([])
 
 
@@ -150,9 +180,11 @@ class _Run:
         confidence: Confidence | None,
         make_analyser: Callable[[Settings], AnalyserLike] | None,
         use_baseline: bool = True,
+        around: Surroundings | None = None,
     ) -> None:
         self._settings = settings
         self._use_baseline = use_baseline
+        self._around = around
         self._confidence = confidence
         self._make_analyser = make_analyser
         self._settings_of_folder: dict[Path, Settings] = {}
@@ -206,8 +238,9 @@ class _Run:
             from decoderonly_checker.baseline import read
 
             self._baselines[settings.baseline] = read(settings.baseline)
-        contents = Contents(given)
-        project = project_files(names, settings)
+        around = self._around
+        contents = Contents(given if around is None else {**around.unsaved, **(given or {})})
+        project = project_files(names, settings) if around is None else around.project(names, settings)
         remembered = None
         if cache is not None and not cache.forgets:
             from decoderonly_checker.remembered import Remembered
@@ -238,6 +271,8 @@ class _Run:
     ) -> None:
         def scan(paths: Iterable[str]) -> dict[str, Scan]:
             wanted = list(paths)
+            if self._around is not None:
+                return self._around.scan(wanted, settings, among=names, work=workers.scan)
             if remembered is None:
                 return workers.scan(wanted)
             found = remembered.scans(wanted)

@@ -117,11 +117,8 @@ def change(path: str, diagnostics: Sequence[Diagnostic]) -> Change:
 
 
 def _check_syntax(text: str) -> None:
-    try:
-        with quiet():
-            ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise FixError("would not parse any more; please report this") from None
+    if not parses(text):
+        raise FixError("would not parse any more; please report this")
 
 
 def _file(source: SourceFile, after: str) -> bytes:
@@ -148,6 +145,16 @@ def _notebook(source: SourceFile, edits: Iterable[tuple[Cell, Sequence[Edit]]]) 
         return mark + rewritten(source.data.decode("utf-8-sig"), changes).encode()
     except NotebookError as problem:
         raise FixError(str(problem)) from problem
+
+
+def parses(text: str) -> bool:
+    """Whether Python takes a text."""
+    try:
+        with quiet():
+            ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True
 
 
 def edited(text: str, edits: Iterable[Edit]) -> str:

@@ -14,18 +14,21 @@ from decoderonly_checker.source.scan import Lines, logical_lines
 from decoderonly_checker.suppress import Suppressions
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from decoderonly_checker.diagnostics import Diagnostic
     from decoderonly_checker.source.files import SourceFile
 
 
-def with_ignores(result: CheckResult, reason: str) -> CheckResult:
+def with_ignores(result: CheckResult, reason: str, known: Iterable[SourceFile] = ()) -> CheckResult:
     """Return a run's findings with fixes that silence them; those about comments have none.
 
     Args:
         result: What was found.
         reason: What the comments say: one line, without `#`.
+        known: Files as they were checked, where that is not how they are on disk.
     """
-    sources: dict[str, SourceFile] = {}
+    sources: dict[str, SourceFile] = {source.shown: source for source in known}
     edits: dict[tuple[str, int | None, int], Edit] = {}
     statements: dict[Diagnostic, tuple[str, int | None, int]] = {}
     for diagnostic in result.diagnostics:

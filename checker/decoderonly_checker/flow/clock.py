@@ -6,7 +6,13 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from decoderonly_checker.flow.project import Module
+
+
+class Stopped(BaseException):
+    """Nobody waits for the result any more. No `Exception`: what goes on after a failure must not go on after this."""
 
 
 class Clock:
@@ -15,9 +21,15 @@ class Clock:
     The module whose code was entered last is charged; what it is entered from waits.
     """
 
-    def __init__(self, limit: float | None = None) -> None:
-        """Allow each module `limit` seconds; None or 0 for as long as it takes."""
+    def __init__(self, limit: float | None = None, stop: Callable[[], bool] | None = None) -> None:
+        """Start at nought.
+
+        Args:
+            limit: The seconds that each module may take; None or 0 for as long as it takes.
+            stop: Asked again and again whether to give up.
+        """
         self._limit = limit or None
+        self._stop = stop
         self._since = 0.0
         self._running: list[Module] = []
         self._spent: dict[Module, float] = {}
@@ -36,7 +48,13 @@ class Clock:
             self._running.pop()
 
     def is_over(self) -> bool:
-        """Whether the running module has had its time."""
+        """Whether the running module has had its time.
+
+        Raises:
+            Stopped: Nobody waits for the result any more.
+        """
+        if self._stop is not None and self._stop():
+            raise Stopped
         if self._limit is None or not self._running:
             return False
         module = self._running[-1]

@@ -285,6 +285,18 @@ def decode(data: bytes, shown: str) -> tuple[str, str]:
     return text.removeprefix(codecs.BOM_UTF8.decode("utf-8")), encoding
 
 
+def encode(text: str) -> bytes:
+    """Return Python source as the bytes of its file: in the encoding that it declares, in UTF-8 where it cannot be."""
+    data = text.encode("utf-8", "surrogatepass")
+    if b"coding" not in data[:1000]:
+        return data
+    try:
+        encoding, _ = tokenize.detect_encoding(BytesIO(data.replace(b"\r", b"\n")).readline)
+        return data if encoding.startswith("utf-8") else text.encode(encoding)
+    except (SyntaxError, UnicodeError, LookupError, ValueError):
+        return data
+
+
 def _without_form_feeds(text: str) -> tuple[str, dict[int, int]]:
     """Take form feeds out of indentation: Python counts columns anew behind one, and so does the parser."""
     if "\x0c" not in text:

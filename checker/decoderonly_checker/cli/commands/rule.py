@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from decoderonly_checker.config import SettingsError, nearest_rule
+from decoderonly_checker.render.page import page_of
 from decoderonly_checker.rules import codes, load, load_all
 from decoderonly_checker.rules.base import RuntimeRule
 
@@ -35,7 +36,7 @@ def command(code: str | None, every: bool, output_format: str) -> None:
         raise SettingsError("rule: name one rule (`decoderonly rule DLM101`), or ask for `--all`")
     if code is not None:
         rule = load(_find(code))
-        click.echo(json.dumps(_as_object(rule), indent=2) if output_format == "json" else _as_text(rule))
+        click.echo(json.dumps(_as_object(rule), indent=2) if output_format == "json" else page_of(rule))
     elif output_format == "json":
         click.echo(json.dumps([_as_object(rule) for rule in load_all()], indent=2))
     else:
@@ -71,53 +72,3 @@ def _as_object(rule: Rule) -> dict[str, Any]:
         "good": rule.good,
         "measured": None if rule.measured is None else asdict(rule.measured),
     }
-
-
-def _as_text(rule: Rule) -> str:
-    """The rule's page in Markdown: title, documentation, both examples, how to silence it."""
-    return "\n".join(
-        [
-            f"# {rule.name} ({rule.code})",
-            "",
-            f"Severity: {rule.severity}",
-            "",
-            *(
-                ["Seen at run time only: the checker does not report it.", ""]
-                if isinstance(rule, RuntimeRule)
-                else []
-            ),
-            rule.documentation.rstrip(),
-            "",
-            "## Example",
-            "",
-            "```python",
-            rule.bad.strip("\n"),
-            "```",
-            "",
-            "## Use instead",
-            "",
-            "```python",
-            rule.good.strip("\n"),
-            "```",
-            "",
-            *_measured(rule),
-            "## Silence it",
-            "",
-            f"`# decoderonly: ignore[{rule.code}] reason` behind the line, or on a line of its own before it.",
-        ]
-    )
-
-
-def _measured(rule: Rule) -> list[str]:
-    found = rule.measured
-    if found is None:
-        return []
-    return [
-        "## What was measured",
-        "",
-        f"Both programs were run on {found.model}:",
-        "",
-        f"- the first: {found.bad}",
-        f"- the second: {found.good}",
-        "",
-    ]
