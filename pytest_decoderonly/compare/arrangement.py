@@ -148,9 +148,10 @@ def twice_headed(row: SupervisedRow, reader: Reader, expect: Expectation) -> Fin
             continue
         places = range(before.end, answer.start)
         text = "".join(reader.piece(row.ids[i]) for i in places)
-        if text.count(expect.header) < 2:
+        # Side by side: some templates open a message for thoughts and another for the answer.
+        if 2 * expect.header not in text:
             continue
-        begin = text.index(expect.header, text.index(expect.header) + 1)
+        begin = text.index(2 * expect.header) + len(expect.header)
         position = next(
             i
             for i in places
@@ -192,6 +193,40 @@ def bos(row: SupervisedRow, reader: Reader, expect: Expectation) -> Finding | No
                 if row.ids[i] == token:
                     what = "a BOS stands between the question and its answer"
                     return "DLM107", i, what, _OTHER_IDS, advice
+    return None
+
+
+def borders(row: SupervisedRow, positions: Sequence[int] | None) -> Finding | None:
+    """Positions of a packed row that begin again elsewhere than where its examples do."""
+    if positions is None:
+        return None
+    real = [i for i, owner in enumerate(row.owners) if owner != "padding"]
+    restarts = [b for a, b in pairwise(real) if positions[b] <= positions[a]]
+    if not restarts:
+        return None  # the row is one text, by its own word
+    advice = "restart position_ids at 0 with the first token of each example, and nowhere else"
+    for number, after in enumerate(row.passages):
+        before = row.passages[max(0, number - 1)]
+        same = before.canary == after.canary and after.turn >= before.turn
+        start = before.start if same else after.start
+        inside = [place for place in restarts if start < place < after.end]
+        if inside:
+            return (
+                "DLM310",
+                inside[0],
+                f"position_ids begin again in the midst of canary {after.canary}",
+                "an answer is learned without all of its question",
+                advice,
+            )
+        between = [place for place in restarts if before.start < place <= after.start]
+        if before.canary != after.canary and not between:
+            return (
+                "DLM310",
+                after.start,
+                f"position_ids go on from canary {before.canary} to canary {after.canary}, but begin again elsewhere",
+                "tokens of one example count as the continuation of another",
+                advice,
+            )
     return None
 
 

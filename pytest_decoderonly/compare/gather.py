@@ -30,6 +30,7 @@ class TrainingRow:
     mask: tuple[int, ...] | None
     alone: bool
     by_assistant: bool = False
+    positions: tuple[int, ...] | None = None
 
 
 def gather(batch: Any, ignore_index: int) -> list[TrainingRow]:
@@ -109,6 +110,10 @@ def _rows(batch: Mapping[str, Any], name: str, ignore_index: int) -> list[Traini
     mask = as_rows(seen, f"{name}: attention_mask") if seen is not None and _depth(seen) <= 2 else None
     if mask is not None and [len(row) for row in mask] != [len(row) for row in ids]:
         raise ValueError(f"{name}: attention_mask has another shape than input_ids")
+    given = batch.get("position_ids")
+    positions = as_rows(given, f"{name}: position_ids") if given is not None and _depth(given) <= 2 else None
+    if positions is not None and [len(row) for row in positions] != [len(row) for row in ids]:
+        positions = None  # one row for all, or another frame
     return [
         TrainingRow(
             f"{name}" if alone else f"{name}, row {i}" if name != "batch" else f"row {i}",
@@ -117,6 +122,7 @@ def _rows(batch: Mapping[str, Any], name: str, ignore_index: int) -> list[Traini
             None if mask is None else tuple(mask[i]),
             alone,
             batch.get("labels") is None and "completion_mask" not in masks,
+            None if positions is None else tuple(positions[i]),
         )
         for i, row in enumerate(ids)
     ]

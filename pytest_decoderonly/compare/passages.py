@@ -226,9 +226,10 @@ def _hide_unmasked_padding(real: list[bool], ids: Sequence[int], reader: Reader)
     if True not in shown:
         return
     first, last = shown.index(True), len(ids) - shown[::-1].index(True)
-    # Where turns end in this token, the one next to the text is theirs.
-    last += pad in ids[first:last]
     real[:first] = [False] * first
+    seen = sum(real[last:])
+    # Where turns end in this token, the one next to the text is theirs; and one alone may be a second way to stop.
+    last += pad in ids[first:last] or seen == 1
     real[last:] = [False] * len(real[last:])
 
 

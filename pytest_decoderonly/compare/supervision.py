@@ -15,6 +15,7 @@ from pytest_decoderonly.compare.alignment import (
     why_left_out,
 )
 from pytest_decoderonly.compare.arrangement import (
+    borders,
     bos,
     crossed_or_told_twice,
     ended_though_cut,
@@ -77,7 +78,7 @@ def audit_supervision(
         if not found.passages:
             continue
         seen.update(found.canaries)
-        judge = _Judge(found, finder.canaries, reader, expect, openers)
+        judge = _Judge(found, finder.canaries, reader, expect, openers, positions=row.positions)
         done.append(judge.verdict(len(done)))
         ends.extend(judge.ends)
     done = _with_lost_words(_with_rows_of_others(done), finder.canaries)
@@ -182,8 +183,11 @@ class _Judge:
         reader: Reader,
         expect: Expectation,
         openers: frozenset[int],
+        *,
+        positions: Sequence[int] | None = None,
     ) -> None:
         self.row = row
+        self.positions = positions
         self.reader = reader
         self.expect = expect
         self.openers = openers
@@ -215,6 +219,7 @@ class _Judge:
             or self._header()
             or self._found(bos(self.row, self.reader, self.expect))
             or self._found(twice_headed(self.row, self.reader, self.expect))
+            or self._found(borders(self.row, self.positions))
         )
         return replace(self.row, problem=problem)
 

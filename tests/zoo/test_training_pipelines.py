@@ -674,3 +674,55 @@ def test_losses_that_shift_a_part(llama, loss, option, wanted):
     text = report(assert_loss_ignores_prompt, llama, batch, loss_fn=wrong, **options)
     assert wanted in text, text
     assert_loss_ignores_prompt(llama, batch, loss_fn=right, **options)
+
+
+def test_borders_of_packed_rows():
+    from transformers import DataCollatorWithFlattening
+
+    tokenizer = tiny_tokenizer()
+    given = canaries(tokenizer, 4)
+    rows = plain(tokenizer, given)
+    batch = dict(DataCollatorWithFlattening(return_tensors="pt")(rows))
+    passes(batch, given, tokenizer)
+    starts = (batch["position_ids"][0] == 0).nonzero().flatten().tolist()
+
+    def restarting(places):
+        counted, positions = 0, []
+        for i in range(batch["position_ids"].shape[1]):
+            counted = 0 if i in places else counted + bool(i)
+            positions.append(counted)
+        return {**batch, "position_ids": torch.tensor([positions])}
+
+    late = restarting([0, *(place + 20 for place in starts[1:])])
+    judged(late, given, tokenizer, "position_ids")
+    inside = restarting([*starts, starts[1] + len(rows[1]["input_ids"]) - 12])
+    judged(inside, given, tokenizer, "position_ids begin again in the midst of canary 1")
+    judged(restarting(starts[:-1]), given, tokenizer, "position_ids go on from canary 2 to canary 3")
+    # One text, by its own word.
+    passes(restarting([0]), given, tokenizer)
+
+
+def test_innocent_thoughts_in_a_message_of_their_own():
+    """Two headers before an answer, and thoughts between."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = tokenizer.chat_template.replace(
+        "{% for message in messages %}",
+        "{% for message in messages %}{% if message['role'] == 'assistant' %}"
+        "<|im_start|>assistant\nI see.<|im_end|>\n{% endif %}",
+    )
+    given = canaries(tokenizer, 3)
+    rows = [answers_by_place(tokenizer, canary, rendered(tokenizer, canary)) for canary in given]
+    passes(rows, given, tokenizer)
+
+
+def test_innocent_a_padding_token_that_ends_the_row():
+    """As Qwen's: a turn ends in one token, a document in the one that pads."""
+    tokenizer = tiny_tokenizer()
+    given = canaries(tokenizer, 3)
+    rows = [answers_by_place(tokenizer, canary, rendered(tokenizer, canary)) for canary in given]
+    ended = [{key: [*values, PAD] for key, values in row.items()} for row in rows]
+    for row in ended:
+        row["attention_mask"] = [1] * len(row["input_ids"])
+    passes(ended, given, tokenizer)
+    passes(pad(ended, "right"), given, tokenizer)
+    passes(pad(ended, "left"), given, tokenizer)
