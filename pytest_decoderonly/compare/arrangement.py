@@ -16,7 +16,7 @@ _OTHER_IDS = "the model is trained on ids that it does not see when it is used"
 
 
 def crossed_or_told_twice(row: SupervisedRow) -> Finding | None:
-    """An answer must follow its own question, and once."""
+    """An answer must follow its own question, and once; examples of a packed row do not follow each other."""
     before: Passage | None = None
     times_by: dict[tuple[int, int], int] = {}
     for passage in row.passages:
@@ -26,6 +26,7 @@ def crossed_or_told_twice(row: SupervisedRow) -> Finding | None:
             and before is not None
             and before.role != "assistant"
             and before.canary != passage.canary
+            and not any(before.start < place <= passage.start for place in row.begins)
         ):
             return (
                 "DLM310",
@@ -51,6 +52,8 @@ def crossed_or_told_twice(row: SupervisedRow) -> Finding | None:
         )
         if passage.role == "assistant" and asked is not None and times > asked:
             second = [p for p in row.passages if (p.canary, p.turn) == (passage.canary, passage.turn)]
+            if not any(_again(a, b) for a, b in pairwise(second)):
+                continue  # the parts of an answer that was split
             return (
                 "DLM310",
                 second[1].start,
@@ -196,20 +199,19 @@ def bos(row: SupervisedRow, reader: Reader, expect: Expectation) -> Finding | No
     return None
 
 
-def borders(row: SupervisedRow, positions: Sequence[int] | None) -> Finding | None:
+def borders(row: SupervisedRow) -> Finding | None:
     """Positions of a packed row that begin again elsewhere than where its examples do."""
-    if positions is None:
-        return None
-    real = [i for i, owner in enumerate(row.owners) if owner != "padding"]
-    restarts = [b for a, b in pairwise(real) if positions[b] <= positions[a]]
-    if not restarts:
+    if not row.begins:
         return None  # the row is one text, by its own word
     advice = "restart position_ids at 0 with the first token of each example, and nowhere else"
+    # What is too long may be split: then the part before is as long as any.
+    sizes = {b: b - a for a, b in pairwise([0, *row.begins, len(row.ids)])}
+    by_length = {place for place, size in sizes.items() if size == max(sizes.values())}
     for number, after in enumerate(row.passages):
         before = row.passages[max(0, number - 1)]
         same = before.canary == after.canary and after.turn >= before.turn
         start = before.start if same else after.start
-        inside = [place for place in restarts if start < place < after.end]
+        inside = [place for place in row.begins if start < place < after.end and place not in by_length]
         if inside:
             return (
                 "DLM310",
@@ -218,7 +220,7 @@ def borders(row: SupervisedRow, positions: Sequence[int] | None) -> Finding | No
                 "an answer is learned without all of its question",
                 advice,
             )
-        between = [place for place in restarts if before.start < place <= after.start]
+        between = [place for place in row.begins if before.start < place <= after.start]
         if before.canary != after.canary and not between:
             return (
                 "DLM310",
@@ -230,7 +232,9 @@ def borders(row: SupervisedRow, positions: Sequence[int] | None) -> Finding | No
     return None
 
 
-def lost_words(rows: Sequence[SupervisedRow], canaries: Mapping[int, Canary]) -> dict[int, str]:
+def lost_words(
+    rows: Sequence[SupervisedRow], canaries: Mapping[int, Canary], reader: Reader
+) -> dict[int, str]:
     """Return for each canary what of it is in no row, though truncation cannot have taken it; {} unless all lack it.
 
     Truncation takes beginnings and ends of rows. What is missing in the midst of every canary, or the whole
@@ -243,6 +247,11 @@ def lost_words(rows: Sequence[SupervisedRow], canaries: Mapping[int, Canary]) ->
             found.setdefault(passage.canary, set()).update((passage.turn, word) for word in passage.words)
     if len(found) < 2:
         return {}
+    examples = [
+        "".join(reader.piece(token) for token in row.ids[a:b]).lower()
+        for row in rows
+        for a, b in pairwise([0, *row.begins, len(row.ids)])
+    ]
     lost: dict[int, str] = {}
     for number, there in found.items():
         parts = canaries[number].turns
@@ -251,7 +260,7 @@ def lost_words(rows: Sequence[SupervisedRow], canaries: Mapping[int, Canary]) ->
             (turn, word)
             for turn, part in enumerate(parts)
             for word in range(len(part.words))
-            if (turn, word) not in there
+            if (turn, word) not in there and not _split(part.words[word], examples)
         ]
         inner = [place for place in missing if inside and inside[0] < place < inside[-1]]
         what = inner
@@ -268,6 +277,13 @@ def lost_words(rows: Sequence[SupervisedRow], canaries: Mapping[int, Canary]) ->
             f"the {name}" if whole else f"{len(texts)} of {len(parts[turn].words)} words of the {name}"
         ) + f" ({' '.join(texts[:4])}{' ...' if len(texts) > 4 else ''})"
     return lost
+
+
+def _split(word: str, examples: Sequence[str]) -> bool:
+    """Whether a border between rows may run through a word."""
+    return any(
+        text.endswith(word[:k]) or text.startswith(word[k:]) for text in examples for k in range(1, len(word))
+    )
 
 
 def _next(row: SupervisedRow, start: int) -> int | None:

@@ -110,10 +110,7 @@ def _rows(batch: Mapping[str, Any], name: str, ignore_index: int) -> list[Traini
     mask = as_rows(seen, f"{name}: attention_mask") if seen is not None and _depth(seen) <= 2 else None
     if mask is not None and [len(row) for row in mask] != [len(row) for row in ids]:
         raise ValueError(f"{name}: attention_mask has another shape than input_ids")
-    given = batch.get("position_ids")
-    positions = as_rows(given, f"{name}: position_ids") if given is not None and _depth(given) <= 2 else None
-    if positions is not None and [len(row) for row in positions] != [len(row) for row in ids]:
-        positions = None  # one row for all, or another frame
+    positions = _positions(batch, ids, name)
     return [
         TrainingRow(
             f"{name}" if alone else f"{name}, row {i}" if name != "batch" else f"row {i}",
@@ -126,6 +123,20 @@ def _rows(batch: Mapping[str, Any], name: str, ignore_index: int) -> list[Traini
         )
         for i, row in enumerate(ids)
     ]
+
+
+def _positions(batch: Mapping[str, Any], ids: Rows, name: str) -> Rows | None:
+    """Return `position_ids`, or those that `seq_lengths` (TRL) stand for; None where there are none for each token."""
+    given, lengths = batch.get("position_ids"), batch.get("seq_lengths")
+    found: Rows | None = None
+    if given is not None and _depth(given) <= 2:
+        found = as_rows(given, f"{name}: position_ids")
+    elif given is None and lengths is not None:
+        found = [
+            [i for length in row for i in range(length)] for row in as_rows(lengths, f"{name}: seq_lengths")
+        ]
+    # One row for all, or another frame, says nothing here.
+    return found if found is not None and [len(row) for row in found] == [len(row) for row in ids] else None
 
 
 def _parts(batch: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 from pytest_decoderonly.compare.padding import Problem, real_positions
@@ -50,7 +51,10 @@ class Passage:
 
 @dataclass(frozen=True)
 class SupervisedRow:
-    """One row: whose token each position holds, and whether it is supervised."""
+    """One row: whose token each position holds, and whether it is supervised.
+
+    `begins` are the positions where `position_ids` begin again: nothing in the row predicts the token there.
+    """
 
     where: str
     ids: tuple[int, ...]
@@ -60,6 +64,7 @@ class SupervisedRow:
     passages: tuple[Passage, ...]
     problem: Problem | None = None
     notes: tuple[str, ...] = ()
+    begins: tuple[int, ...] = ()
 
     @property
     def canaries(self) -> tuple[int, ...]:
@@ -204,8 +209,14 @@ def read_row(row: TrainingRow, finder: Finder, reader: Reader, expect: Expectati
             if not pieces[i] and real[i]:
                 owners[i] = mine
         passages.append(Passage(canary, turn, part.role, words, len(part.words), inside[0], inside[-1] + 1))
-    if runs:
-        _cut_off(owners, starts, finder.fragments(text, runs[0][0], runs[-1][1]), row, reader)
+    begins = restarts(real, row.positions)
+    for a, b in pairwise([0, *begins, len(pieces)]) if runs else ():
+        places = [(run[0], run[1]) for run in runs]
+        cut = _fragments(finder, text[starts[a] : starts[b]], starts[a], places)
+        _cut_off(owners, starts[a : b + 1], cut, row.ids[a:b], first=a, special=reader.special)
+    for i in begins:
+        if owners[i] == "response":
+            owners[i] = "either"
     return SupervisedRow(
         row.where,
         row.ids,
@@ -214,7 +225,25 @@ def read_row(row: TrainingRow, finder: Finder, reader: Reader, expect: Expectati
         supervised,
         tuple(passages),
         notes=tuple(notes),
+        begins=begins,
     )
+
+
+def restarts(real: Sequence[bool], positions: Sequence[int] | None) -> tuple[int, ...]:
+    """Return where positions begin again among the real tokens of a row."""
+    if positions is None:
+        return ()
+    inside = [i for i, flag in enumerate(real) if flag]
+    return tuple(b for a, b in pairwise(inside) if positions[b] <= positions[a])
+
+
+def _fragments(finder: Finder, text: str, offset: int, runs: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """Return the characters at both ends of an example that may be remains of an answer."""
+    mine = [
+        (run[0] - offset, run[1] - offset) for run in runs if run[0] - offset < len(text) and run[1] > offset
+    ]
+    first = max(0, mine[0][0]) if mine else len(text)
+    return finder.fragments(text, first, mine[-1][1] if mine else 0)
 
 
 def _hide_unmasked_padding(real: list[bool], ids: Sequence[int], reader: Reader) -> None:
@@ -234,21 +263,29 @@ def _hide_unmasked_padding(real: list[bool], ids: Sequence[int], reader: Reader)
 
 
 def _cut_off(
-    owners: list[Owner], starts: list[int], fragments: tuple[int, int], row: TrainingRow, reader: Reader
+    owners: list[Owner],
+    starts: Sequence[int],
+    fragments: tuple[int, int],
+    ids: Sequence[int],
+    *,
+    first: int,
+    special: frozenset[int],
 ) -> None:
-    """Leave open what remains of an answer whose words were cut off with another row."""
-    begin, end = fragments
-    size = len(owners)
+    """Leave open what remains of an answer whose words were cut off with another row.
+
+    `starts` and `ids` are those of one example, which begins at position `first` of the row.
+    """
+    after, before = starts[0] + fragments[0], starts[-1] - fragments[1]
     inside = [
         i
-        for i in range(size)
-        if owners[i] == "template" and (starts[i] < begin or starts[i + 1] > starts[-1] - end)
+        for i in range(len(ids))
+        if owners[first + i] == "template" and (starts[i] < after or starts[i + 1] > before)
     ]
     for i in inside:
-        owners[i] = "either"
-    last = max((i for i in inside if starts[i] < begin), default=-1)
-    if last >= 0 and last + 1 < size and row.ids[last + 1] in reader.special:
-        owners[last + 1] = "either"
+        owners[first + i] = "either"
+    last = max((i for i in inside if starts[i] < after), default=-1)
+    if last >= 0 and last + 1 < len(ids) and ids[last + 1] in special:
+        owners[first + last + 1] = "either"
 
 
 def counts(canary: Canary, turn: int, expect: Expectation) -> bool:

@@ -25,7 +25,15 @@ from pytest_decoderonly.compare.arrangement import (
     twice_headed,
 )
 from pytest_decoderonly.compare.padding import Problem, real_positions
-from pytest_decoderonly.compare.passages import Expectation, Finder, Passage, SupervisedRow, counts, read_row
+from pytest_decoderonly.compare.passages import (
+    Expectation,
+    Finder,
+    Passage,
+    SupervisedRow,
+    counts,
+    read_row,
+    restarts,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,10 +86,10 @@ def audit_supervision(
         if not found.passages:
             continue
         seen.update(found.canaries)
-        judge = _Judge(found, finder.canaries, reader, expect, openers, positions=row.positions)
+        judge = _Judge(found, finder.canaries, reader, expect, openers)
         done.append(judge.verdict(len(done)))
         ends.extend(judge.ends)
-    done = _with_lost_words(_with_rows_of_others(done), finder.canaries)
+    done = _without_parts(_with_lost_words(_with_rows_of_others(done), finder.canaries, reader))
     dropped = tuple(
         canary.number for canary in canaries if canary.number not in seen or _unrejected(canary, done)
     )
@@ -131,8 +139,30 @@ def _with_rows_of_others(rows: list[SupervisedRow]) -> list[SupervisedRow]:
     return done
 
 
-def _with_lost_words(rows: list[SupervisedRow], canaries: dict[int, Canary]) -> list[SupervisedRow]:
-    lost = lost_words(rows, canaries)
+def _without_parts(rows: list[SupervisedRow]) -> list[SupervisedRow]:
+    """A row of a text that was split may hold a question whose answer stands in the next: nothing is lost."""
+    done = []
+    for i, row in enumerate(rows):
+        problem = row.problem
+        if problem is not None and problem.code == "DLM311" and row.passages[-1].role != "assistant":
+            last = row.passages[-1]
+            elsewhere = any(
+                passage.canary == last.canary and passage.turn > last.turn
+                for k, other in enumerate(rows)
+                if k != i
+                for passage in other.passages
+            )
+            if elsewhere and not any(p.role == "assistant" for p in row.passages):
+                note = "it trains nothing: the answer stands in another row"
+                row = replace(row, problem=None, notes=(*row.notes, note))  # noqa: PLW2901 - without the problem
+        done.append(row)
+    return done
+
+
+def _with_lost_words(
+    rows: list[SupervisedRow], canaries: dict[int, Canary], reader: Reader
+) -> list[SupervisedRow]:
+    lost = lost_words(rows, canaries, reader)
     done: list[SupervisedRow] = []
     for row in rows:
         passage = next((p for p in row.passages if p.canary in lost), None)
@@ -163,14 +193,18 @@ def _unequal(row: TrainingRow, number: int) -> SupervisedRow:
 
 
 def _openers(rows: Sequence[TrainingRow], reader: Reader) -> frozenset[int]:
-    """Special tokens that begin rows: behind an answer they begin the next example, and end nothing."""
-    found = {reader.bos}
+    """Special tokens that begin rows: behind an answer they begin the next example, and end nothing.
+
+    Rows that were cut out of a longer text may begin in anything; what begins most rows is told from that.
+    """
+    firsts: list[int] = []
     for row in rows:
         real = real_positions(row.ids, row.mask, None if row.alone else reader.pad)
-        first = next((token for token, flag in zip(row.ids, real, strict=True) if flag), None)
-        if first in reader.special:
-            found.add(first)
-    return frozenset(token for token in found if token is not None and token != reader.eos)
+        start = next((i for i, flag in enumerate(real) if flag), None)
+        begins = restarts(real, row.positions) if start is None else (start, *restarts(real, row.positions))
+        firsts += [row.ids[i] for i in begins if row.ids[i] in reader.special]
+    found = {token for token in firsts if 2 * firsts.count(token) > len(firsts)}
+    return frozenset(token for token in {reader.bos, *found} if token is not None and token != reader.eos)
 
 
 class _Judge:
@@ -183,11 +217,8 @@ class _Judge:
         reader: Reader,
         expect: Expectation,
         openers: frozenset[int],
-        *,
-        positions: Sequence[int] | None = None,
     ) -> None:
         self.row = row
-        self.positions = positions
         self.reader = reader
         self.expect = expect
         self.openers = openers
@@ -219,7 +250,7 @@ class _Judge:
             or self._header()
             or self._found(bos(self.row, self.reader, self.expect))
             or self._found(twice_headed(self.row, self.reader, self.expect))
-            or self._found(borders(self.row, self.positions))
+            or self._found(borders(self.row))
         )
         return replace(self.row, problem=problem)
 
@@ -243,7 +274,8 @@ class _Judge:
             )
             last = passage.turn >= len(self.canaries[passage.canary].turns) - 1
             unknown = "share an id" in " ".join(self.row.notes)
-            if follows is None or self.owners[follows] == "padding":
+            alone = follows is None or any(passage.end <= place <= follows for place in self.row.begins)
+            if follows is None or alone or self.owners[follows] == "padding":
                 if last and not unknown:
                     self.ends.append(False)
                 continue

@@ -726,3 +726,29 @@ def test_innocent_a_padding_token_that_ends_the_row():
     passes(ended, given, tokenizer)
     passes(pad(ended, "right"), given, tokenizer)
     passes(pad(ended, "left"), given, tokenizer)
+
+
+@pytest.mark.parametrize("strategy", ["bfd_split", "wrapped"])
+def test_innocent_examples_that_are_split(trainer, strategy):
+    """Words, answers and their ends part wherever the limit falls; a question may stand without its answer."""
+    tokenizer = tiny_tokenizer(chat_template="chatml-generation")
+    given = canaries(tokenizer, 6, turns=2, seed=1)
+    data = [{"messages": canary.messages()} for canary in given]
+    options = {"packing": True, "packing_strategy": strategy, "assistant_only_loss": True}
+    for limit in (40, 64):
+        found = trainer(data, tokenizer, max_length=limit, **options)
+        passes(found, given, tokenizer)
+        passes(found.train_dataset, given, tokenizer)
+
+
+def test_packed_rows_without_an_end():
+    from transformers import DataCollatorWithFlattening
+
+    tokenizer = tiny_tokenizer()
+    given = canaries(tokenizer, 3)
+    for end in ("", "<eos>"):
+        batch = dict(DataCollatorWithFlattening(return_tensors="pt")(plain(tokenizer, given, eos=end)))
+        if end:
+            passes(batch, given, tokenizer)
+        else:
+            judged(batch, given, tokenizer, "no answer is followed by EOS", "DLM309")
