@@ -211,8 +211,9 @@ class RecordedCall:
             texts,
             _first_id(settings.get("pad_token_id")),
         )
-        rows = self.new_tokens.tolist()
-        found = audit_stops(rows, wanted, tokenizer)
+        rows, width = self.new_tokens.tolist(), self.prompt_width
+        before = self.sequences[:, :width].tolist() if self.sequences is not None and width else None
+        found = audit_stops(rows, wanted, tokenizer, before)
         if found is None or (found.kind == "early" and "max_time" in settings):
             return
         if found.kind == "early" and not stops and "stopping_criteria" in self.given:
@@ -419,7 +420,8 @@ def _settings(model: Any, named: Mapping[str, Any]) -> dict[str, Any]:
         held = vars(config) if config is not None else {}
         found.update({n: v for n, v in held.items() if v is not None and not n.startswith("_")})
     found.pop("transformers_version", None)
-    found.update({n: v for n, v in named.items() if v is not None and hasattr(known, n)})
+    found.update({n: v for n, v in named.items() if hasattr(known, n)})
+    found = {name: value for name, value in found.items() if value is not None}  # None takes a setting back
     return {name: value.tolist() if hasattr(value, "tolist") else value for name, value in found.items()}
 
 

@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+_HEAD = 16  # tokens of the prompt that are read with a row
+
+
 @dataclass(frozen=True)
 class Stops:
     """What ends a row: ids, texts, and the padding that fills it up; `limit` is the most tokens of a call."""
@@ -41,50 +44,84 @@ class StopAudit:
         return max((place for place in self.places if place is not None), default=self.length)
 
 
-def audit_stops(rows: Sequence[Sequence[int]], stops: Stops, tokenizer: Any = None) -> StopAudit | None:
+def audit_stops(
+    rows: Sequence[Sequence[int]],
+    stops: Stops,
+    tokenizer: Any = None,
+    before: Sequence[Sequence[int]] | None = None,
+) -> StopAudit | None:
     """Say whether a call went on after all rows had stopped, or ended before a row had and before its limit.
+
+    A row counts as stopped too late only where the stop stands in its own text, and as not stopped only where
+    no reading of it holds one.
 
     Args:
         rows: What each row generated, of equal lengths.
         stops: What ends a row.
         tokenizer: Decodes, where stops are texts.
+        before: The ids in front of each row: tokenizers drop spaces at the start of a text, and a stop may
+            begin in the prompt.
 
     Returns:
         What is wrong, or None.
     """
     length = max(map(len, rows), default=0)
-    places = tuple(_stop(row, stops, tokenizer) for row in rows)
+    heads = [list(row[-_HEAD:]) for row in before] if before is not None else [[] for _ in rows]
+    readers = [_Reader(list(row), head, stops, tokenizer) for row, head in zip(rows, heads, strict=True)]
+    places = tuple(reader.stopped(sure=False) for reader in readers)
     if length > stops.limit:
         return StopAudit(length, stops.limit, places, "beyond")
     if None in places:
         return StopAudit(length, stops.limit, places, "early") if length < stops.limit else None
-    found = StopAudit(length, stops.limit, places, "late")
+    found = StopAudit(length, stops.limit, tuple(reader.stopped(sure=True) for reader in readers), "late")
     # Where several processes generate together, one that has ended adds padding until the others have, too.
     went_on = any(token != stops.pad for row in rows for token in row[found.last :])
-    return found if went_on else None
+    return found if went_on and None not in found.places else None
 
 
-def _stop(row: Sequence[int], stops: Stops, tokenizer: Any) -> int | None:
-    """Return behind how many tokens the row has stopped."""
-    found = next((i + 1 for i, token in enumerate(row) if token in stops.ids), None)
-    if stops.texts:
+class _Reader:
+    """Looks for the stop of one row."""
+
+    def __init__(self, row: list[int], head: list[int], stops: Stops, tokenizer: Any) -> None:
+        self.row, self.head, self.stops, self.tokenizer = row, head, stops, tokenizer
+        self.hidden: set[int] = set()
+        if stops.texts:
+            # The names of special tokens are no text, but where they are stops themselves.
+            for token in getattr(tokenizer, "all_special_ids", None) or ():
+                name = tokenizer.decode([token])
+                if not any(name in stop for stop in stops.texts):
+                    self.hidden.add(token)
+
+    def stopped(self, *, sure: bool) -> int | None:
+        """Return behind how many tokens the row has stopped."""
+        row, stops = self.row, self.stops
+        found = next((i + 1 for i, token in enumerate(row) if token in stops.ids), None)
         low, high = 0, len(row) if found is None else found
-
-        def holds(size: int) -> bool:
-            text = tokenizer.decode(list(row[:size]))
-            return any(stop in text for stop in stops.texts)
-
-        if holds(high):
+        if stops.texts and self._holds(high, sure=sure):
             while low < high:  # the shortest beginning that holds a stop
                 middle = (low + high) // 2
-                if holds(middle):
+                if self._holds(middle, sure=sure):
                     high = middle
                 else:
                     low = middle + 1
             return low
-    if found is None and stops.pad is not None and row and row[-1] == stops.pad:
-        return next(len(row) - n for n, token in enumerate([*row[::-1], None]) if token != stops.pad)
-    return found
+        if found is None and stops.pad is not None and row and row[-1] == stops.pad:
+            return next(len(row) - n for n, token in enumerate([*row[::-1], None]) if token != stops.pad)
+        return found
+
+    def _holds(self, size: int, *, sure: bool) -> bool:
+        row, texts = self.row[:size], self.stops.texts
+        start = self.tokenizer.decode(self.head)
+        shown = self.tokenizer.decode([*self.head, *(token for token in row if token not in self.hidden)])
+        if any(stop in shown[len(start) :] for stop in texts):
+            return True
+        if sure:
+            return False
+        whole = self.tokenizer.decode([*self.head, *row])
+        ends = (whole.rfind(stop) + len(stop) for stop in texts if stop in whole)
+        return any(end > len(start) for end in ends) or any(
+            stop in self.tokenizer.decode(row) for stop in texts
+        )
 
 
 @dataclass(frozen=True)

@@ -238,6 +238,9 @@ def test_arguments_by_position_and_defaults(model, batch):
         first.assert_room(7)
     assert second.sequences.shape[0] == 4
     second.assert_answers_whole(second.new_tokens)
+    with record_generate() as recorded:
+        model.generate(**batch, max_new_tokens=4, eos_token_id=None)
+    assert "eos_token_id" not in recorded.call.settings
     third.assert_room(20)
     with pytest.raises(AssertionError, match="expected 21: its limit is 20"):
         third.assert_room(21)

@@ -33,7 +33,7 @@ def tokenizer():
     return tiny_tokenizer()
 
 
-def called(model, tokenizer, batch, answers=ANSWERS, **options):
+def called(model, tokenizer, batch, answers=ANSWERS, /, **options):
     return recorded(model, tokenizer, batch, answers, **options)[1]
 
 
@@ -302,6 +302,23 @@ def test_turns_end_in_another_token_than_eos(model, tokenizer):
     says(report(call.assert_stopped, ["<|im_end|>"], tokenizer), "after every row had stopped", "then:")
     call = called(model, tokenizer, batch, turns, ends=False, eos_token_id=[2, end])
     call.assert_stopped(["<|im_end|>"], tokenizer)
+
+
+def test_stops_that_a_text_hides(model):
+    """A stop that begins in the prompt, at a space that the decoder drops, or in the name of a special token."""
+    tokenizer = tiny_tokenizer(kind="metaspace")
+    batch = tokenizer(PROMPTS, padding=True, return_tensors="pt")
+    options = {"ends": False, "eos_token_id": None, "tokenizer": tokenizer, "pad_token_id": 0}
+    for stop, turns in ((" sky", ["sky it"] * 3), (": no", [" no it"] + [" is: no"] * 2)):
+        call = called(model, tokenizer, batch, turns, stop_strings=stop, **options)
+        call.assert_stopped()
+    # "e" stands in the name "<eos>": some criteria stop there, others do not.
+    called(
+        model, tokenizer, batch, ["<eos>in"] * 3, stop_strings="e", max_new_tokens=6, **options
+    ).assert_stopped()
+    del options["tokenizer"]
+    call = called(model, tokenizer, batch, ["<eos>in"] * 3, max_new_tokens=6, **options)
+    call.assert_stopped(["e"], tokenizer)
 
 
 def test_max_length_leaves_no_room(model, tokenizer):
