@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from pytest_decoderonly.compare.lengths import Lengths
 from pytest_decoderonly.compare.verdict import Culprit, Relation, RelationResult, RowError, Verdict, worst
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def name_culprit(results: Mapping[Relation, RelationResult], model: Any) -> Culp
             "it to all rows",
         )
     if Relation.PAD_AMOUNT in failed:
-        return _declared(_padding_amount(results), failed, model)
+        return _declared(_padding_amount(results, model), failed, model)
     if Relation.BATCH_VS_SOLO in failed:
         return _batch_only(results, model)
     if Relation.CACHED_VS_FULL in failed:
@@ -200,19 +201,10 @@ def _padding_visible(results: Mapping[Relation, RelationResult]) -> Culprit:
     )
 
 
-def _padding_amount(results: Mapping[Relation, RelationResult]) -> Culprit:
+def _padding_amount(results: Mapping[Relation, RelationResult], model: Any) -> Culprit:
     result = results[Relation.PAD_AMOUNT]
-    failing = {error.width for error in result.failing}
-    passing = {error.width for error in result.decisive if error.pads} - failing
-    if failing and passing:
-        widths = ", ".join(str(width) for width in sorted(failing))
-        right = ", ".join(str(width) for width in sorted(passing))
-        return Culprit(
-            "alignment",
-            f"only some total lengths are wrong ({widths} columns at the prompt; {right} are right): a "
-            "kernel or a chunked loop fails at one alignment",
-            "look for block sizes (32, 64, a chunk length) and what happens to the last, partly filled block",
-        )
+    if any(error.pads and error.worst <= result.limit for error in result.decisive):
+        return _some_widths(result, model)
     if all((error.first(result.limit) or 0) >= error.prefill for error in result.failing):
         return Culprit(
             "decode position",
@@ -229,6 +221,39 @@ def _padding_amount(results: Mapping[Relation, RelationResult]) -> Culprit:
         "positions are counted over the padding",
         "compute position_ids from the attention mask (mask.cumsum(-1) - 1), in "
         "prepare_inputs_for_generation or in the model",
+    )
+
+
+def _some_widths(result: RelationResult, model: Any) -> Culprit:
+    """Padding of some amounts does no harm: a border of blocks, of a window, or of something else that ends."""
+    wrong, right = set(), set()
+    for error in result.decisive:
+        first = error.first(result.limit)
+        if first is not None:
+            wrong.add(error.width + max(0, first - error.prefill + 1))
+        elif error.pads:
+            right |= set(range(error.width, error.width + error.errors.size - error.prefill + 1))
+    lengths = Lengths(tuple(sorted(wrong)), tuple(sorted(right - wrong)))
+    window, since = window_of(model), lengths.since
+    if window is not None and since is not None and since > window >= max(lengths.right):
+        return Culprit(
+            "window",
+            f"padding does no harm up to {max(lengths.right)} columns, and does from {since} on: the sliding window of "
+            f"{window} is counted over the padding",
+            "look at the mask of sliding layers: each query sees its own last keys, not the batch's last columns",
+        )
+    if since is not None:
+        return Culprit(
+            "total length",
+            f"padding does no harm below {since} columns, and does from there on: something is scaled, cut or ends at a "
+            "number of columns, padding among them",
+            "take it from each token's own position, or from the mask; padding must not count",
+        )
+    return Culprit(
+        "alignment",
+        f"only some total lengths are wrong ({lengths}), whatever stands in the columns: a kernel or a chunked loop "
+        "fails at one alignment",
+        "look for block sizes (8, 16, 32, 64, a chunk length) and what happens to the last, partly filled block",
     )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_decoderonly.compare import ways
 from pytest_decoderonly.compare.culprit import lone_failures
 from pytest_decoderonly.compare.drive import Batch, CannotDriveError, Trace
+from pytest_decoderonly.compare.lengths import Lengths
 from pytest_decoderonly.compare.measure import row_error
 from pytest_decoderonly.compare.shapes import reach_of
 from pytest_decoderonly.compare.verdict import Culprit, Relation, RelationResult, Verdict
@@ -20,36 +21,6 @@ if TYPE_CHECKING:
 
 # Around the borders of blocks of 4 to 64, and enough between them to tell blocks from a length that is passed.
 _LENGTHS = (3, 4, 5, 7, 8, 9, 10, 15, 16, 17, 18, 24, 31, 32, 33, 34, 48, 63, 64, 65, 66)
-
-
-@dataclass(frozen=True)
-class Lengths:
-    """At which total lengths something is wrong, and at which it is right."""
-
-    wrong: tuple[int, ...]
-    right: tuple[int, ...]
-
-    @property
-    def some(self) -> bool:
-        """Whether lengths on both sides of a wrong one are right: a block border, not a length that is passed."""
-        return bool(self.wrong and self.right) and max(self.right) > min(self.wrong)
-
-    @property
-    def since(self) -> int | None:
-        """The length from which on all are wrong, None where it is not like that."""
-        if len(self.wrong) < 2 or not self.right or max(self.right) > min(self.wrong):
-            return None
-        return min(self.wrong)
-
-    def __str__(self) -> str:
-        text = ", ".join(map(str, self.wrong))
-        for block in (2, 4, 8, 16, 32, 64) if len(self.wrong) > 1 else ():
-            rests = {length % block for length in self.wrong}
-            if len(rests) == 1 and not any(length % block in rests for length in self.right):
-                return f"{text}: {rests.pop()} more than a multiple of {block}".replace(
-                    ": 0 more than a multiple", ": multiples"
-                )
-        return text
 
 
 class Probes:

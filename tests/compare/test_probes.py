@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from pytest_decoderonly.compare.battery import run_battery
-from pytest_decoderonly.compare.probes import Lengths
+from pytest_decoderonly.compare.lengths import Lengths
 from pytest_decoderonly.compare.verdict import Relation, Verdict
 from pytest_decoderonly.tiny import tiny_decoder
 
@@ -269,6 +269,42 @@ def test_a_mask_that_no_layer_reads_is_said_to_be_unused():
     result = judged(mutants.state_sees_padding(tiny_decoder("mamba2")))
     assert result.culprit.name == "padding visible"
     assert "attention_mask is not used at all" in result.culprit.sentence
+
+
+def padded_rows_cut(arch, length):
+    """From so many columns on, rows with padding lose their first token."""
+
+    def edit(_module, _query, key, value, mask):
+        pads = (mask[:, 0, -1] < -1e4).sum(-1)
+        mask = mask.expand(len(mask), -1, -1, -1).clone()
+        for row, count in enumerate(pads.tolist()):
+            if count and key.shape[2] >= length:
+                mask[row, :, -1:, count] = LOW
+        return key, value, mask
+
+    return mutants.with_attention(
+        tiny_decoder(arch, **({"sliding_window": 36} if arch == "mistral" else {})), edit
+    )
+
+
+@pytest.mark.parametrize(
+    ("arch", "length", "name", "words"),
+    [
+        ("llama", 40, "total length", "below 40 columns"),
+        ("mistral", 38, "window", "sliding window of 36"),
+    ],
+)
+def test_amounts_of_padding_up_to_a_border(arch, length, name, words):
+    relations = [Relation.PAD_CONTENT, Relation.PAD_AMOUNT]
+    result = judged(padded_rows_cut(arch, length), widths=(8, 32, 40, 48), relations=relations)
+    assert result.culprit.name == name
+    assert words in result.culprit.sentence
+
+
+def test_alignment_in_words_of_blocks():
+    result = judged(mutants.wrong_at_one_alignment(tiny_decoder("llama")), widths=(8, 31, 33, 34, 63, 66))
+    assert result.culprit.name == "alignment"
+    assert "33, 65: 1 more than a multiple of 32" in result.culprit.sentence
 
 
 def test_half_precision_is_probed_in_float32():
