@@ -72,6 +72,8 @@ def test_base_install_is_light(metadata):
 def test_command_and_plugin_are_registered(wheel):
     (name,) = (name for name in wheel.namelist() if name.endswith("entry_points.txt"))
     entries = configparser.ConfigParser()
+    entries.optionxform = str  # names of plugins are in capitals
     entries.read_string(wheel.read(name).decode())
     assert dict(entries["console_scripts"]) == {"decoderonly": "decoderonly_checker.__main__:command"}
     assert dict(entries["pytest11"]) == {"decoderonly": "pytest_decoderonly.plugin"}
+    assert dict(entries["flake8.extension"]) == {"DLM": "decoderonly_checker.flake8_plugin:Plugin"}
