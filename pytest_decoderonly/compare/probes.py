@@ -150,7 +150,10 @@ def refine(culprit: Culprit, results: Mapping[Relation, RelationResult], probes:
     if culprit.name == "state between calls":
         return _random(culprit) if probes.random() else culprit
     lone = lone_failures(results)
-    if culprit.name in ("cache", "positions", "decode position", "alignment", "batch only") and lone:
+    if (
+        culprit.name in ("cache", "positions", "decode position", "alignment", "total length", "batch only")
+        and lone
+    ):
         limit = results[Relation.CACHED_VS_FULL].limit
         early = any((error.first(limit) or 0) < error.prefill for error in lone)
         return _alone(culprit, probes, early=early)
