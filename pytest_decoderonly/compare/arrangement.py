@@ -287,5 +287,6 @@ def _split(word: str, examples: Sequence[str]) -> bool:
 
 
 def _next(row: SupervisedRow, start: int) -> int | None:
-    """Return the next position that is no white space."""
-    return next((i for i in range(start, len(row.ids)) if row.owners[i] != "space"), None)
+    """Return the next position of the same example that is no white space."""
+    found = next((i for i in range(start, len(row.ids)) if row.owners[i] != "space"), None)
+    return None if found is None or any(start <= place <= found for place in row.begins) else found

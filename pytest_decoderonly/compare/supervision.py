@@ -503,7 +503,7 @@ class _Judge:
             if before in enders and self.row.ids[i] in self.reader.special:
                 enders.add(i)  # <|im_end|> and then EOS: a second way to stop
                 continue
-            if self._of_call(i):
+            if self._of_call(i) or self._end_alone(i):
                 continue
             follows = next((p for p in self.row.passages if p.start > i), None)
             if follows is not None and follows in self._answers():
@@ -540,6 +540,15 @@ class _Judge:
                     end = at + len(turn)
                     found.update(i for i in range(len(pieces)) if at <= starts[i] and starts[i + 1] <= end)
         return found
+
+    def _end_alone(self, i: int) -> bool:
+        """Whether a terminator, or the end of a word and one, begins an example that was split there."""
+        start = max((place for place in (0, *self.row.begins) if place <= i), default=0)
+        known = {self.row.ids[position] for _, position in self.ended_by} | {self.reader.eos}
+        return self.row.ids[i] in known and {self.row.owners[k] for k in range(start, i)} <= {
+            "space",
+            "either",
+        }
 
     def _of_call(self, i: int) -> bool:
         """Whether a token is what the model writes around the argument of a call, its terminator included."""
