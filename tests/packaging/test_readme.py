@@ -50,7 +50,7 @@ def test_shown_tests_pass_under_the_checks(folder):
     (folder / "serve.py").unlink()
     done = run(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--decoderonly-checks", cwd=folder)
     assert done.returncode == 0, done.stdout
-    assert "guard     1 call checked in 1 test   no findings" in done.stdout
+    assert re.search(r"guard     \d+ calls? checked in \d tests?   no findings", done.stdout), done.stdout
 
 
 def test_commands_name_scripts_and_options_that_exist():
