@@ -5,6 +5,7 @@ import codecs
 import os
 import subprocess
 import sys
+import textwrap
 import time
 from collections import Counter
 from pathlib import Path
@@ -54,7 +55,7 @@ def fixed_lines(text, unsafe=False):
 def test_which_rules_have_fixes():
     assert [
         *("DLM001", "DLM101", "DLM102", "DLM105", "DLM106", "DLM107", "DLM108"),
-        *("DLM201", "DLM203", "DLM204", "DLM205", "DLM308"),
+        *("DLM201", "DLM203", "DLM204", "DLM205", "DLM302", "DLM308"),
     ] == FIXED_RULES
 
 
@@ -91,6 +92,39 @@ def test_a_fixed_example_is_silent(code):
 def test_masks_are_passed_as_the_ids_are(call, cure):
     text = f'ids = tokenizer("Hi", return_tensors="pt")\nkept = ids.input_ids\nout = model.generate({call})\n'
     assert fixed_lines(text) == [f"out = model.generate({cure})"]
+
+
+PADDED = """\
+def loss_of(texts: list[str]):
+    batch = tokenizer(texts, padding=True, return_tensors="pt")
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "cure"),
+    [
+        (
+            'labels = batch["input_ids"].clone()\nloss = model(**batch, labels=labels).loss\n',
+            'labels = batch["input_ids"].clone().masked_fill(batch["attention_mask"] == 0, -100)',
+        ),
+        (
+            "loss = model(**batch, labels=batch.input_ids).loss\n",
+            "loss = model(**batch, labels=batch.input_ids.masked_fill(batch.attention_mask == 0, -100)).loss",
+        ),
+        (
+            "x = batch['input_ids'].to(0)\nloss = model(x, labels=batch['input_ids'].to(0)).loss\n",
+            "loss = model(x, labels=batch['input_ids'].to(0).masked_fill(batch['attention_mask'].to(0) == 0, -100)).loss",
+        ),
+        # Lists have no such method, and what a name was taken from may have been changed since.
+        ("ids = batch.input_ids\nloss = model(ids, labels=ids).loss\n", ""),
+        ("labels = torch.tensor(batch.input_ids)\nloss = model(**batch, labels=labels).loss\n", ""),
+        ("batch = dict(batch)\nloss = model(**batch, labels=batch['input_ids']).loss\n", ""),
+    ],
+)
+def test_padding_is_hidden_by_the_mask_beside_the_ids(text, cure):
+    body = textwrap.indent(text, "    ")
+    changed = fixed_lines(f"tokenizer.pad_token = '!'\n{PADDED}{body}    return loss\n", unsafe=True)
+    assert [line.strip() for line in changed] == [cure] * bool(cure)
 
 
 @pytest.mark.parametrize(

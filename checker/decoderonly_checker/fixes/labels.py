@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import libcst as cst
 
-from decoderonly_checker.fixes.proposals import Proposal, Step, can_change
+from decoderonly_checker.fixes.prompts import code_of, come_whole, mask_beside, root_of
+from decoderonly_checker.fixes.proposals import Proposal, Step, argument_of, can_change
+from decoderonly_checker.fixes.scopes import Scope
 
 if TYPE_CHECKING:
-    from decoderonly_checker.flow.values import Site
+    from decoderonly_checker.flow.facts import Facts
+    from decoderonly_checker.flow.values import Ids, Site
+
+_COPIES = frozenset({"clone", "detach"})
 
 
 def write_ignored(site: Site) -> Proposal | None:
@@ -25,3 +31,43 @@ def write_ignored(site: Site) -> Proposal | None:
     if not isinstance(plain, cst.Integer) or value.lpar:
         return None
     return Proposal("write -100", (Step(site.of(site.source, site.cell, value), "replace", "-100"),))
+
+
+def hide_padding(site: Site, labels: Ids, facts: Facts) -> Proposal | None:
+    """Propose -100 where the mask beside the ids is 0, that labels are a copy of; tensors of PyTorch only.
+
+    Args:
+        site: Where the copy is made, or the ids are handed on as labels.
+        labels: The labels.
+        facts: Of the run.
+    """
+    ids = replace(labels, field="input_ids")
+    value = _labels_in(site.node)
+    if value is None or not can_change(site) or not come_whole(ids, facts, return_tensors="pt"):
+        return None
+    copied = value
+    while isinstance(copied, cst.Call) and isinstance(copied.func, cst.Attribute) and not copied.args:
+        if copied.func.attr.value not in _COPIES:
+            return None
+        copied = copied.func.value
+    if isinstance(copied, cst.Name):
+        return None  # where it was taken from the encoding, both may have been changed since
+    mask = mask_beside(copied, Scope(site), hops=0)
+    root = root_of(copied)
+    if mask is None or root is None or Scope(site).bound_once(root) is None:
+        return None
+    hidden = f".masked_fill({code_of(mask)} == 0, -100)"
+    step = Step(site.of(site.source, site.cell, value), "behind", hidden)
+    return Proposal(f"hide the padding: `{hidden}`", (step,))
+
+
+def _labels_in(node: cst.CSTNode) -> cst.BaseExpression | None:
+    """Return the code of the labels in the statement or call that makes them."""
+    if isinstance(node, cst.Assign):
+        return node.value
+    if isinstance(node, cst.Call):
+        given = argument_of(node, -1, "labels")
+        if given is not None or not isinstance(node.func, cst.Attribute):
+            return given
+        return node if node.func.attr.value in _COPIES else None
+    return node if isinstance(node, cst.Subscript | cst.Attribute) else None

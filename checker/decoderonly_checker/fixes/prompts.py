@@ -8,10 +8,11 @@ import libcst as cst
 
 from decoderonly_checker.fixes.proposals import Proposal, Step, add_argument, argument_of, can_change
 from decoderonly_checker.fixes.scopes import Scope
-from decoderonly_checker.flow.values import Ids, Site, alternatives
+from decoderonly_checker.flow.values import Ids, Site, alternatives, literal
 
 if TYPE_CHECKING:
     from decoderonly_checker.flow.facts import Decode, Facts, GenerateCall, IdsCut
+    from decoderonly_checker.flow.values import Value
 
 _MOVES = frozenset({"to", "cuda", "cpu", "npu", "xpu", "detach", "contiguous"})
 _IDS = "input_ids"
@@ -24,15 +25,21 @@ def pass_mask(call: GenerateCall, facts: Facts) -> Proposal | None:
     if not isinstance(node, cst.Call) or call.open is not None:
         return None
     given = argument_of(node, 0, _IDS, "inputs")
-    if given is None or not _whole(call, facts):
+    if given is None or not come_whole(call.ids, facts):
         return None
-    mask = _mask_of(given, Scope(call.site), hops=1)
-    return None if mask is None else add_argument(call.site, "attention_mask", _code(mask))
+    mask = mask_beside(given, Scope(call.site), hops=1)
+    return None if mask is None else add_argument(call.site, "attention_mask", code_of(mask))
 
 
-def _whole(call: GenerateCall, facts: Facts) -> bool:
-    """Whether the ids are surely those of one tokenizer call as it gave them, with a mask beside them."""
-    ids = alternatives(call.ids)
+def come_whole(value: Value | None, facts: Facts, **wanted: str) -> bool:
+    """Whether ids are surely those of one tokenizer call as it gave them, with a mask beside them.
+
+    Args:
+        value: The ids.
+        facts: Of the run.
+        **wanted: What the call must be given, as literals.
+    """
+    ids = alternatives(value)
     if not ids or not all(
         isinstance(one, Ids)
         and one.encoding is not None
@@ -49,11 +56,14 @@ def _whole(call: GenerateCall, facts: Facts) -> bool:
     made = {one.encoding.site for one in ids if isinstance(one, Ids) and one.encoding is not None}
     told = [record for record in facts.tokenizer_calls if record.site in made]
     return all(
-        record.args.get(None, "return_attention_mask") is None and record.args.open is None for record in told
+        record.args.get(None, "return_attention_mask") is None
+        and record.args.open is None
+        and all(literal(record.args.get(None, name)) == given for name, given in wanted.items())
+        for record in told
     )
 
 
-def _mask_of(given: cst.BaseExpression, scope: Scope, hops: int) -> cst.BaseExpression | None:
+def mask_beside(given: cst.BaseExpression, scope: Scope, hops: int) -> cst.BaseExpression | None:
     """Return the code for the mask beside `encoding["input_ids"]`, moved to where these are moved."""
     if isinstance(given, cst.Subscript) and _is_key(given):
         if not _is_plain(given.value):
@@ -65,14 +75,14 @@ def _mask_of(given: cst.BaseExpression, scope: Scope, hops: int) -> cst.BaseExpr
         return given.with_changes(attr=cst.Name("attention_mask")) if _is_plain(given.value) else None
     moved = _moved(given)
     if moved is not None and isinstance(given, cst.Call):
-        inner = _mask_of(moved, scope, hops)
+        inner = mask_beside(moved, scope, hops)
         return None if inner is None else given.with_deep_changes(given.func, value=inner)
     if isinstance(given, cst.Name) and hops:
         # `input_ids = encoding["input_ids"]`, where neither name ever stands for anything else.
         bound = scope.bound_once(given.value)
-        root = _root(bound)
+        root = root_of(bound)
         if isinstance(bound, cst.BaseExpression) and root is not None and scope.bound_once(root) is not None:
-            return _mask_of(bound, scope, hops - 1)
+            return mask_beside(bound, scope, hops - 1)
     return None
 
 
@@ -146,8 +156,8 @@ def _width(generate: cst.Call, call: GenerateCall, scope: Scope) -> str | None:
         )
         if not plain:
             return None
-        code = _code(given)
-    root = _root(given)
+        code = code_of(given)
+    root = root_of(given)
     return f"{code}.shape[1]" if root is not None and scope.bound_once(root) is not None else None
 
 
@@ -204,12 +214,13 @@ def _is_plain(node: cst.BaseExpression) -> bool:
     return isinstance(node, cst.Name)
 
 
-def _root(node: cst.CSTNode | None) -> str | None:
+def root_of(node: cst.CSTNode | None) -> str | None:
     """Return the name that code such as `encoding["input_ids"].to(device)` begins with."""
     while node is not None and not isinstance(node, cst.Name):
         node = node.value if isinstance(node, cst.Attribute | cst.Subscript) else _moved(node)
     return None if node is None else node.value
 
 
-def _code(node: cst.CSTNode) -> str:
+def code_of(node: cst.CSTNode) -> str:
+    """Return the code of a node."""
     return cst.Module([]).code_for_node(node)

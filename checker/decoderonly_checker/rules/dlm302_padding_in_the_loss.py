@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Confidence, Severity
+from decoderonly_checker.fixes.labels import hide_padding
 from decoderonly_checker.rules.apart import tokenized_apart
 from decoderonly_checker.rules.base import Finding, Rule
 from decoderonly_checker.rules.evidence import tokenizer_story
@@ -84,11 +85,11 @@ class PaddingInTheLoss(Rule):
                 continue
             # What is hidden behind another value than -100 is that mistake, and not this one.
             hidden = any(meant_to_hide(write, made, facts) for write in facts.ids_writes)
-            finding = self.judge(made) if not hidden else None
+            finding = self.judge(made, facts) if not hidden else None
             if finding is not None and once.fresh(made.labels):
                 yield finding
 
-    def judge(self, made: LabelsMade) -> Finding | None:
+    def judge(self, made: LabelsMade, facts: Facts) -> Finding | None:
         """Judge one set of labels."""
         encoding = made.labels.encoding
         if encoding is None or not surely_padded(encoding):
@@ -105,4 +106,5 @@ class PaddingInTheLoss(Rule):
             Severity.ERROR,
             "the padding is supervised",
             (*tokenizer_story(encoding), (encoding.site, "padded here")),
+            hide_padding(place(made), made.labels, facts),
         )
