@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from pytest_decoderonly.guard.usage import Use
 
 
+_NONE = Padding()
+
+
 @dataclass
 class GenerateCall:
     """A call of a decoder-only `generate` that got token ids.
@@ -204,11 +207,18 @@ def mask_rows(mask: Any, rows: list[bytes]) -> list[bytes] | None:
 
 def padding_by_mask(mask: Any, rows: list[bytes]) -> tuple[Padding, ...] | None:
     """Read each row's padding from a 2-D mask (1 real, 0 padding); None where it does not fit the rows."""
-    bits = mask_rows(mask, rows)
+    return padding_by_bits(mask_rows(mask, rows))
+
+
+def padding_by_bits(bits: list[bytes] | None) -> tuple[Padding, ...] | None:
+    """Read each row's padding from the rows of its mask."""
     if bits is None:
         return None
     found = []
     for own in bits:
+        if own[:1] == own[-1:] == b"\1":
+            found.append(_NONE)
+            continue
         left = len(own) - len(own.lstrip(b"\0"))
         # A row of nothing but padding has no prompt whose side could be wrong.
         found.append(Padding() if left == len(own) else Padding(left, len(own) - len(own.rstrip(b"\0"))))

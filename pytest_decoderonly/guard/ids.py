@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from array import array
+from functools import lru_cache
 from typing import Any
 
 ITEM = array("q").itemsize
@@ -43,7 +44,9 @@ def _tensor_rows(value: Any) -> list[bytes] | None:
     if value.dtype.is_floating_point or value.dtype.is_complex or "numpy" not in sys.modules:
         return None
     torch = sys.modules["torch"]
-    data = value.detach().to(device="cpu", dtype=torch.int64).numpy().tobytes()
+    if value.dtype != torch.int64 or not value.is_cpu or value.is_neg():
+        value = value.detach().to(device="cpu", dtype=torch.int64)
+    data = value.numpy().tobytes()
     step = value.shape[-1] * ITEM
     return [data[start : start + step] for start in range(0, len(data), step)]
 
@@ -57,14 +60,29 @@ def bits_of(value: Any) -> list[bytes] | None:
     if readable_tensor(value):
         if value.dim() not in (1, 2) or not 0 < value.numel() <= _LIMIT:
             return None
+        if value.is_cpu and not value.requires_grad and value.dtype in _numpy_types():
+            data, step = (value.numpy() != 0).tobytes(), value.shape[-1]
+            return [data[start : start + step] for start in range(0, len(data), step)]
         rows = value.tolist()
         nested = rows if value.dim() == 2 else [rows]
     else:
-        found = rows_of(value)
-        if found is None:
+        found = _as_list(value)
+        if not found:
             return None
-        nested = [ids_of(row) for row in found]
-    return [bytes(map(bool, row)) for row in nested]
+        nested = [found] if isinstance(found[0], (int, float)) else [_as_list(row) for row in found]
+    try:
+        return [bytes(map(bool, row)) for row in nested]
+    except (TypeError, ValueError, RuntimeError):
+        return None
+
+
+@lru_cache(maxsize=1)
+def _numpy_types() -> frozenset[Any]:
+    """Return the types of masks that NumPy has as well."""
+    torch = sys.modules["torch"]
+    if "numpy" not in sys.modules:
+        return frozenset()
+    return frozenset({torch.bool, torch.int64, torch.int32, torch.uint8, torch.float32})
 
 
 def width(row: bytes) -> int:

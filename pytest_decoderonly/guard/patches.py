@@ -92,20 +92,25 @@ def _wrap_generation(module: ModuleType, recorder: Recorder) -> None:
 
 
 def _wrap_tokenization(module: ModuleType, recorder: Recorder) -> None:
+    local = recorder.local
+
     def tokenizing(method: str) -> Callable[[Any], Any]:
         def wrapper_of(before: Any) -> Any:
             def tokenize(self: Any, *args: Any, **kwargs: Any) -> Any:
                 __tracebackhide__ = True
                 if not recorder.active:
                     return before(self, *args, **kwargs)
-                with recorder.inside("tokenize") as outermost:
-                    try:
-                        result = before(self, *args, **kwargs)
-                    except ValueError as error:
-                        if outermost:
-                            recorder.not_tokenized(self, error)
-                        raise
-                if outermost:
+                depth = getattr(local, "tokenize", 0)
+                local.tokenize = depth + 1
+                try:
+                    result = before(self, *args, **kwargs)
+                except ValueError as error:
+                    if not depth:
+                        recorder.not_tokenized(self, error)
+                    raise
+                finally:
+                    local.tokenize = depth
+                if not depth:
                     recorder.tokenized(self, method, args, kwargs, result)
                 return result
 
@@ -119,9 +124,13 @@ def _wrap_tokenization(module: ModuleType, recorder: Recorder) -> None:
                 __tracebackhide__ = True
                 if not recorder.active:
                     return before(self, *args, **kwargs)
-                with recorder.inside("decode") as outermost:
+                depth = getattr(local, "decode", 0)
+                local.decode = depth + 1
+                try:
                     result = before(self, *args, **kwargs)
-                if outermost:
+                finally:
+                    local.decode = depth
+                if not depth:
                     value = args[0] if args else kwargs.get("token_ids", kwargs.get("sequences"))
                     recorder.decoded(self, method, value)
                 return result

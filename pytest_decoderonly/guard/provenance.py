@@ -298,6 +298,8 @@ class Log:
         if not self._generated:
             return None
         owner = self._owner(value)
+        if owner is None and row in self._rows:
+            return None
         for match in self._candidates(row):
             if owner is None:
                 if not self._has_other_reading(row):
@@ -305,6 +307,16 @@ class Log:
             elif match.generated is owner[0] and owner[1][1] in (0, match.skipped):
                 return match
         return None
+
+    def cut_rightly(self, value: Any) -> bool:
+        """Whether all rows of a tensor are views of an output that begin where its prompt ends: the common case, told at once."""
+        owner = self._owner(value)
+        return (
+            owner is not None
+            and isinstance(owner[0], Generated)
+            and owner[1][1] == owner[0].width
+            and value.shape[-1] + owner[0].width <= ids.width(owner[0].outputs[0])
+        )
 
     def cut(self, row: bytes, value: Any) -> Cut | None:
         """Return the output that `row` is the end of, where that is beyond doubt: by memory, else by its ids.
@@ -359,13 +371,16 @@ class Log:
         return (event, place) if event is not None and place is not None else None
 
     def _candidates(self, row: bytes) -> Iterator[Match]:
+        real_by_tail: dict[frozenset[bytes], bytes] = {}
         for size, prompts in self._prompts.items():
             if size >= len(row):
                 continue
             for match in reversed(prompts.get(row[:size], ())):
                 event = match.generated
                 output = event.outputs[match.row][match.skipped * ids.ITEM :]
-                real = ids.without_tail(row, event.tail)
+                real = real_by_tail.get(event.tail)
+                if real is None:
+                    real = real_by_tail[event.tail] = ids.without_tail(row, event.tail)
                 if len(real) <= size:
                     # Nothing but end-of-text was generated: only the whole, untouched row tells.
                     if row == output:

@@ -51,6 +51,7 @@ def tokenized(
     chats = {number: log.rendered(text) for number, text in enumerate(texts)}
     if method == "apply_chat_template":
         chats = dict(enumerate(_chats(args, kwargs, who.place)))
+    pad_id, eos_id, bos_id = token_ids(tokenizer)
     return Tokenized(
         place=who.place,
         method=method,
@@ -60,10 +61,10 @@ def tokenized(
         row_count=len(rows),
         width=max(map(ids.width, rows)),
         padding_side=str(kwargs.get("padding_side") or getattr(tokenizer, "padding_side", "right")),
-        pad_token_id=token_id(tokenizer, "pad_token"),
-        eos_token_id=token_id(tokenizer, "eos_token"),
-        bos_token_id=token_id(tokenizer, "bos_token"),
-        pad_token=getattr(tokenizer, "pad_token", None) if _has(tokenizer, "pad_token") else None,
+        pad_token_id=pad_id,
+        eos_token_id=eos_id,
+        bos_token_id=bos_id,
+        pad_token=tokenizer.pad_token if pad_id is not None else None,
         direct=who.direct,
         adds_special=kwargs.get("add_special_tokens", True) is not False and method in _MADE_FROM_TEXT,
         truncated=_truncated(tokenizer, kwargs, result) if method in _MADE_FROM_TEXT else frozenset(),
@@ -143,8 +144,9 @@ def generate_call(
         pad = made.pad_token_id
     mask = kwargs.get("attention_mask")
     known_by = "its attention mask"
+    bits = events.mask_rows(mask, rows)
     if mask is not None:
-        padding = events.padding_by_mask(mask, rows)
+        padding = events.padding_by_bits(bits)
     elif all(hit is not None and hit[0].padding is not None for hit in row_padding):
         known_by = "the tokenizer's mask"
         hits = cast("list[tuple[Tokenized, int]]", row_padding)
@@ -170,7 +172,7 @@ def generate_call(
         origins=[
             log.origin(row, pads) for row, pads in zip(rows, padding or [Padding()] * len(rows), strict=True)
         ],
-        mask=events.mask_rows(mask, rows),
+        mask=bits,
         limits=events.Limits(*(_plain(setting(model, args, kwargs, name, own=False)) for name in _LIMITS)),
         ends=frozenset(map(ids.token_bytes, end_ids(model, args, kwargs))),
     )
@@ -269,6 +271,7 @@ def forward_call(
     if labels is not None and [len(row) for row in labels] != [len(row) for row in rows]:
         labels = None
     mask = given.get("attention_mask")
+    bits = events.mask_rows(mask, rows)
     pad, _ = special_ids(model, (), {})
     made = log.tokenized_rows(rows)
     ends = end_ids(model, (), {})
@@ -279,9 +282,9 @@ def forward_call(
         model=type(model).__name__,
         model_type=str(getattr(model.config, "model_type", "")),
         rows=rows,
-        mask=events.mask_rows(mask, rows),
+        mask=bits,
         mask_given=mask is not None,
-        own_padding=events.padding_by_mask(mask, rows) if mask is not None else None,
+        own_padding=events.padding_by_bits(bits),
         has_positions=given.get("position_ids") is not None,
         labels=labels,
         trains=bool(torch.is_grad_enabled() and any(weight.requires_grad for weight in model.parameters())),
@@ -431,17 +434,30 @@ def decoder(tokenizer: weakref.ref[Any] | None) -> Callable[[bytes], str]:
     return text_of
 
 
-def _has(tokenizer: Any, name: str) -> bool:
-    """Whether a special token is set, asked without the log line that some versions write if it is not."""
+def token_ids(tokenizer: Any) -> tuple[int | None, int | None, int | None]:
+    """Return the ids of padding, end and start of text; None for each that the tokenizer has not."""
     tokens = getattr(tokenizer, "_special_tokens_map", None)
-    held = tokens.get(name) if isinstance(tokens, dict) else getattr(tokenizer, f"_{name}", None)
-    return held is not None
+    if not isinstance(tokens, dict):  # before transformers 4.45
+        tokens = {name: getattr(tokenizer, f"_{name}", None) for name in _SPECIAL}
+    names = tuple(None if tokens.get(name) is None else str(tokens[name]) for name in _SPECIAL)
+    known = _token_ids.get(tokenizer)
+    if known is not None and known[0] == names:
+        return known[1]
+    # Asked only for those that are set: some versions write a log line for the others.
+    values = [
+        getattr(tokenizer, f"{name}_id", None) if text else None
+        for name, text in zip(_SPECIAL, names, strict=True)
+    ]
+    pad, eos, bos = (value if isinstance(value, int) else None for value in values)
+    _token_ids[tokenizer] = names, (pad, eos, bos)
+    return pad, eos, bos
 
 
-def token_id(tokenizer: Any, name: str) -> int | None:
-    """Return the id of a special token; None where the tokenizer has none."""
-    value = getattr(tokenizer, f"{name}_id", None) if _has(tokenizer, name) else None
-    return value if isinstance(value, int) else None
+_SPECIAL = ("pad_token", "eos_token", "bos_token")
+_token_ids: weakref.WeakKeyDictionary[
+    Any, tuple[tuple[str | None, ...], tuple[int | None, int | None, int | None]]
+]
+_token_ids = weakref.WeakKeyDictionary()
 
 
 def setting(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any], name: str, *, own: bool = True) -> Any:

@@ -87,6 +87,7 @@ def call_node(place: CallPlace) -> ast.Call | None:
     return found[1] if found is not None else None
 
 
+@lru_cache(maxsize=256)
 def _located(place: CallPlace) -> tuple[_Source, ast.Call] | None:
     source = _source(place.path)
     if source is None:
@@ -136,12 +137,13 @@ def cuts_from_the_end(place: CallPlace) -> bool | None:
     return any(isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) for node in lower)
 
 
-def last_position_read(places: Sequence[CallPlace]) -> CallPlace | None:
+@lru_cache(maxsize=256)
+def last_position_read(place: CallPlace) -> CallPlace | None:
     """Return where `[:, -1]` is read of what a forward returned: its logits or hidden states."""
-    found = _located(places[0]) if places else None
+    found = _located(place)
     if found is None:
         return None
-    follower = _Follower(places, *found)
+    follower = _Follower([place], *found)
     for node in follower.reads():
         index = node.slice
         if not isinstance(index, ast.Tuple) or len(index.elts) not in (2, 3) or not _is_whole(index.elts[0]):

@@ -15,7 +15,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pytest_decoderonly.guard import events, ids, patches, reading
-from pytest_decoderonly.guard.checks import all_checks
+from pytest_decoderonly.guard.checks import checks_of
 from pytest_decoderonly.guard.frames import Caller, CallPlace, caller, user_places
 from pytest_decoderonly.guard.made import Made
 from pytest_decoderonly.guard.provenance import Log
@@ -24,8 +24,8 @@ from pytest_decoderonly.guard.runs import Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from types import TracebackType
 
-    from pytest_decoderonly.guard.checks.base import GuardCheck
     from pytest_decoderonly.guard.report import Finding
 
 _MOST_PENDING = 64
@@ -70,8 +70,8 @@ class Watcher:
 
     def conclude(self) -> None:
         """Judge what only the whole of a block or a test shows."""
-        with recorder().shielded():
-            for check in all_checks():
+        with recorder().shielded:
+            for check in checks_of("on_run"):
                 finding = check.on_run(self.run)
                 if finding is not None:
                     self.add(finding)
@@ -127,6 +127,27 @@ def _shielded_listener() -> Iterator[None]:
             )
 
 
+class _Shield:
+    """Keeps a fault of the guard from the user's call. Quicker than a generator, and entered at every call."""
+
+    __slots__ = ("_recorder",)
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    def __enter__(self) -> None:
+        """Begin to read."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        """Keep a fault, and let what ends the program pass."""
+        if isinstance(error, Exception):
+            self._recorder.fault(error)
+            return True
+        return False
+
+
 class Recorder:
     """Hears the guarded calls of all threads; what one test generated, another may decode."""
 
@@ -137,6 +158,7 @@ class Recorder:
         self._listeners: list[Listener] = []
         self.local = threading.local()
         self.made = Made()
+        self.shielded = _Shield(self)
 
     @property
     def active(self) -> bool:
@@ -227,7 +249,7 @@ class Recorder:
         Returns:
             The call; of an encoder-decoder, who called it; None where there is nothing to judge.
         """
-        with self.shielded():
+        with self.shielded:
             who = caller()
             if who.ours or (getattr(self.local, "generate", 0) > 1 and not who.direct):
                 return None  # our own experiments, and assistants that a generate runs by itself
@@ -237,9 +259,9 @@ class Recorder:
                 call = reading.generate_call(who, model, args, kwargs, self._log)
             if call is not None:
                 call.echo = self.made.echo(kwargs.get("streamer"))
-                call.places = user_places()
+                call.places = user_places() if call.limits is not None and call.limits.max_length else ()
             return call
-        return None  # type: ignore[unreachable]  # reached after a fault
+        return None  # after a fault
 
     def generate_ended(
         self,
@@ -250,7 +272,7 @@ class Recorder:
         result: Any,
     ) -> None:
         """Judge a generate call that returned, and remember what it returned."""
-        with self.shielded(), self._lock:
+        with self.shielded, self._lock:
             if self.watcher is None:
                 return
             self.watcher.calls += 1
@@ -260,7 +282,7 @@ class Recorder:
                     self._log.add_encoded(encoded)
                 return
             event = reading.generated(call, model, result)
-            self.judge(lambda check: check.on_generate(call))
+            self.judge("on_generate", call)
             if event is not None:
                 self._log.add_generated(event)
 
@@ -268,7 +290,7 @@ class Recorder:
         self, tokenizer: Any, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
     ) -> None:
         """Remember what a tokenizer call returned."""
-        with self.shielded():
+        with self.shielded:
             if getattr(self.local, "generate", 0):
                 return
             who = caller()
@@ -281,18 +303,18 @@ class Recorder:
 
     def not_tokenized(self, tokenizer: Any, error: BaseException) -> None:
         """Keep what explains a tokenizer's exception, should it be what ends the test."""
-        with self.shielded():
+        with self.shielded:
             who = caller()
             if who.ours or self.watcher is None:
                 return
-            for check in all_checks():
+            for check in checks_of("on_tokenize_error"):
                 finding = check.on_tokenize_error(tokenizer, error, who)
                 if finding is not None:
                     self.watcher.pend(error, finding)
 
     def decoded(self, tokenizer: Any, method: str, value: Any) -> None:
         """Judge a call of decode or batch_decode that returned."""
-        with self.shielded():
+        with self.shielded:
             who = caller()
             if who.ours:
                 return
@@ -300,7 +322,7 @@ class Recorder:
                 if self.watcher is None:
                     return
                 self.watcher.calls += 1
-                if not self._log.followed:
+                if not self._log.followed or self._log.cut_rightly(value):
                     return
                 rows = ids.rows_of(value)
                 if not rows:
@@ -318,11 +340,11 @@ class Recorder:
                 text_of = reading.decoder(weakref.ref(tokenizer))
                 places = user_places()
                 call = events.DecodeCall(who, method, rows, matches, text_of, cuts, places, self._log)
-                self.judge(lambda check: check.on_decode(call))
+                self.judge("on_decode", call)
 
     def forward_begins(self, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Judge a call of a model's forward by its arguments."""
-        with self.shielded():
+        with self.shielded:
             who = caller()
             if who.ours or not reading.decodes_only(model):
                 return
@@ -333,66 +355,62 @@ class Recorder:
                     return
                 watcher.calls += 1
                 watcher.run.add(call)
-                self.judge(lambda check: check.on_forward(call))
+                self.judge("on_forward", call)
 
     def rendered_by_processor(self, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         """Remember the texts that a processor's chat template made."""
-        with self.shielded():
+        with self.shielded:
             place = caller().place
             with self._lock:
                 reading.rendered(args, kwargs, result, place, self._log)
 
     def was_made(self, thing: Any, given: frozenset[str]) -> None:
         """Remember where an object was made, and which options were written out there."""
-        with self.shielded():
+        with self.shielded:
             self.made.add(thing, caller().place, given)
 
     def piped(self, pipe: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         """Judge a call of a text-generation pipeline that returned."""
-        with self.shielded():
+        with self.shielded:
             who = caller()
             call = reading.pipeline_call(who, pipe, args, kwargs, places=user_places(), result=result)
             if call is None:
                 return
             call.made_at = self.made.place(pipe)
             with self._lock:
-                self.judge(lambda check: check.on_pipeline(call))
+                self.judge("on_pipeline", call)
 
     def labels_given(self, collator: Any, examples: Any) -> list[list[int]] | None:
         """Read the labels of a collator's examples, which it may overwrite."""
-        with self.shielded():
+        with self.shielded:
             return reading.labels_of(examples) if not collator.mlm else None
-        return None  # type: ignore[unreachable]  # reached after a fault
+        return None  # after a fault
 
     def collated(self, collator: Any, labels: list[list[int]], batch: Any) -> None:
         """Judge a collator's batch against the labels that it got."""
-        with self.shielded():
+        with self.shielded:
             who = caller()
             call = reading.collator_call(who, collator, labels, batch)
             if who.ours or call is None:
                 return
             call.made_at = self.made.place(collator)
             with self._lock:
-                self.judge(lambda check: check.on_collate(call))
+                self.judge("on_collate", call)
 
-    def judge(self, look: Callable[[GuardCheck], Finding | None]) -> None:
-        """Ask every check, and keep what is found; a fault in one keeps no other from being asked."""
-        for check in all_checks():
-            with self.shielded():
-                finding = look(check)
+    def judge(self, hook: str, call: Any) -> None:
+        """Ask every check for this kind of event, and keep what is found; a fault in one keeps no other from being asked."""
+        for check in checks_of(hook):
+            with self.shielded:
+                finding = getattr(check, hook)(call)
                 if finding is not None and self.watcher is not None:
                     self.watcher.add(finding)
 
-    @contextlib.contextmanager
-    def shielded(self) -> Iterator[None]:
-        """Keep a fault of the guard from the user's call."""
-        try:
-            yield
-        except Exception as error:
-            last = traceback.extract_tb(error.__traceback__)[-1]
-            fault = f"{type(error).__name__}: {error} ({last.name}, line {last.lineno} of {last.filename})"
-            if self.watcher is not None and fault not in self.watcher.faults:
-                self.watcher.faults.append(fault)
+    def fault(self, error: Exception) -> None:
+        """Keep a fault of the guard, to be told once behind the block or the test."""
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        fault = f"{type(error).__name__}: {error} ({last.name}, line {last.lineno} of {last.filename})"
+        if self.watcher is not None and fault not in self.watcher.faults:
+            self.watcher.faults.append(fault)
 
 
 _recorder = Recorder()

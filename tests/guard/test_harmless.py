@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import inspect
+import pickle
 import subprocess
 import sys
 import textwrap
@@ -13,9 +15,21 @@ import weakref
 
 import pytest
 import torch
-from transformers import GenerationMixin, PreTrainedTokenizerBase
+from peft import PeftModelForCausalLM
+from transformers import (
+    DataCollatorForLanguageModeling,
+    GenerationMixin,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    ProcessorMixin,
+    TextGenerationPipeline,
+    TextIteratorStreamer,
+    TextStreamer,
+    pipeline,
+)
 
-from pytest_decoderonly.guard import DecoderOnlyWarning, watch, watcher
+from pytest_decoderonly.guard import DecoderOnlyWarning, provenance, watch, watcher
+from pytest_decoderonly.guard.watcher import recorder
 
 PROMPTS = ["the question is", "Question: yes and no, what is the answer?"]
 METHODS = [
@@ -25,11 +39,20 @@ METHODS = [
         for name in ("__call__", "encode", "pad", "apply_chat_template", "decode")
     ),
     (PreTrainedTokenizerBase, "batch_decode"),
+    (PreTrainedModel, "__call__"),
+    (PeftModelForCausalLM, "forward"),
+    (ProcessorMixin, "apply_chat_template"),
+    (TextStreamer, "__init__"),
+    (TextIteratorStreamer, "__init__"),
+    (TextGenerationPipeline, "__call__"),
+    (TextGenerationPipeline, "__init__"),
+    (DataCollatorForLanguageModeling, "torch_call"),
+    (DataCollatorForLanguageModeling, "__init__"),
 ]
 
 
 def methods():
-    return [vars(owner)[name] for owner, name in METHODS]
+    return [getattr(owner, name) for owner, name in METHODS]
 
 
 def faulty_program(model, tokenizer):
@@ -59,6 +82,111 @@ def test_same_results(model, tokenizer):
         guarded = faulty_program(model, tokenizer)
     assert guarded == alone
     assert sorted(finding.code for finding in findings) == ["DLM101", "DLM102", "DLM201"]
+
+
+def training(model, tokenizer):
+    """Make one step with every mistake that a batch of labels can hold, and return all that can be observed."""
+    torch.manual_seed(7)
+    model.train()
+    batch = tokenizer(PROMPTS, padding=True, padding_side="right", return_tensors="pt")
+    labels = batch["input_ids"].clone()
+    labels[1] = -100
+    before = {name: tensor.clone() for name, tensor in (*batch.items(), ("labels", labels))}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        out = model(**batch, labels=labels)
+        out.loss.backward()
+    assert all(torch.equal({**batch, "labels": labels}[name], before[name]) for name in before)
+    gradients = [weight.grad.clone() for weight in model.parameters() if weight.grad is not None]
+    model.zero_grad()
+    model.eval()
+    return {
+        "loss": out.loss.item(),
+        "gradients": [gradient.tolist() for gradient in gradients],
+        "random state": torch.get_rng_state().tolist(),
+        "warnings": [(entry.category, str(entry.message)) for entry in caught],
+        "type": type(out),
+        "versions": [batch["input_ids"]._version, labels._version],
+    }
+
+
+def test_same_gradients(model, tokenizer):
+    alone = training(model, tokenizer)
+    with watch() as findings:
+        guarded = training(model, tokenizer)
+    assert guarded == alone
+    assert [finding.code for finding in findings] == ["DLM302", "DLM311"]
+
+
+def test_same_exceptions_of_forwards_pipelines_and_collators(model, tokenizer):
+    pipe = pipeline("text-generation", model=model, tokenizer=tokenizer)
+    collate = DataCollatorForLanguageModeling(tokenizer, mlm=False)
+
+    def attempt():
+        seen = []
+        for call in (
+            lambda: model(torch.tensor([[5, 6]]), labels=torch.tensor([[5, 6, 7]])),
+            lambda: model(torch.tensor([[100000]])),
+            lambda: model("text"),
+            model,
+            lambda: pipe(7),
+            lambda: collate([{"labels": [1]}]),
+            lambda: collate([]),
+            TextStreamer,
+            lambda: tokenizer.apply_chat_template("text"),
+        ):
+            with pytest.raises(Exception) as caught:
+                call()
+            seen.append((caught.type, str(caught.value)))
+        return seen
+
+    alone = attempt()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DecoderOnlyWarning)
+        with watch() as findings:
+            guarded = attempt()
+    assert guarded == alone
+    assert findings == []
+
+
+def test_models_are_copied_pickled_and_traced_as_before(model):
+    ids = torch.tensor([[5, 6, 7]])
+    expected = model(ids, use_cache=False).logits
+
+    class Logits(torch.nn.Module):
+        def __init__(self, within):
+            super().__init__()
+            self.within = within
+
+        def forward(self, given):
+            return self.within(given, use_cache=False).logits
+
+    with warnings.catch_warnings(record=True) as alone:
+        warnings.simplefilter("always")
+        torch.jit.trace(Logits(model), (ids,))
+    with warnings.catch_warnings(record=True) as caught, watch() as findings:
+        warnings.simplefilter("always")
+        copied = pickle.loads(pickle.dumps(copy.deepcopy(model)))  # noqa: S301 - our own
+        traced = torch.jit.trace(Logits(copied), (ids,))
+    assert [str(entry.message) for entry in caught] == [str(entry.message) for entry in alone]
+    assert torch.equal(copied(ids, use_cache=False).logits, expected)
+    torch.testing.assert_close(traced(ids), expected)
+    assert findings == []
+
+
+def test_memory_of_tokenizers_stays_bounded(tokenizer):
+    with watch():
+        for number in range(provenance._TOKENIZED_CALLS + 300):
+            tokenizer(f"text {number}")
+        log = recorder()._log
+        assert len(log._tokenized) == provenance._TOKENIZED_CALLS
+        assert log._tokenized_bytes == sum(event.size for event in log._tokenized)
+        assert len(log._rows) <= provenance._TOKENIZED_CALLS
+        assert len(log._texts) <= provenance._TOKENIZED_CALLS
+        assert sum(log._widths.values()) == provenance._TOKENIZED_CALLS
+        for number in range(provenance._RENDERED_TEXTS + 100):
+            log.add_rendered([str(number)], [provenance.Rendered(None, "user", False, False)])
+        assert len(log._rendered) == provenance._RENDERED_TEXTS
 
 
 def test_same_exceptions(model, tokenizer):
@@ -98,6 +226,7 @@ def test_methods_are_wrapped_inside_and_restored_after_a_failure():
             )
         raise RuntimeError("mine")
     assert all(now is then for now, then in zip(methods(), before, strict=True))
+    assert "__call__" not in vars(PreTrainedModel)
     assert not [finder for finder in sys.meta_path if type(finder).__name__ == "_AfterImport"]
 
 
@@ -121,11 +250,16 @@ def test_nothing_is_kept_alive(tokenizer):
     with watch() as findings:
         out = model.generate(**tokenizer(PROMPTS[0], return_tensors="pt"), max_new_tokens=2)
         tokenizer.decode(out[0])
-        gone = [weakref.ref(model), weakref.ref(out)]
-        del model, out
+        streamer = TextStreamer(tokenizer, skip_prompt=True)
+        pipe = pipeline("text-generation", model=model, tokenizer=tokenizer)
+        labels = torch.tensor([[-100, -100]])
+        model(torch.tensor([[5, 6]]), labels=labels)
+        gone = [weakref.ref(thing) for thing in (model, out, streamer, pipe, labels)]
+        del model, out, streamer, pipe, labels
         gc.collect()
-        assert [ref() for ref in gone] == [None, None]
-    assert [finding.code for finding in findings] == ["DLM201"]
+        assert [ref() for ref in gone] == [None] * 5
+        assert not recorder().made._known
+    assert [finding.code for finding in findings] == ["DLM201", "DLM311"]
 
 
 def test_inner_block_takes_its_own_findings(model):

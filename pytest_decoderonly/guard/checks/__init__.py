@@ -14,6 +14,16 @@ if TYPE_CHECKING:
 _FILE = re.compile(r"(dlm\d{3})_(\w+)")
 
 
+@lru_cache(maxsize=16)
+def checks_of(hook: str) -> tuple[GuardCheck, ...]:
+    """Return the checks that judge one kind of event: those that have a method of this name."""
+    from pytest_decoderonly.guard.checks.base import GuardCheck
+
+    return tuple(
+        check for check in all_checks() if getattr(type(check), hook) is not getattr(GuardCheck, hook)
+    )
+
+
 @lru_cache(maxsize=1)
 def all_checks() -> tuple[GuardCheck, ...]:
     """Return one instance of every check, in the order of codes."""

@@ -25,7 +25,7 @@ class Check(GuardCheck):
         padded = [number for number, pads in enumerate(padding) if pads.right]
         if not padded or len(call.rows) < 2 or not call.caller.direct:
             return None
-        place = last_position_read(call.places)
+        place = last_position_read(call.caller.place) if call.caller.place is not None else None
         if place is None:
             return None
         return self.finding(
