@@ -26,6 +26,7 @@ from decoderonly_checker.source.excerpts import Excerpts
 from decoderonly_checker.source.files import load_source
 from hypothesis import given
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
 CODES = ["DLM101", "DLM201"]
 words = st.text(max_size=30)
@@ -122,7 +123,9 @@ def test_annotations_are_one_command_a_line_with_nothing_of_the_text_between_the
     lines = drawn(result, "github").split("\n")
     assert lines.pop() == ""
     assert len(lines) == len(result.diagnostics) + len(result.errors)
-    told = [d.place.path for d in result.diagnostics] + [e.path for e in result.errors]
+    errors = [d.place.path for d in result.diagnostics if d.severity is Severity.ERROR]
+    warnings = [d.place.path for d in result.diagnostics if d.severity is not Severity.ERROR]
+    told = errors + [e.path for e in result.errors] + warnings
     for line, path in zip(lines, told, strict=True):
         level, title, file = re.fullmatch(
             r"::(error|warning) title=([^:,]*),file=([^:,]*)(?:,[^:]*)?::.*", line
@@ -130,6 +133,43 @@ def test_annotations_are_one_command_a_line_with_nothing_of_the_text_between_the
         assert level in {"error", "warning"}
         assert title
         assert unescaped(file) == path
+
+
+@pytest.mark.parametrize(("errors_", "warnings_", "left"), [(10, 10, 0), (11, 3, 1), (2, 14, 4), (12, 12, 4)])
+def test_annotations_beyond_those_that_github_shows_are_counted(errors_, warnings_, left):
+    def found(line, severity):
+        place = Place("a.py", line, 1, line, 5)
+        return Diagnostic(
+            "DLM101", "missing-attention-mask", severity, Confidence.CERTAIN, place, "m", "e", "h"
+        )
+
+    mixed = [found(2 * line + 1, Severity.WARNING) for line in range(warnings_)]
+    mixed += [found(2 * line, Severity.ERROR) for line in range(errors_)]
+    lines = drawn(CheckResult(tuple(mixed)), "github").splitlines()
+    told = [line.split(" ")[0] for line in lines]
+    assert told == ["::error"] * errors_ + ["::warning"] * warnings_ + ["::notice"] * bool(left)
+    assert not left or f"::{errors_ + warnings_} in all, and {left} of them " in lines[-1]
+
+
+@given(results)
+def test_markdown_is_one_table_whose_cells_are_the_texts(result):
+    """As GitHub reads it: what stands in a text is neither a cell, nor a tag, nor emphasis."""
+    text = drawn(result, "markdown")
+    tokens = MarkdownIt("commonmark").enable("table").parse(text)
+    rows = [token for token in tokens if token.type == "tr_open"]
+    count = len(result.diagnostics) + len(result.errors)
+    assert len(rows) == (count + 1 if count else 0)
+    cells = [tokens[at + 1] for at, token in enumerate(tokens) if token.type == "td_open"]
+    assert len(cells) == 5 * count
+    for number, one in enumerate(sorted(result.diagnostics, key=lambda d: d.severity is not Severity.ERROR)):
+        mine = cells[5 * number : 5 * number + 5]
+        assert mine[0].content == one.severity.value
+        (place,) = mine[2].children
+        assert place.type == "code_inline"
+        for cell in mine[3:]:
+            assert {child.type for child in cell.children} <= {"text", "code_inline", "text_special"}
+    blocks = {token.type.rpartition("_")[0] for token in tokens}
+    assert blocks <= {"heading", "paragraph", "", "table", "thead", "tbody", "tr", "th", "td"}
 
 
 @given(results)

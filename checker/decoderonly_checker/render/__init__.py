@@ -9,7 +9,18 @@ if TYPE_CHECKING:
     from decoderonly_checker.source.excerpts import Excerpts
 
 # For people, and for machines.
-FORMATS = ("full", "concise", "json", "json-lines", "sarif", "github", "gitlab", "junit", "rdjson")
+FORMATS = (
+    "full",
+    "concise",
+    "json",
+    "json-lines",
+    "sarif",
+    "github",
+    "gitlab",
+    "junit",
+    "rdjson",
+    "markdown",
+)
 FOR_MACHINES = frozenset(FORMATS[2:])
 
 
@@ -71,6 +82,10 @@ def _for_machines(result: CheckResult, output_format: str, excerpts: Excerpts) -
         from decoderonly_checker.render.junit import render_junit
 
         return render_junit(result)
+    if output_format == "markdown":
+        from decoderonly_checker.render.markdown import render_markdown
+
+        return render_markdown(result)
     from decoderonly_checker.render.rdjson import render_rdjson
 
     return render_rdjson(result, excerpts)

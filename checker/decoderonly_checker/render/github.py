@@ -7,17 +7,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from decoderonly_checker.diagnostics import Severity
 from decoderonly_checker.render.places import in_words
 from decoderonly_checker.render.width import safe
 
 if TYPE_CHECKING:
     from decoderonly_checker.diagnostics import CheckResult, Diagnostic, FileError
 
+_SHOWN = 10  # https://github.com/orgs/community/discussions/26680
+
 
 def render_github(result: CheckResult) -> str:
-    """Write findings, then errors, a command a line."""
-    lines = [_finding(diagnostic) for diagnostic in result.diagnostics]
+    """Write errors, then warnings, a command a line: of each kind GitHub shows the first ten of a step, and this says so."""
+    found = sorted(result.diagnostics, key=lambda one: one.severity is not Severity.ERROR)
+    lines = [_finding(diagnostic) for diagnostic in found if diagnostic.severity is Severity.ERROR]
     lines += [_error(error) for error in result.errors]
+    more = max(0, len(lines) - _SHOWN)
+    warnings = [_finding(diagnostic) for diagnostic in found if diagnostic.severity is not Severity.ERROR]
+    more += max(0, len(warnings) - _SHOWN)
+    lines += warnings
+    if more:
+        said = f"{len(lines)} in all, and {more} of them without an annotation: the log of this step has them all."
+        lines.append(_command("notice", {"title": "decoderonly"}, said))
     return "".join(line + "\n" for line in lines)
 
 
