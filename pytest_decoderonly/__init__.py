@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pytest_decoderonly.compare.supervision import SupervisionAudit
     from pytest_decoderonly.compare.verdict import BatteryResult, ChangeResult, Relation, Verdict
     from pytest_decoderonly.compare.weights import WeightAudit
+    from pytest_decoderonly.guard.expectations import decoderonly_allow, decoderonly_expect
     from pytest_decoderonly.recording import record_generate
     from pytest_decoderonly.tiny import TinyModelError, tiny_architectures, tiny_decoder, tiny_tokenizer
 
@@ -52,6 +53,8 @@ _HOMES = {
     "assert_same_with": "assertions.equivalence",
     "assert_scores_keep": "assertions.scores",
     "canaries": "compare.canaries",
+    "decoderonly_allow": "guard.expectations",
+    "decoderonly_expect": "guard.expectations",
     "record_generate": "recording",
     "tiny_architectures": "tiny",
     "tiny_decoder": "tiny",
@@ -82,6 +85,8 @@ __all__ = [
     "assert_same_with",
     "assert_scores_keep",
     "canaries",
+    "decoderonly_allow",
+    "decoderonly_expect",
     "record_generate",
     "tiny_architectures",
     "tiny_decoder",

@@ -6,6 +6,8 @@ only; the checker's settings are loaded inside the function that needs them.
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import pytest
@@ -26,10 +28,20 @@ MARKERS = (
         "(all codes when none is given)."
     ),
     (
+        "decoderonly_expect(*codes, reason=...): fail this test unless the runtime guard finds each of these codes in it."
+    ),
+    (
         "decoderonly_guard(mode): run this test under the guard mode 'error', 'warn' or 'off', "
         "whatever the command line says."
     ),
 )
+
+_CODE = re.compile(r"DLM\d{0,3}")
+_INI_KEYS = {
+    "--decoderonly-model": "decoderonly_models",
+    "--decoderonly-guard": "decoderonly_guard",
+    "--decoderonly-guard-rule": "decoderonly_guard_rules",
+}
 
 _settings_key = pytest.StashKey["Settings"]()
 
@@ -62,6 +74,21 @@ def add_options(parser: pytest.Parser) -> None:
         help="What a finding of the runtime guard does to its test: error (it fails, default), warn or off. "
         "Needs --decoderonly-checks.",
     )
+    group.addoption(
+        "--decoderonly-guard-rule",
+        action="append",
+        default=[],
+        dest="decoderonly_guard_rules",
+        metavar="CODE=MODE",
+        help="Mode for the findings of one rule, or of all that begin so: DLM106=off, DLM2=warn. May be repeated. "
+        "Needs --decoderonly-checks.",
+    )
+    parser.addini(
+        "decoderonly_guard_rules",
+        "Modes for single rules of the runtime guard, one CODE=MODE per line.",
+        type="linelist",
+        default=[],
+    )
     parser.addini(
         "decoderonly_models", "Models for the conformance suite, one per line.", type="linelist", default=[]
     )
@@ -90,14 +117,16 @@ def validate(config: pytest.Config) -> None:
         for option, value in (
             ("--decoderonly-model", config.getoption("decoderonly_models")),
             ("--decoderonly-guard", config.getoption("decoderonly_guard")),
+            ("--decoderonly-guard-rule", config.getoption("decoderonly_guard_rules")),
         ):
             if value:
                 raise pytest.UsageError(
                     f"{option} has no effect without --decoderonly-checks: add it, or set the ini key "
-                    f"decoderonly_{option.removeprefix('--decoderonly-').replace('model', 'models')} instead"
+                    f"{_INI_KEYS[option]} instead"
                 )
         return
     guard_mode(config)
+    rule_modes(config)
     models(config)
 
 
@@ -116,6 +145,43 @@ def guard_mode(config: pytest.Config) -> GuardMode:
         config.getoption("decoderonly_guard") or str(config.getini("decoderonly_guard")).strip() or "error"
     )
     return as_guard_mode(value, "ini key decoderonly_guard")
+
+
+@dataclass(frozen=True)
+class RuleModes:
+    """Modes of single rules of the guard, by code or beginning of codes; the longest that fits counts."""
+
+    modes: tuple[tuple[str, GuardMode], ...] = ()
+
+    def of(self, code: str) -> GuardMode | None:
+        """Return the mode that a code was given; None where it has none of its own."""
+        fitting = [(len(prefix), mode) for prefix, mode in self.modes if code.startswith(prefix)]
+        return max(fitting, key=lambda pair: pair[0])[1] if fitting else None
+
+    def is_off(self, code: str) -> bool:
+        """Whether nobody wants to hear of a code."""
+        return self.of(code) == "off"
+
+
+def rule_modes(config: pytest.Config) -> RuleModes:
+    """Return the modes of single rules: the option's, then the ini key's for those that it does not name.
+
+    Raises:
+        pytest.UsageError: An entry has another form than CODE=MODE.
+    """
+    found: dict[str, GuardMode] = {}
+    for where, entries in (
+        ("--decoderonly-guard-rule", config.getoption("decoderonly_guard_rules")),
+        ("ini key decoderonly_guard_rules", config.getini("decoderonly_guard_rules")),
+    ):
+        given: dict[str, GuardMode] = {}
+        for entry in entries or ():
+            code, equals, mode = (part.strip() for part in entry.partition("="))
+            if not equals or not _CODE.fullmatch(code):
+                raise pytest.UsageError(f"{where}: expected CODE=MODE such as DLM106=off, got {entry!r}")
+            given[code] = as_guard_mode(mode, where)
+        found = {**given, **found}
+    return RuleModes(tuple(found.items()))
 
 
 def as_guard_mode(value: object, where: str) -> GuardMode:

@@ -36,7 +36,7 @@ def register(config: pytest.Config) -> None:
     if missing and mode != "off":
         summary.add("guard", f"off, needs {' and '.join(missing)}: {INSTALL}")
     summary.show("guard", _lines)
-    config.pluginmanager.register(GuardPlugin(mode, summary), "decoderonly-guard")
+    config.pluginmanager.register(GuardPlugin(mode, options.rule_modes(config), summary), "decoderonly-guard")
 
 
 def missing_libraries() -> list[str]:
@@ -55,10 +55,15 @@ def missing_libraries() -> list[str]:
 class _State:
     """What the guard knows of the test that is running."""
 
-    def __init__(self, watcher: Watcher, mode: options.GuardMode) -> None:
+    def __init__(
+        self, watcher: Watcher, mode: options.GuardMode, rules: options.RuleModes, expected: frozenset[str]
+    ) -> None:
         self.watcher = watcher
         self.mode = mode
+        self.rules = rules
+        self.expected = expected
         self.judged = 0
+        self.failed = False
         self.unshown: list[Finding] = []
 
 
@@ -68,8 +73,9 @@ class GuardPlugin:
     Items that make experiments of their own with a model set `decoderonly_unguarded = True` on their class.
     """
 
-    def __init__(self, mode: options.GuardMode, summary: Summary) -> None:
+    def __init__(self, mode: options.GuardMode, rules: options.RuleModes, summary: Summary) -> None:
         self._mode = mode
+        self._rules = rules
         self._summary = summary
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -77,6 +83,7 @@ class GuardPlugin:
         for item in items:
             _mode_of(item, self._mode)
             _accepted_by(item)
+            _expected_by(item)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -84,8 +91,9 @@ class GuardPlugin:
         mode = _mode_of(item, self._mode)
         if mode == "off" or getattr(item, "decoderonly_unguarded", False):
             return (yield)
-        watcher = Watcher(origin=item.nodeid, accepts=_accepted_by(item))
-        state = item.stash[_state_key] = _State(watcher, mode)
+        expected = _expected_by(item)
+        watcher = Watcher(item.nodeid, _accepted_by(item) | expected, self._rules.is_off)
+        state = item.stash[_state_key] = _State(watcher, mode, self._rules, expected)
         recorder().enter(watcher)
         try:
             result = yield
@@ -99,7 +107,14 @@ class GuardPlugin:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
         """Judge after the test's own code is through; what that code saw is not changed."""
-        return (yield from _judging(item))
+        result = yield from _judging(item)
+        state = item.stash.get(_state_key, None)
+        if state is not None:
+            found = {finding.code for finding in state.watcher.accepted_findings}
+            missing = sorted(state.expected - found)
+            if missing:
+                pytest.fail(f"decoderonly_expect: {', '.join(missing)} not found in this test", pytrace=False)
+        return result
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -131,7 +146,7 @@ class GuardPlugin:
             "tests with findings": int(bool(findings)),
             "allowed": watcher.accepted,
             "suppressed": watcher.suppressed,
-            "failed": int(state.mode == "error" and any(finding.severity == "error" for finding in findings)),
+            "failed": int(any(_is_fatal(state, finding) for finding in findings)),
         }
         for name, amount in counts.items():
             if amount:
@@ -157,13 +172,21 @@ def _judging(item: pytest.Item) -> Generator[None, object, object]:
     state.watcher.conclude()
     fresh = _fresh(state)
     _note(item, fresh)
-    fatal = [finding for finding in fresh if state.mode == "error" and finding.severity == "error"]
+    fatal = [finding for finding in fresh if _is_fatal(state, finding)]
     for finding in fresh:
         if finding not in fatal:
             _warn(item, finding)
     if fatal:
         pytest.fail("\n\n".join(map(str, fatal)), pytrace=False)
     return result
+
+
+def _is_fatal(state: _State, finding: Finding) -> bool:
+    """Whether a finding fails its test: as its rule was set, else an error under the mode `error`."""
+    own = state.rules.of(finding.code)
+    if own is not None:
+        return own == "error"
+    return state.mode == "error" and finding.severity == "error"
 
 
 def _fresh(state: _State) -> list[Finding]:
@@ -183,7 +206,14 @@ def _warn(item: pytest.Item, finding: Finding) -> None:
     path, line = (
         (place.path, place.line) if place is not None else (str(item.path), (item.reportinfo()[1] or 0) + 1)
     )
-    warnings.warn_explicit(DecoderOnlyWarning(str(finding)), category=None, filename=path, lineno=line)
+    warning = DecoderOnlyWarning(str(finding))
+    try:
+        warnings.warn_explicit(warning, category=None, filename=path, lineno=line)
+    except DecoderOnlyWarning:
+        # Under `-W error` a hazard would fail the test; what is to fail it is said by the guard's own modes.
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", DecoderOnlyWarning)
+            warnings.warn_explicit(warning, category=None, filename=path, lineno=line)
 
 
 def _is_ours(call: pytest.CallInfo[Any]) -> bool:
@@ -207,14 +237,25 @@ def _mode_of(item: pytest.Item, default: options.GuardMode) -> options.GuardMode
 
 
 def _accepted_by(item: pytest.Item) -> frozenset[str]:
+    return _codes_of(item, "decoderonly_allow")
+
+
+def _expected_by(item: pytest.Item) -> frozenset[str]:
+    expected = _codes_of(item, "decoderonly_expect")
+    if "*" in expected:
+        raise pytest.UsageError(f"{item.nodeid}: marker decoderonly_expect: name the codes that are expected")
+    return expected
+
+
+def _codes_of(item: pytest.Item, name: str) -> frozenset[str]:
     accepted: set[str] = set()
-    for marker in item.iter_markers("decoderonly_allow"):
+    for marker in item.iter_markers(name):
         wrong = [code for code in marker.args if not (isinstance(code, str) and _CODE.fullmatch(code))]
         if wrong or set(marker.kwargs) - {"reason"}:
             shown = repr(wrong[0]) if wrong else ", ".join(marker.kwargs)
             raise pytest.UsageError(
-                f"{item.nodeid}: marker decoderonly_allow: expected codes and a reason, such as "
-                f'decoderonly_allow("DLM201", reason="..."), got {shown}'
+                f"{item.nodeid}: marker {name}: expected codes and a reason, such as "
+                f'{name}("DLM201", reason="..."), got {shown}'
             )
         accepted.update(marker.args or ("*",))
     return frozenset(accepted)

@@ -38,16 +38,24 @@ class Watcher:
     Args:
         origin: Stands in for a place where a call came from a thread that runs no code of the user's.
         accepts: Codes that are expected here; `*` accepts all.
+        is_off: Tells of a code whether nobody wants to hear of it.
     """
 
-    def __init__(self, origin: str = "", accepts: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        origin: str = "",
+        accepts: frozenset[str] = frozenset(),
+        is_off: Callable[[str], bool] = lambda _: False,
+    ) -> None:
         self.findings: list[Finding] = []
+        self.accepted_findings: list[Finding] = []
         self.calls = 0
         self.accepted = 0
         self.suppressed = 0
         self.faults: list[str] = []
         self._origin = origin
         self._accepts = accepts
+        self._is_off = is_off
         self._by_place: dict[tuple[str, str, int], Finding] = {}
         self._pending: list[tuple[int, str, Finding]] = []
         self.run = Run()
@@ -83,15 +91,32 @@ class Watcher:
         key = (finding.code, place.path if place else "", place.line if place else 0)
         known = self._by_place.get(key)
         if known is not None:
-            known.count += 1
+            known.count += finding.count
+        elif self._is_off(finding.code):
+            return
         elif finding.code in self._accepts or "*" in self._accepts:
             self.accepted += 1
+            self._by_place[key] = finding
+            self.accepted_findings.append(finding)
         elif place is not None and _is_suppressed(finding, place):
             self.suppressed += 1
         else:
             finding.origin = self._origin
             self._by_place[key] = finding
             self.findings.append(finding)
+
+    def take(self, inner: Watcher) -> None:
+        """Take over what a block inside this one counted, and found but did not accept."""
+        self.calls += inner.calls
+        self.accepted += inner.accepted
+        self.suppressed += inner.suppressed
+        self.faults += [fault for fault in inner.faults if fault not in self.faults]
+        for finding in inner.findings:
+            self.add(finding)
+
+    def within(self, accepts: frozenset[str]) -> Watcher:
+        """Return a watcher for a block inside this one's."""
+        return Watcher(self._origin, accepts, self._is_off)
 
     def warn_of_faults(self) -> None:
         """Tell the first fault of the guard itself as a warning; the call was left alone."""
@@ -177,6 +202,12 @@ class Recorder:
     def leave(self, watcher: Watcher) -> None:
         """Take `watcher` out; the last one restores what was wrapped."""
         self._part(self._watchers, watcher)
+
+    def watch_within(self, accepts: frozenset[str]) -> Watcher:
+        """Make a watcher for a block inside the innermost one's, or by itself, the innermost one."""
+        watcher = self.watcher.within(accepts) if self.watcher is not None else Watcher(accepts=accepts)
+        self.enter(watcher)
+        return watcher
 
     def listen(self, listener: Listener) -> None:
         """Tell `listener` of every `generate` call from now on."""
