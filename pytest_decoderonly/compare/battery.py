@@ -195,6 +195,7 @@ class _Battery:
         alone = self.plan.alone(short)
         if relation is Relation.REPEATED:
             first = self._trace(alone, store)
+            self.driver.run(self.plan.another(short))  # what is kept for each shape is overwritten by it
             return (row_error(short, (first, 0), (self.driver.run(alone), 0), alone),)
         if relation is Relation.LAST_LOGITS:
             whole = _two(self._whole(alone, store).row(0)[-2:])

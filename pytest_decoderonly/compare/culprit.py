@@ -262,6 +262,12 @@ def _batch_only(results: Mapping[Relation, RelationResult], model: Any) -> Culpr
     rows = sorted({error.row for error in result.failing})
     padded = all(error.pads for error in result.failing)
     which = "padded rows" if padded else f"rows {rows}"
+    alike = [error for error in result.decisive if error.pads or not padded]
+    sizes = {error.rows for error in result.failing}
+    fine = {error.rows for error in alike if error.worst <= result.limit}
+    if fine and not sizes & fine:
+        some, others = (" or ".join(map(str, sorted(found))) for found in (sizes, fine))
+        which += f" (in batches of {some}, not of {others})"
     starts = {(error.first(result.limit) or 0) for error in result.failing}
     if len(starts) == 1 and 1 < min(starts) < min(error.prefill for error in result.failing):
         reach = min(starts)

@@ -35,7 +35,15 @@ def row_error(row: int, reference: tuple[Trace, int], other: tuple[Trace, int], 
     errors = (difference.amax(-1) / scale).double().cpu()
     errors[~errors.isfinite()] = float("nan")
     pads = len(batch.fills[theirs])
-    return RowError(row=row, errors=errors.numpy(), prefill=keep, scale=scale, width=batch.width, pads=pads)
+    return RowError(
+        row=row,
+        errors=errors.numpy(),
+        prefill=keep,
+        scale=scale,
+        width=batch.width,
+        pads=pads,
+        rows=len(batch.rows),
+    )
 
 
 def argmaxes(solo: torch.Tensor, batched: torch.Tensor) -> Iterator[tuple[int, int, int, float]]:

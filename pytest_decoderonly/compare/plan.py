@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 Pair = tuple[Batch, Batch, list[tuple[int, int]]]
 
 
+# Other numbers of rows than the prompts': code with a path of its own for pairs, or for blocks of four.
+_SIZES = (2, 5)
+
+
 class Plan:
     """Batches of a model's rows, for each relation."""
 
@@ -85,6 +89,11 @@ class Plan:
         """Row `i` by itself, unpadded or as wide as is said."""
         return self.batch([self.rows[i]], [self.continuation[i]], width or len(self.rows[i]), fill)
 
+    def another(self, i: int) -> Batch:
+        """Other text of the same length as row `i`, by itself."""
+        draw = random.Random(11)  # noqa: S311 - test data
+        return self.own(self._draw(draw, len(self.rows[i])), self._draw(draw, self.steps))
+
     def own(self, row: Row, continuation: Row) -> Batch:
         """A row that is none of the prompts, unpadded."""
         return self.batch([row], [continuation], len(row))
@@ -142,6 +151,14 @@ class Plan:
         elif relation is Relation.BATCH_VS_SOLO and len(self.rows) > 1:
             for i in self.solo:
                 yield self.alone(i), self.base(), [(0, i)]
+            for count in _SIZES:
+                if count != len(self.rows):
+                    order = [self.solo[j % len(self.solo)] for j in range(count)]
+                    some = self.batch(
+                        [self.rows[i] for i in order], [self.continuation[i] for i in order], self.width
+                    )
+                    for i in self.solo[:2]:
+                        yield self.alone(i), some, [(0, j) for j, own in enumerate(order) if own == i]
             if self.long is not None:
                 following = self.continuation[self.solo[-1]]
                 both = [self.continuation[short], following]

@@ -72,7 +72,8 @@ class RowError:
 
     `errors` holds max |difference of logits| over the vocabulary at each real position (prefill, then cached
     steps), divided by `scale`, the standard deviation of the reference logits; NaN where either side is not
-    finite. `width` is the padded width of the run, `pads` how many padding columns the row had there.
+    finite. `width` is the padded width of the run, `pads` how many padding columns the row had there, `rows` how
+    many rows ran together.
     """
 
     row: int
@@ -81,6 +82,7 @@ class RowError:
     scale: float
     width: int
     pads: int
+    rows: int = 1
 
     @property
     def worst(self) -> float:

@@ -79,6 +79,22 @@ def counts_its_calls():
     return before(mutants.with_attention(tiny_decoder("qwen2"), edit), count)
 
 
+def keeps_what_had_the_same_length():
+    """A store of hidden states under the number of tokens alone."""
+    model, store = tiny_decoder("gptj"), {}
+
+    def blend(_module, _args, output):
+        hidden = output[0] if isinstance(output, tuple) else output
+        if len(hidden) != 1 or hidden.shape[1] == 1:
+            return output
+        mixed = (hidden + store.get(hidden.shape[1], hidden)) / 2
+        store[hidden.shape[1]] = hidden.clone()
+        return (mixed, *output[1:]) if isinstance(output, tuple) else mixed
+
+    model.transformer.h[0].register_forward_hook(blend)
+    return model
+
+
 def drops_out_in_evaluation():
     model = tiny_decoder("llama")
     for layer in model.model.layers:
@@ -239,6 +255,7 @@ FAULTS = {
     keeps_its_state: ("state between calls", "leaves something behind"),
     grows_its_table: ("state between calls", "leaves something behind"),
     counts_its_calls: ("state between calls", "leaves something behind"),
+    keeps_what_had_the_same_length: ("state between calls", "leaves something behind"),
     drops_out_in_evaluation: ("not deterministic", "random generator"),
     wrong_at_blocks_of_eight: ("alignment", "1 more than a multiple of 8"),
     forgets_from_sixteen_on: ("cache", "from 16 tokens on"),
@@ -262,6 +279,16 @@ def test_a_fault_is_told_from_its_like(build):
     result = judged(build())
     assert result.verdict is Verdict.DIFFERENT
     assert result.culprit.name == name
+    assert words in result.culprit.sentence
+
+
+@pytest.mark.parametrize(
+    ("size", "words"), [(2, "in batches of 2, not of 3 or 5"), (5, "in batches of 5, not of")]
+)
+def test_a_path_for_some_numbers_of_rows(size, words):
+    model = mutants._mask_where(tiny_decoder("llama"), lambda _module, query: query.shape[0] == size)
+    result = judged(model)
+    assert result.culprit.name == "batch only"
     assert words in result.culprit.sentence
 
 
