@@ -396,7 +396,8 @@ class _Battery:
     ) -> RelationResult:
         """Tell chance from a kernel that only the working dtype has: float32 agrees."""
         name = dtype_name(self.dtype)
-        batch = self.plan.pairs(relation)[0][0]
+        pairs = self.plan.pairs(relation)
+        batch = pairs[0][0] if pairs else self.plan.alone(self.plan.solo[0])
         once, again = self.driver.run(batch), self.driver.run(batch)
         repeated = max(row_error(i, (once, i), (again, i), batch).worst for i in range(len(batch.rows)))
         if repeated > 0:

@@ -351,6 +351,17 @@ def test_a_kernel_of_half_precision_alone_is_not_judged_by_float32():
     assert "one forward pass" not in result.culprit.sentence
 
 
+def test_kernels_of_half_precision_that_add_in_any_order_are_no_fault():
+    def shake(_module, _args, output):
+        return output + 1e-2 * torch.randn_like(output) if output.dtype == torch.bfloat16 else output
+
+    model = tiny_decoder("llama", dtype="bfloat16")
+    model.model.layers[0].mlp.register_forward_hook(shake)
+    result = judged(model)
+    assert result.verdict is Verdict.ROUNDING
+    assert "not deterministic; float32 agrees" in result.of(Relation.REPEATED).reason
+
+
 def test_a_model_that_refuses_left_padding_says_so_itself():
     result = judged(refuses())
     assert result.verdict is Verdict.BY_DESIGN
