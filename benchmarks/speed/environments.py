@@ -54,15 +54,20 @@ def read_peers(file: Path) -> dict[str, Peer]:
     return peers
 
 
-def program(peer: Peer, folder: Path) -> Path:
+def program(peer: Peer, folder: Path, command: str = "") -> Path:
     """The peer's program; its environment is made if there is none with just these versions.
+
+    Args:
+        peer: The tool.
+        folder: Where environments are kept.
+        command: What the program is called, where that is not the tool's name.
 
     Raises:
         NotInstalled: With pip's last words.
     """
     key = hashlib.sha256(" ".join((sys.version, *peer.requirements)).encode()).hexdigest()[:10]
     home = folder / f"{peer.name}-{peer.version}-{key}"
-    found = home / "bin" / peer.name
+    found = home / "bin" / (command or peer.name)
     done = home / "installed"  # written last: an interrupted installation is made again
     if not done.exists():
         shutil.rmtree(home, ignore_errors=True)

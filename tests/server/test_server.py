@@ -299,6 +299,12 @@ def test_notebooks_are_checked_cell_by_cell(editor):
         types.TextDocumentIdentifier(uris[2]), ANYWHERE, types.CodeActionContext([])
     )
     actions = editor.call(editor.client.text_document_code_action_async(params))
+    # A fix is one of the cell that it changes; all fixes of a cell are those of this cell.
+    (cut,) = (one for one in actions if one.title.startswith("DLM201: ") and "silence" not in one.title)
+    assert cut.edit.document_changes[0].text_document.uri == uris[2]
+    assert covered(parts[2], cut.edit.document_changes[0].edits[0].range) == ""
+    (every,) = (one for one in actions if one.kind == "source.fixAll.decoderonly")
+    assert {one.text_document.uri for one in every.edit.document_changes} == {uris[2]}
     (change,) = next(one for one in actions if one.title.startswith("DLM201: silence")).edit.document_changes
     assert change.text_document.uri == uris[2]
     (edit,) = change.edits
