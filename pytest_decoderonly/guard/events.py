@@ -219,9 +219,11 @@ def padding_by_bits(bits: list[bytes] | None) -> tuple[Padding, ...] | None:
         if own[:1] == own[-1:] == b"\1":
             found.append(_NONE)
             continue
+        inside = own.strip(b"\0")
+        # A row of nothing but padding has no prompt whose side could be wrong, and a mask with holes hides more than padding.
+        plain = inside and b"\0" not in inside
         left = len(own) - len(own.lstrip(b"\0"))
-        # A row of nothing but padding has no prompt whose side could be wrong.
-        found.append(Padding() if left == len(own) else Padding(left, len(own) - len(own.rstrip(b"\0"))))
+        found.append(Padding(left, len(own) - len(inside) - left) if plain else _NONE)
     return tuple(found)
 
 
@@ -229,12 +231,15 @@ def padding_by_id(pad_token_id: int | None, ambiguous: bool, rows: list[bytes]) 
     """Read each row's padding from the runs of the pad id at its ends.
 
     Where the pad id has a second meaning (end or beginning of text), a run that all rows share may be
-    meant: only what a row has more of than the row with the shortest run counts.
+    meant: only what a row has more of than the row with the shortest run counts. One such id in a row proves nothing:
+    ids that are drawn at random hold it too.
     """
     if pad_token_id is None:
         return None
     pad = ids.token_bytes(pad_token_id)
     runs = [(ids.run_length(row, pad, at_end=False), ids.run_length(row, pad, at_end=True)) for row in rows]
+    if max(max(run) for run in runs) < 2:
+        return None
     runs = [
         (0, 0) if left == ids.width(row) else (left, right)
         for (left, right), row in zip(runs, rows, strict=True)

@@ -166,7 +166,11 @@ def _other_value(rows: Sequence[LabelRow], _: ForwardCall) -> Iterator[LabelProb
         leads = all(label == value for label in row.labels[row.start : reach])
         run = [i for i in range(len(row.ids)) if row.labels[i] == value and not reach <= i < row.end]
         rest = [i for i in row.counted if reach <= i < row.end]
-        if not leads or not rest or (outside and len({row.ids[i] for i in outside}) < 2):
+        if (
+            not leads
+            or all(row.labels[i] == value for i in rest)
+            or (outside and len({row.ids[i] for i in outside}) < 2)
+        ):
             continue
         where = "prompt" if outside else "padding"
         yield LabelProblem(

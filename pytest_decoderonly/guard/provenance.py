@@ -109,6 +109,7 @@ class Generated:
     storage: int = 0  # address of the tensor's memory, good while the tensor lives
     characters: tuple[int | None, ...] = ()
     limit: int | None = None
+    block: int = 0  # which test or block it happened in
     size: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -347,12 +348,13 @@ class Log:
         return Cut(event, number, ids.width(event.outputs[number]) - ids.width(row), ids.width(row))
 
     def widths_before(self, event: Generated) -> set[int]:
-        """Return the prompt widths of the calls remembered before this one."""
+        """Return the prompt widths of the calls before this one, in the same test or block."""
         widths = set()
         for other in self._generated:
             if other is event:
                 break
-            widths.add(other.width)
+            if other.block == event.block:
+                widths.add(other.width)
         return widths
 
     def prompts_of_width(self, width: int) -> Iterator[bytes]:

@@ -35,6 +35,7 @@ class Fate(enum.Enum):
     UNKNOWN = "unknown"
     DISCARDED = "discarded"
     SHOWN = "shown"
+    ECHO = "echo"  # asked whether it begins with something: who asks knows of the prompt
     CUT = "cut"
 
 
@@ -173,10 +174,10 @@ class _Follower:
         return CallPlace(here.path, getattr(node, "lineno", here.line), here.function)
 
     def use(self) -> Use:
-        """Return the one fate of the value, where all its uses agree; a cut anywhere is a cut."""
+        """Return the one fate of the value, where all its uses agree; a cut anywhere is a cut, a question an answer."""
         uses = list(self._uses(self._call, 0))
         for use in uses:
-            if use.fate is Fate.CUT:
+            if use.fate in (Fate.CUT, Fate.ECHO):
                 return use
         fates = {use.fate for use in uses}
         return uses[0] if len(fates) == 1 else _UNKNOWN
@@ -251,6 +252,8 @@ class _Follower:
             yield from self._uses(call, depth + 1)
         elif node.attr == "removeprefix" or (node.attr == "replace" and _replaces_by_nothing(call)):
             yield Use(Fate.CUT, self.at(call))
+        elif node.attr == "startswith":
+            yield Use(Fate.ECHO, self.at(call))
         elif node.attr == "replace":
             yield from self._uses(call, depth + 1)
         elif node.attr in _PARTS:

@@ -7,6 +7,7 @@ the block or the test.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import linecache
 import threading
 import traceback
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from pytest_decoderonly.guard.report import Finding
 
+_numbers = itertools.count(1)
 _MOST_PENDING = 64
 _LONGEST_CHAIN = 16
 
@@ -47,6 +49,7 @@ class Watcher:
         accepts: frozenset[str] = frozenset(),
         is_off: Callable[[str], bool] = lambda _: False,
     ) -> None:
+        self.number = next(_numbers)
         self.findings: list[Finding] = []
         self.accepted_findings: list[Finding] = []
         self.calls = 0
@@ -315,6 +318,7 @@ class Recorder:
             event = reading.generated(call, model, result)
             self.judge("on_generate", call)
             if event is not None:
+                event.block = self.watcher.number
                 self._log.add_generated(event)
 
     def tokenized(

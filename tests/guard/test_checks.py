@@ -173,6 +173,16 @@ class TestRightPadding:
         rows = torch.tensor([[5, 6, 7, 8], [9, 10, 2, 2]])
         assert codes(lambda: model.generate(rows, pad_token_id=2, **NEW)) == ["DLM101", "DLM102"]
 
+    def test_one_pad_id_by_hand_proves_nothing(self, model):
+        with watch() as findings:
+            model.generate(torch.tensor([[5, 6, 7, 8], [9, 10, 11, 0]]), **NEW)
+        assert [(finding.code, finding.severity) for finding in findings] == [("DLM101", "warning")]
+
+    def test_a_mask_with_holes_is_no_padding(self, model, codes):
+        rows = torch.tensor([[5, 6, 7, 8, 9], [9, 10, 11, 12, 13]])
+        mask = torch.tensor([[1, 0, 1, 1, 0], [0, 1, 0, 1, 0]])
+        assert codes(lambda: model.generate(rows, attention_mask=mask, **NEW)) == []
+
     def test_boolean_mask(self, model, tokenizer, codes):
         enc = batch(tokenizer, "right")
         mask = enc["attention_mask"].bool()

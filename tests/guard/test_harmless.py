@@ -263,7 +263,7 @@ def test_nothing_is_kept_alive(tokenizer):
 
 
 def test_inner_block_takes_its_own_findings(model):
-    ids = torch.tensor([[5, 6, 0], [7, 8, 9]])
+    ids = torch.tensor([[5, 6, 0, 0], [7, 8, 9, 10]])
     with watch() as outer:
         model.generate(ids, max_new_tokens=1)
         with watch() as inner:
@@ -380,7 +380,7 @@ def test_transformers_imported_inside_the_block_is_guarded_and_not_before():
             import torch
             from pytest_decoderonly.tiny import tiny_decoder, tiny_tokenizer
             model, tokenizer = tiny_decoder("llama"), tiny_tokenizer()
-            model.generate(torch.tensor([[5, 6, 0], [7, 8, 9]]), max_new_tokens=1)
+            model.generate(torch.tensor([[5, 6, 0, 0], [7, 8, 9, 10]]), max_new_tokens=1)
             tokenizer.decode(model.generate(torch.tensor([[5, 6]]), max_new_tokens=1)[0])
         import transformers.generation.utils as utils
         wrapped = hasattr(utils.GenerationMixin.generate, "_decoderonly_guard")

@@ -209,6 +209,8 @@ class TestOtherLabels:
         torch.manual_seed(0)
         ids, noise = torch.randint(5, 300, (3, 9)), torch.randint(5, 300, (3, 9))
         same = torch.full((2, 8), 7)
+        ends = ids.clone()
+        ends[:, -1] = 9
         one_hot = ids.clone()
         one_hot[:, :-1] = -100
         other = ids.clone()
@@ -219,6 +221,7 @@ class TestOtherLabels:
         innocents = {
             "noise": lambda: model(ids, labels=noise),
             "copies": lambda: model(ids, labels=ids),
+            "one label for ever": lambda: model(ends, labels=torch.full_like(ends, 9)),
             "one token for ever": lambda: model(same, labels=same),
             "the last token": lambda: model(ids, labels=one_hot),
             "a token replaced": lambda: model(ids, labels=other),

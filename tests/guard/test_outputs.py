@@ -118,6 +118,14 @@ class TestStrippedAsText:
             run()
         assert [(finding.code, finding.severity) for finding in findings] == [("DLM201", "warning")]
 
+    def test_who_asks_for_the_prompt_knows_of_it(self, asked, tokenizer):
+        def run():
+            text = tokenizer.decode(asked()[1][0])
+            assert text.startswith(PROMPTS[0])
+            return text
+
+        assert found(run) == []
+
     def test_cut_as_tokens(self, asked, tokenizer):
         def run():
             enc, out = asked()
@@ -249,6 +257,19 @@ class TestPipeline:
 
         for program in (one, many, read_by_the_caller):
             assert found(program) == ["DLM204"], program.__name__
+
+    def test_cut_or_printed_is_a_warning(self, pipe):
+        def cut():
+            text = pipe()(PROMPTS[0], max_new_tokens=4)[0]["generated_text"]
+            return text[len(PROMPTS[0]) :]
+
+        def shown():
+            print(pipe()(PROMPTS[0], max_new_tokens=4)[0]["generated_text"])
+
+        for program in (cut, shown):
+            with watch() as findings:
+                program()
+            assert [(finding.code, finding.severity) for finding in findings] == [("DLM204", "warning")]
 
     def test_innocent(self, pipe):
         def at_the_pipeline():

@@ -24,8 +24,8 @@ class Check(GuardCheck):
 
     def on_decode(self, call: DecodeCall) -> Finding | None:
         """Report what the user's own code decodes; a library that decodes whole rows may cut them."""
-        if not call.matches or not call.caller.direct or call.use.fate is Fate.CUT:
-            return None  # a cut as text is DLM202
+        if not call.matches or not call.caller.direct or call.use.fate in (Fate.CUT, Fate.ECHO):
+            return None  # a cut as text is DLM202; who asks for the prompt in front knows of it
         number, match = call.matches[0]
         row = call.rows[number]
         event = match.generated

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pytest_decoderonly.guard.checks.base import GuardCheck
 from pytest_decoderonly.guard.report import Step, call_text, plural, printable, shorten
+from pytest_decoderonly.guard.usage import Fate, use_of
 
 if TYPE_CHECKING:
     from types import CodeType
@@ -28,8 +29,11 @@ class Check(GuardCheck):
             return None
         prompt, text = call.example
         answer = text[len(prompt) :]
+        use = use_of(call.places)
+        if use.fate is Fate.ECHO:
+            return None
         return self.finding(
-            "error",
+            "warning" if use.fate in (Fate.CUT, Fate.SHOWN) else "error",
             f"generated_text of {plural(call.texts, 'prompt')} begins with the prompt",
             call.place,
             steps=[
