@@ -121,8 +121,11 @@ def judge(program, enc, start):
         start == len(program.prompts[number]) > width and program.start == "characters"
     ):
         decoded.add("DLM203")
-    # What is printed as ids alone may have been made by another program as well.
-    (must if program.carrier in ("view", "sequences") else may).update(decoded)
+    if program.carrier in ("view", "sequences"):
+        must |= decoded
+    else:
+        # Ids alone may be another program's as well: the same words with less padding in front, prompt and all.
+        may |= decoded | ({"DLM201"} if "DLM203" in decoded else set())
     if program.start == "characters" or len(program.prompts[number]) in (start, width + program.new_tokens):
         may.add("DLM203")
         must.discard("DLM203")
