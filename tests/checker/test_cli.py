@@ -469,7 +469,7 @@ def test_start_up_is_lean(tmp_path):
         "import sys\n"
         "from decoderonly_checker.__main__ import main\n"
         "try:\n    main()\nexcept SystemExit as done:\n    assert done.code == 0, done.code\n"
-        "heavy = {'libcst', 'torch', 'transformers', 'pytest', 'yaml'} & set(sys.modules)\n"
+        "heavy = {'libcst', 'torch', 'transformers', 'pytest', 'yaml', 'pygls', 'flake8', 'asyncio'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
     done = subprocess.run(

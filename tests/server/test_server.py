@@ -371,9 +371,19 @@ main()
 """
 
 
+# An editor that counts bytes of UTF-8, and takes neither related places nor edits of versions, nor watches files.
+COUNTING_BYTES = types.ClientCapabilities(
+    general=types.GeneralClientCapabilities(position_encodings=[types.PositionEncodingKind.Utf8])
+)
+
+
 def test_a_fault_of_its_own_does_not_end_the_server(tmp_path):
-    editor = Editor(tmp_path, "-c", PLANTED, "server")
-    assert codes(editor.open("serve.py", SERVING)) == CODES
+    editor = Editor(tmp_path, "-c", PLANTED, "server", capabilities=COUNTING_BYTES)
+    assert editor.capabilities.position_encoding == types.PositionEncodingKind.Utf8
+    found = editor.open("serve.py", SERVING.replace("    return tok", '    "é🙂"; return tok'))
+    assert codes(found) == CODES
+    (echo,) = (one for one in found if one.code == "DLM201")
+    assert echo.range.start.character == len('    "é🙂"; return '.encode())
     editor.write("serve.py", SERVING + "# PLANTED\n")
     assert editor.findings("serve.py") == []
     editor.wait_for(lambda: editor.messages)
@@ -382,7 +392,12 @@ def test_a_fault_of_its_own_does_not_end_the_server(tmp_path):
     assert "on purpose" in said
     assert editor.actions("serve.py", ANYWHERE) == []
     editor.write("serve.py", SERVING)
-    assert codes(editor.findings("serve.py")) == CODES
+    found = editor.findings("serve.py")
+    assert codes(found) == CODES
+    assert [one.related_information for one in found] == [None] * 3
+    assert editor.registered == []
+    (every,) = editor.actions("serve.py", ANYWHERE, ["source.fixAll.decoderonly"])
+    assert list(every.edit.changes) == [editor.uri("serve.py")]
     assert any("RuntimeError: on purpose" in line for line in editor.stderr)
     assert editor.quit(politely=False) == 1
 
