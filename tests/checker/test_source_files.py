@@ -4,7 +4,7 @@ from pathlib import Path
 
 import libcst as cst
 import pytest
-from decoderonly_checker.source.files import SourceError, load_source, shown_path
+from decoderonly_checker.source.files import SourceError, decode, encode, load_source, shown_path
 from decoderonly_checker.source.positions import Positions
 
 
@@ -203,3 +203,24 @@ def test_coding_lines_count_whatever_ends_them(tmp_path):
     for ending in ("\n", "\r\n", "\r"):
         (tmp_path / "a.py").write_bytes(text.format(ending).encode("latin-1"))
         assert load_source(tmp_path / "a.py").encoding == "iso-8859-1"
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("x = 'é🙂'\n", "utf-8"),
+        ("# coding: latin-1\nx = 'é'\n", "iso-8859-1"),
+        ("#!/usr/bin/python\r# -*- coding: cp1252 -*-\rx = '€'\r", "cp1252"),
+        ("# coding: shift_jis\r\nx = '表示'\r\n", "shift_jis"),
+        ("# coding: utf-8-sig\nx = 'é'\n", "utf-8"),
+    ],
+)
+def test_text_becomes_the_bytes_that_it_would_be_read_from(text, encoding):
+    assert decode(encode(text), "a.py") == (text, encoding)
+
+
+@pytest.mark.parametrize(
+    "text", ["# coding: latin-1\nx = '€'\n", "# coding: none-such\n", "coding: \ud800 latin-1\n"]
+)
+def test_text_that_cannot_be_in_its_own_encoding_is_kept_all_the_same(text):
+    assert encode(text).decode("utf-8", "surrogatepass") == text

@@ -10,6 +10,9 @@ from decoderonly_checker.config import SettingsError
 
 
 @click.command("server", short_help="Serve an editor (language server on standard input and output).")
+@click.option(
+    "--stdio", is_flag=True, hidden=True, expose_value=False
+)  # some editors add it; there is nothing else
 @click.pass_context
 def command(ctx: click.Context) -> None:
     """Serve an editor: findings while typing, rules' pages to hover over, fixes.
