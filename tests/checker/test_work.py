@@ -61,9 +61,9 @@ def spread(monkeypatch):
         seen.put(("analysed", os.getpid()))
         return analyse(unit, settings)
 
-    def scanned(paths):
+    def scanned(paths, telling):
         seen.put(("scanned", os.getpid()))
-        return scan(paths)
+        return scan(paths, telling)
 
     # What is sent to another process is named by its module.
     for made, name in ((analysed, "_analyse"), (scanned, "_scan_chunk")):
@@ -144,10 +144,10 @@ def test_files_that_a_process_died_over_are_looked_over_here(project, spread, mo
     whole = check(project)
     parent, real = os.getpid(), work._scan
 
-    def deadly(path, contents):
+    def deadly(path, contents, telling):
         if os.getpid() != parent and path.endswith("alone3.py"):
             os._exit(7)
-        return real(path, contents)
+        return real(path, contents, telling)
 
     monkeypatch.setattr(work, "_scan", deadly)
     assert check(project) == whole
