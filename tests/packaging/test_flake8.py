@@ -106,11 +106,9 @@ def test_standard_input_counts_and_not_the_file(flake8):
 def test_flake8_selects_and_ignores_codes(flake8):
     assert lines(flake8("--extend-ignore=DLM1,E5,E7")) == FOUND[2:]
     assert lines(flake8("--select=DLM102")) == FOUND[1:2]
-    # Nothing of ours is wanted: nothing is checked, and no cache is made.
-    assert lines(flake8("--select=F")) == []
 
 
-def test_nothing_is_checked_for_nothing(flake8, tmp_path):
+def test_where_nothing_of_ours_is_shown_nothing_is_checked_and_no_cache_is_made(flake8, tmp_path):
     assert lines(flake8("--select=F")) == []
     assert not (tmp_path / ".decoderonly_cache").exists()
 
