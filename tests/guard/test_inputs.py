@@ -8,7 +8,6 @@ import contextlib
 
 import pytest
 import torch
-from transformers import DynamicCache
 
 from pytest_decoderonly.guard import watch
 from pytest_decoderonly.tiny import tiny_decoder, tiny_tokenizer
@@ -305,8 +304,7 @@ class TestForward:
         random = torch.randint(0, 300, (4, 9), generator=torch.Generator().manual_seed(0))
 
         def cached():
-            cache = DynamicCache(config=model.config)
-            model(**enc, past_key_values=cache)
+            cache = model(**enc, use_cache=True).past_key_values
             mask = torch.cat([enc["attention_mask"], torch.ones(2, 1, dtype=torch.long)], dim=1)
             model(torch.tensor([[5], [6]]), attention_mask=mask, past_key_values=cache).logits
 
