@@ -387,18 +387,23 @@ def is_encoder_decoder(model: Any) -> bool:
     return bool(getattr(model.config, "is_encoder_decoder", False))
 
 
+_decoders: weakref.WeakKeyDictionary[type, bool] = weakref.WeakKeyDictionary()
+
+
 def decodes_only(model: Any) -> bool:
     """Whether a model's class is known to be a decoder-only language model's, with its head or without."""
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    known = _decoders.get(type(base))
+    if known is None:
+        known = _decoders[type(base)] = any(map(_names_a_decoder, type(base).__mro__))
+    return known and not is_encoder_decoder(base)
+
+
+def _names_a_decoder(owner: type) -> bool:
     from decoderonly_checker.knowledge.model_classes import kind_of_backbone, kind_of_class
 
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    for owner in type(base).__mro__:
-        if owner.__module__.startswith("transformers.") and (
-            kind_of_class(owner.__name__) == "decoder-only"
-            or kind_of_backbone(owner.__name__) == "decoder-only"
-        ):
-            return not is_encoder_decoder(base)
-    return False
+    kinds = (kind_of_class(owner.__name__), kind_of_backbone(owner.__name__))
+    return owner.__module__.startswith("transformers.") and "decoder-only" in kinds
 
 
 def matrix_rows(value: Any) -> list[bytes] | None:
