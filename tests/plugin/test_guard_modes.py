@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch  # noqa: F401 - loaded once here, not in every run inside
+import transformers.generation.utils  # noqa: F401
 
 CHECKS = "--decoderonly-checks"
 
