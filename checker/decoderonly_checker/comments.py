@@ -55,6 +55,7 @@ class Comments:
         else:
             cells = self._source.cells
         self._cells: dict[int | None, Cell] = {cell.index: cell for cell in cells}
+        self._lines: dict[int | None, Lines] = {}
         self._read = {cell.index: Suppressions.read(cell.commented) for cell in cells}
         self._skip = any(read.skip_file for read in self._read.values())
         self._ignored = _ignored_here(path, settings.root, settings.per_file_ignores)
@@ -85,6 +86,10 @@ class Comments:
                 if hint is not None:
                     yield hint
                 return
+
+    @cached_property
+    def _digest(self) -> str:
+        return "" if self._source is None else digest_of(self._source.data).hex()
 
     @property
     def judges_all(self) -> bool:
@@ -122,7 +127,9 @@ class Comments:
     def place(self, cell: int | None, start: int, end: int) -> Place:
         """Return the place of some text of a cell, given by offsets."""
         one = self._cells[cell]
-        lines = Lines(one.commented)
+        lines = self._lines.get(cell)
+        if lines is None:
+            lines = self._lines[cell] = Lines(one.commented)
         moved = one.shifts if one.embedded else {}
         line, end_line = lines.line(start), lines.line(end)
         return Place(
@@ -159,13 +166,12 @@ class Comments:
             elif end == directive.comment[1]:
                 while start > 0 and text[start - 1] in " \t":
                     start -= 1
-        assert self._source is not None  # noqa: S101 - for mypy: it has cells
         edit = Edit(self.place(cell, start, end), content)
         return Fix(
             "take the comment away" if not content else f"keep {content} alone",
             Applicability.SAFE,
             (edit,),
-            digest_of(self._source.data).hex(),
+            self._digest,
         )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +18,53 @@ from decoderonly_checker.suppress import Suppressions
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from decoderonly_checker.diagnostics import Diagnostic
     from decoderonly_checker.source.files import SourceFile
+
+
+class _Text:
+    """The code of a file or cell: its statements, and the comments among them that silence."""
+
+    def __init__(self, source: SourceFile, cell: int | None) -> None:
+        self.source = source
+        self.cell = cell
+        self.embedded = source.cell(cell).embedded
+        self._text = source.cell(cell).original
+        self._lines = Lines(self._text)
+        self._ends: list[int] = []  # the last line of each logical line, and
+        self._begins: list[int] = []  # its first one
+        for logical in logical_lines(self._text):
+            self._begins.append(self._lines.line(logical.start))
+            self._ends.append(self._lines.line(max(logical.start, logical.end - 1)))
+        self._directives = {
+            directive.first: directive
+            for directive in reversed(Suppressions.read(self._text).directives)
+            if directive.span and not directive.noqa and not directive.guard
+        }
+
+    def statement(self, line: int) -> tuple[int, int]:
+        """Return the first and the last line of the logical line that a line belongs to."""
+        at = bisect_left(self._ends, line)
+        return (self._begins[at], self._ends[at]) if at < len(self._ends) else (line, line)
+
+    def edit(self, first: int, codes: Iterable[str], reason: str) -> Edit:
+        """Return the change that silences rules in the statement that begins on a line."""
+        written = ", ".join(codes)
+        directive = self._directives.get(first)
+        if directive is not None and directive.span is not None:
+            at = directive.span[1]
+            content = f"{'' if self._text[at - 1] == ',' else ','} {written}"
+        else:
+            _, last = self.statement(first)
+            start = self._lines.start(last)
+            at = start + len(self._physical[last - 1].rstrip())
+            content = f"  # decoderonly: ignore[{written}] {reason}".rstrip()
+        line = self._lines.line(at)
+        column = at - self._lines.start(line) + 1
+        return Edit(Place(self.source.shown, line, column, line, column, self.cell), content)
+
+    @cached_property
+    def _physical(self) -> list[str]:
+        return self.source.cell(self.cell).lines
 
 
 def with_ignores(result: CheckResult, reason: str, known: Iterable[SourceFile] = ()) -> CheckResult:
@@ -29,9 +76,10 @@ def with_ignores(result: CheckResult, reason: str, known: Iterable[SourceFile] =
         known: Files as they were checked, where that is not how they are on disk.
     """
     sources: dict[str, SourceFile] = {source.shown: source for source in known}
-    edits: dict[tuple[str, int | None, int], Edit] = {}
-    statements: dict[Diagnostic, tuple[str, int | None, int]] = {}
-    for diagnostic in result.diagnostics:
+    texts: dict[tuple[str, int | None], _Text] = {}
+    statements: dict[int, tuple[_Text, int]] = {}
+    codes: dict[tuple[_Text, int], set[str]] = {}
+    for number, diagnostic in enumerate(result.diagnostics):
         path, cell = diagnostic.place.path, diagnostic.place.cell
         if diagnostic.code not in findable():
             continue
@@ -40,48 +88,19 @@ def with_ignores(result: CheckResult, reason: str, known: Iterable[SourceFile] =
         except SourceError:  # changed under our hands
             continue
         sources[path] = source
-        if source.cell(cell).embedded:
-            continue
-        first, _ = _statement(source.cell(cell).original, diagnostic.place.line)
-        statements[diagnostic] = (path, cell, first)
-    for key in dict.fromkeys(statements.values()):
-        codes = sorted({one.code for one, statement in statements.items() if statement == key})
-        edits[key] = _edit(sources[key[0]], key[1], key[2], codes, reason)
+        if (path, cell) not in texts:
+            texts[path, cell] = _Text(source, cell)
+        text = texts[path, cell]
+        if not text.embedded:
+            key = statements[number] = (text, text.statement(diagnostic.place.line)[0])
+            codes.setdefault(key, set()).add(diagnostic.code)
+    digests = {path: digest_of(source.data).hex() for path, source in sources.items()}
+    edits = {key: key[0].edit(key[1], sorted(found), reason) for key, found in codes.items()}
     found = []
-    for diagnostic in result.diagnostics:
+    for number, diagnostic in enumerate(result.diagnostics):
         fix = None
-        if diagnostic in statements:
-            key = statements[diagnostic]
-            digest = digest_of(sources[key[0]].data).hex()
-            fix = Fix("silence it", Applicability.SAFE, (edits[key],), digest)
+        if number in statements:
+            edit = edits[statements[number]]
+            fix = Fix("silence it", Applicability.SAFE, (edit,), digests[diagnostic.place.path])
         found.append(replace(diagnostic, fix=fix))
     return replace(result, diagnostics=tuple(found))
-
-
-def _statement(text: str, line: int) -> tuple[int, int]:
-    """Return the first and the last line of the logical line that a line belongs to."""
-    lines = Lines(text)
-    for logical in logical_lines(text):
-        last = lines.line(max(logical.start, logical.end - 1))
-        if last >= line:
-            return lines.line(logical.start), last
-    return line, line
-
-
-def _edit(source: SourceFile, cell: int | None, first: int, codes: list[str], reason: str) -> Edit:
-    text = source.cell(cell).original
-    lines = Lines(text)
-    written = ", ".join(codes)
-    for directive in Suppressions.read(text).directives:
-        if directive.first == first and directive.span and not directive.noqa and not directive.guard:
-            at = directive.span[1]
-            content = f"{'' if text[at - 1] == ',' else ','} {written}"
-            break
-    else:
-        _, last = _statement(text, first)
-        start = lines.start(last)
-        at = start + len(source.cell(cell).lines[last - 1].rstrip())
-        content = f"  # decoderonly: ignore[{written}] {reason}".rstrip()
-    line = lines.line(at)
-    column = at - lines.start(line) + 1
-    return Edit(Place(source.shown, line, column, line, column, cell), content)
