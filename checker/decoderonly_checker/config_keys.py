@@ -42,7 +42,7 @@ class Where:
 
     def at(self, key: str) -> Where:
         """Return the place of an entry of a table."""
-        return Where(f'{self.full}."{key}"', self.base, self.known)
+        return Where(f"{self.full}.{_quoted(key)}", self.base, self.known)
 
 
 @immutable
@@ -62,6 +62,11 @@ class Key:
     default: Any
     text: str
     example: str = field(default="")
+
+
+def _quoted(text: str) -> str:
+    """Put text in quotes, in one line."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def nearest_key(key: str) -> str:
@@ -133,7 +138,7 @@ def _file_patterns(value: Any, where: Where) -> tuple[str, ...]:
     for pattern in patterns:
         if pattern.endswith("/"):
             raise SettingsError(
-                f'{where.full}: "{pattern}" names a folder; for its files write "{pattern}**/*.py"'
+                f"{where.full}: {_quoted(pattern)} names a folder; for its files write {_quoted(pattern + '**/*.py')}"
             )
     return patterns
 
@@ -143,7 +148,9 @@ def _check_patterns(patterns: Iterable[str], where: Where) -> None:
         try:
             check_pattern(pattern)
         except PatternError as problem:  # noqa: PERF203 - the message names the pattern
-            raise SettingsError(f'{where.full}: "{pattern}" is not a pattern as in .gitignore') from problem
+            raise SettingsError(
+                f"{where.full}: {_quoted(pattern)} is not a pattern as in .gitignore"
+            ) from problem
 
 
 def _table(value: Any, where: Where, of: str) -> dict[str, Any]:
@@ -173,7 +180,7 @@ def _one_of(value: Any, accepted: Iterable[str], where: Where) -> str:
     if not isinstance(value, str):
         raise SettingsError(f"{where.full} must be one of {listed}, not {type_name(value)}")
     if value not in accepted:
-        raise SettingsError(f'{where.full} must be one of {listed}, not "{value}"')
+        raise SettingsError(f"{where.full} must be one of {listed}, not {_quoted(value)}")
     return value
 
 
@@ -197,7 +204,7 @@ def _path(value: Any, where: Where, what: str) -> Path:
 
 def _check_name(name: str, where: Where) -> None:
     if not _DOTTED.match(name):
-        raise SettingsError(f'{where.full}: "{name}" is not a dotted name such as "app.models.load"')
+        raise SettingsError(f'{where.full}: {_quoted(name)} is not a dotted name such as "app.models.load"')
 
 
 def _models(value: Any, where: Where) -> dict[str, str]:
@@ -222,7 +229,9 @@ def _tokenizers(value: Any, where: Where) -> dict[str, dict[str, Any]]:
         found[name] = {}
         for key, one in _table(given, here, "settings").items():
             if key not in _TOKENIZER_KEYS:
-                raise SettingsError(f"{here.full}: unknown key {key}; known: {', '.join(_TOKENIZER_KEYS)}")
+                raise SettingsError(
+                    f"{here.full}: unknown key {_quoted(key)}; known: {', '.join(_TOKENIZER_KEYS)}"
+                )
             found[name][key] = _TOKENIZER_KEYS[key](one, Where(f"{here.full}.{key}", where.base, where.known))
     return found
 

@@ -229,7 +229,7 @@ def test_an_empty_table_means_defaults(tmp_path):
         ),
         (
             "known-tokenizers = { 'a.load' = { side = 'left' } }",
-            'tool.decoderonly.known-tokenizers."a.load": unknown key side; known: padding-side, truncation-side',
+            'tool.decoderonly.known-tokenizers."a.load": unknown key "side"; known: padding-side, truncation-side',
         ),
         (
             "known-tokenizers = { 'a.load' = { padding-side = 'up' } }",
