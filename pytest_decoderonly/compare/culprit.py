@@ -7,6 +7,7 @@ one alignment fails at some widths only.
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ from pytest_decoderonly.compare.verdict import Culprit, Relation, RelationResult
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+# Of the greatest error that was found: what is below it is right, and not wrong by less.
+_CLEARLY = 0.05
 ROPE = "rope scaling"
 # What the library's documentation of these types says: "a model with absolute position embeddings so it's usually
 # advised to pad the inputs on the right rather than the left".
@@ -203,9 +206,9 @@ def _padding_visible(results: Mapping[Relation, RelationResult]) -> Culprit:
 
 def _padding_amount(results: Mapping[Relation, RelationResult], model: Any) -> Culprit:
     result = results[Relation.PAD_AMOUNT]
-    if any(error.pads and error.worst <= result.limit for error in result.decisive):
+    if any(error.pads and error.worst <= _clear(result) for error in result.decisive):
         return _some_widths(result, model)
-    if all((error.first(result.limit) or 0) >= error.prefill for error in result.failing):
+    if all((error.first(_clear(result)) or 0) >= error.prefill for error in result.failing):
         return Culprit(
             "decode position",
             "the padded prompt itself is right and the first wrong logits are those of a cached step: "
@@ -224,6 +227,12 @@ def _padding_amount(results: Mapping[Relation, RelationResult], model: Any) -> C
     )
 
 
+def _clear(result: RelationResult) -> float:
+    """Return the error up to which a run is right beyond doubt: not one that stays below the limit by a little."""
+    worst_error = max((error.worst for error in result.failing if error.finite), default=math.inf)
+    return min(result.limit, _CLEARLY * worst_error)
+
+
 def _some_widths(result: RelationResult, model: Any) -> Culprit:
     """Padding of some amounts does no harm: a border of blocks, of a window, or of something else that ends."""
     wrong, right = set(), set()
@@ -231,7 +240,7 @@ def _some_widths(result: RelationResult, model: Any) -> Culprit:
         first = error.first(result.limit)
         if first is not None:
             wrong.add(error.width + max(0, first - error.prefill + 1))
-        elif error.pads:
+        elif error.pads and error.worst <= _clear(result):
             right |= set(range(error.width, error.width + error.errors.size - error.prefill + 1))
     lengths = Lengths(tuple(sorted(wrong)), tuple(sorted(right - wrong)))
     window, since = window_of(model), lengths.since

@@ -14,6 +14,8 @@ from pytest_decoderonly.compare.verdict import STATE_SPACE_LIMITS, Limits, RowEr
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+# Two runs of one fault differ by their rounding alone, which is a hundredth of what is judged here.
+_ALIKE = 0.02
 _EXPERTS = re.compile(r"experts|sparsemoe|moe", re.IGNORECASE)
 
 
@@ -73,7 +75,8 @@ def judge_rounding(
     beyond = f"{rel:.1e} in float32, rounding stays below {limits.suspicious:.0e}"
     if rel > 10 * limits.bug:
         return Ruling(Verdict.DIFFERENT, beyond)
-    double = _in_double(model, again)
+    rows = _in_double(model, again)
+    double = worst(rows)
     if double is not None and double < rel * 1e-4:
         return Ruling(
             Verdict.ROUNDING,
@@ -81,17 +84,32 @@ def judge_rounding(
         )
     if rel > limits.bug:
         return Ruling(Verdict.DIFFERENT, beyond)
+    if double is not None and _same_rows(single, rows, limits.suspicious):
+        # Rounding of whatever is still done in float32 would not come out alike twice.
+        return Ruling(
+            Verdict.DIFFERENT, f"{rel:.1e} in float32 is {double:.1e} in float64, row by row: no rounding"
+        )
     known = "float64 gives no answer" if double is None else f"{double:.1e} in float64"
     return Ruling(Verdict.UNDECIDED, f"{rel:.1e} in float32 lies between rounding and any known bug; {known}")
 
 
-def _in_double(model: Any, again: Callable[[], tuple[RowError, ...]]) -> float | None:
-    """Near the limit float64 has the casting vote; some models cannot run in it, or give NaN there."""
+def _in_double(model: Any, again: Callable[[], tuple[RowError, ...]]) -> tuple[RowError, ...]:
+    """Near the limit float64 has the casting vote; some models cannot run in it, or give NaN there: nothing, then."""
     import torch
 
     try:
         with precision(model, torch.float64):
-            value = worst(again())
+            rows = again()
     except (CannotDriveError, CannotCastError):
-        return None
-    return None if value is None or value != value else value  # noqa: PLR0124 - NaN
+        return ()
+    value = worst(rows)
+    return () if value is None or value != value else rows  # noqa: PLR0124 - NaN
+
+
+def _same_rows(single: tuple[RowError, ...], double: tuple[RowError, ...], least: float) -> bool:
+    """Whether each row that is far off in float32 is as far off in float64, position by position."""
+    far = [(one, other) for one, other in zip(single, double, strict=False) if one.worst > least]
+    return bool(far) and all(
+        one.errors.shape == other.errors.shape and abs(one.errors - other.errors).max() <= _ALIKE * one.worst
+        for one, other in far
+    )

@@ -158,3 +158,17 @@ def test_two_faults_are_not_taken_for_one():
     assert result.culprit is not None
     assert result.culprit.name == "cache"
     assert result.of(Relation.PAD_CONTENT).verdict is Verdict.DIFFERENT
+
+
+def test_a_small_fault_that_float64_repeats_is_no_rounding():
+    """RoFormer's table of sines is rounded with the weights, and then is no exact rotation: the padding's amount shows.
+
+    So small that rounding could do it, were it not the same in float64, position by position.
+    """
+    result = judged(tiny_decoder("roformer", dtype="bfloat16"))
+    assert result.verdict is Verdict.DIFFERENT
+    assert result.culprit is not None
+    assert result.culprit.name == "positions"
+    (amount,) = (one for one in result.relations if one.relation is Relation.PAD_AMOUNT)
+    assert "no rounding" in amount.reason
+    assert judged(tiny_decoder("roformer")).verdict.clean
