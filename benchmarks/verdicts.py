@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 _ROOT = Path(__file__).resolve().parent.parent
 _PAGE = _ROOT / "docs" / "reference" / "verdicts.md"
 _PEER = "pytest-torch==1.1.1"
+_PARTS = ("judges", "cost")
 DTYPES = ("float32", "bfloat16", "float16")
 LENGTHS = (6, 19, 33)
 SOUND = (
@@ -53,28 +54,44 @@ def main() -> int:
     parser.add_argument(
         "--repeats", type=int, default=5, help="timed runs for the cost; default: %(default)s"
     )
-    parser.add_argument("--write", action="store_true", help=f"write {_PAGE.name}; needs all parts")
+    parser.add_argument(
+        "--write",
+        action="store_true",
+        help=f"write {_PAGE.name}, with what an earlier run of the other part has left in build",
+    )
     options = parser.parse_args()
     if options.repeats < 1:
         parser.error(f"argument --repeats: must be at least 1, got {options.repeats}")
-    if options.write and options.part != "all":
-        parser.error("argument --write: needs all parts")
     import torch
 
     torch.set_num_threads(1)
-    parts = []
     if options.part != "cost":
         install(options.peers)
         sys.path.insert(0, str(options.peers))
-        parts.append(table_of_judges(faulty(), sound()))
+        _keep("judges", table_of_judges(faulty(), sound()))
     if options.part != "judges":
-        parts.append(table_of_costs(options.repeats))
-    text = "\n\n".join(parts)
-    print(text)
+        _keep("cost", table_of_costs(options.repeats))
     if options.write:
+        missing = [name for name in _PARTS if not _kept(name).is_file()]
+        if missing:
+            parser.error(
+                f"argument --write: nothing is known of {', '.join(missing)} yet: --part {missing[0]}"
+            )
+        text = "\n\n".join(_kept(name).read_text(encoding="utf-8").strip() for name in _PARTS)
         _PAGE.write_text(f"{_head()}\n\n{text}\n", encoding="utf-8")
         print(f"wrote {_PAGE}")
     return 0
+
+
+def _kept(part: str) -> Path:
+    return _ROOT / "build" / f"verdicts_{part}.md"
+
+
+def _keep(part: str, text: str) -> None:
+    """Print a table, and keep it for the page."""
+    print(text)
+    _kept(part).parent.mkdir(exist_ok=True)
+    _kept(part).write_text(text, encoding="utf-8")
 
 
 def install(folder: Path) -> None:
