@@ -57,6 +57,7 @@ class Remembered:
         self._digests: dict[str, bytes] = {}
         for path in dict.fromkeys((*asked, *project)):
             self.digest(path)
+        self._keyed = frozenset(self._digests)  # whose content is a part of the run's key
         self._tool = tool_version()
         self._telling = " ".join(sorted(name.decode() for name in telling_names(settings)))
         # Paths in messages depend on the working directory, and imports on which files there are.
@@ -89,7 +90,7 @@ class Remembered:
         for one in outcomes:
             whole.found += one.found
             whole.errors += one.errors
-            whole.read |= {path: told for path, told in one.read.items() if path not in self._digests}
+            whole.read |= {path: told for path, told in one.read.items() if path not in self._keyed}
             whole.missed += one.missed
         whole.missed = list(dict.fromkeys(whole.missed))
         held = {

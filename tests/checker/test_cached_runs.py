@@ -283,6 +283,17 @@ def test_a_change_is_seen(project, what):
     assert agreed(project, asked) != before
 
 
+def test_a_module_that_is_no_file_of_the_run_is_seen_when_units_were_remembered_before(project):
+    """What a unit had read was taken for what the run's key holds, once the unit itself had been looked up."""
+    write(".gitignore", "app/\n")(project)
+    write("notes.py", "x = 1\n")(project)
+    before = agreed(project, ".")
+    write("notes.py", "x = 2\n")(project)  # another run, the same units
+    assert agreed(project, ".") == before
+    write("app/loading.py", LEFT)(project)
+    assert agreed(project, ".") != before
+
+
 @pytest.mark.parametrize(
     "options",
     [
