@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from pytest_decoderonly.guard import watch
+from pytest_decoderonly.runtime import watch
 from pytest_decoderonly.tiny import tiny_decoder, tiny_tokenizer
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def memory(work: Callable[[], None], calls: int) -> list[int]:
             for _ in range(calls):
                 work()
             gc.collect()
-            found = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, "*/guard/*")])
+            found = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, "*/runtime/*")])
             held.append(sum(entry.size for entry in found.statistics("filename")))
     tracemalloc.stop()
     return held

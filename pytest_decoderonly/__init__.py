@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from pytest_decoderonly.compare.supervision import SupervisionAudit
     from pytest_decoderonly.compare.verdict import BatteryResult, ChangeResult, Relation, Verdict
     from pytest_decoderonly.compare.weights import WeightAudit
-    from pytest_decoderonly.guard.expectations import decoderonly_allow, decoderonly_expect
     from pytest_decoderonly.recording import record_generate
+    from pytest_decoderonly.runtime.expectations import decoderonly_allow, decoderonly_expect
     from pytest_decoderonly.tiny import TinyModelError, tiny_architectures, tiny_decoder, tiny_tokenizer
 
 _HOMES = {
@@ -53,8 +53,8 @@ _HOMES = {
     "assert_same_with": "assertions.equivalence",
     "assert_scores_keep": "assertions.scores",
     "canaries": "compare.canaries",
-    "decoderonly_allow": "guard.expectations",
-    "decoderonly_expect": "guard.expectations",
+    "decoderonly_allow": "runtime.expectations",
+    "decoderonly_expect": "runtime.expectations",
     "record_generate": "recording",
     "tiny_architectures": "tiny",
     "tiny_decoder": "tiny",

@@ -1,7 +1,7 @@
 """The hooks that pytest sees. Nothing but pytest and the standard library is imported here.
 
 pytest loads this module in every run of every project that has the package installed, so that it must cost
-nothing where it is not asked for: the sub-plugins (`static`, `guard.plugin`, `conformance.plugin`,
+nothing where it is not asked for: the sub-plugins (`static`, `runtime.plugin`, `conformance.plugin`,
 `summary`) are imported only under `--decoderonly-checks`.
 """
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _SUB_PLUGINS = (
     "pytest_decoderonly.static",
-    "pytest_decoderonly.guard.plugin",
+    "pytest_decoderonly.runtime.plugin",
     "pytest_decoderonly.conformance.plugin",
 )
 

@@ -1,6 +1,6 @@
 """Records the `generate` calls of a test: what went in, what came back, from which line.
 
-The wrapping is the guard's (`guard/patches.py`); results, tensors and random state stay as they were.
+The wrapping is the guard's (`runtime/patches.py`); results, tensors and random state stay as they were.
 Importing this module costs no import of torch or transformers.
 """
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from pytest_decoderonly.guard.frames import Caller, CallPlace
+    from pytest_decoderonly.runtime.frames import Caller, CallPlace
 
 __all__ = ["GenerateRecorder", "RecordedCall", "record_generate"]
 
@@ -405,7 +405,7 @@ def _read(who: Caller, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 
 def _copy(value: Any) -> torch.Tensor | None:
     """Return a copy of a matrix on the CPU; None for anything else."""
-    from pytest_decoderonly.guard import ids
+    from pytest_decoderonly.runtime import ids
 
     if not ids.readable_tensor(value) or value.dim() != 2:
         return None
@@ -462,7 +462,7 @@ def record_generate() -> Iterator[GenerateRecorder]:
         >>> recorded.call.assert_left_padded(tokenizer)
         >>> recorded.call.assert_answers_whole(answers, tokenizer)
     """
-    from pytest_decoderonly.guard.watcher import recorder
+    from pytest_decoderonly.runtime.watcher import recorder
 
     listener = GenerateRecorder()
     recorder().listen(listener)

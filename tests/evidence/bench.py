@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from decoderonly_checker.rules.base import Rule
 
-    from pytest_decoderonly.guard import Finding
+    from pytest_decoderonly.runtime import Finding
 
     Measure = Callable[["Programs"], tuple[str, str]]
     Drive = Callable[["Program"], object]
@@ -210,7 +210,7 @@ class Bench:
 
     def __call__(self, code: str) -> dict[str, str]:
         """Measure one rule."""
-        from pytest_decoderonly.guard import watch
+        from pytest_decoderonly.runtime import watch
 
         how = all_evidence()[code]
         self._checkpoints.serve(how.checkpoints)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_decoderonly.guard import watch
+from pytest_decoderonly.runtime import watch
 from pytest_decoderonly.tiny import tiny_decoder, tiny_tokenizer
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decoderonly_checker import rules
 from decoderonly_checker.rules.base import CommentRule
 
-from pytest_decoderonly.guard.checks import all_checks, checks_of
+from pytest_decoderonly.runtime.checks import all_checks, checks_of
 
 
 def test_checks_bear_the_names_of_their_rules():

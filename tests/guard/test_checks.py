@@ -15,7 +15,7 @@ import torch
 import transformers
 from transformers import LogitsProcessor
 
-from pytest_decoderonly.guard import watch
+from pytest_decoderonly.runtime import watch
 
 PROMPTS = ["the question is", "Question: yes and no, what is the answer?"]
 DECODE_TAKES_BATCHES = int(transformers.__version__.split(".")[0]) >= 5
@@ -134,7 +134,7 @@ class TestMissingMask:
             pytest.skip("xLSTM came with transformers 4.50")
         xLSTMForCausalLM = transformers.xLSTMForCausalLM  # noqa: N806
 
-        from pytest_decoderonly.guard.reading import takes_mask
+        from pytest_decoderonly.runtime.reading import takes_mask
 
         assert "attention_mask" not in inspect.signature(xLSTMForCausalLM.forward).parameters
         assert not takes_mask(object.__new__(xLSTMForCausalLM))
@@ -379,8 +379,8 @@ class TestPromptNotStripped:
         assert codes(run) == []
 
     def test_over_and_over_memory_stays_bounded(self, model):
-        from pytest_decoderonly.guard import provenance
-        from pytest_decoderonly.guard.watcher import recorder
+        from pytest_decoderonly.runtime import provenance
+        from pytest_decoderonly.runtime.watcher import recorder
 
         with watch():
             for length in range(1, 5):

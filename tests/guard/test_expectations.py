@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_decoderonly import decoderonly_allow, decoderonly_expect
-from pytest_decoderonly.guard import watch
+from pytest_decoderonly.runtime import watch
 from pytest_decoderonly.tiny import tiny_tokenizer
 
 PROMPTS = ["the question is", "Question: yes and no, what is the answer?"]

@@ -28,8 +28,8 @@ from transformers import (
     pipeline,
 )
 
-from pytest_decoderonly.guard import DecoderOnlyWarning, provenance, watch, watcher
-from pytest_decoderonly.guard.watcher import recorder
+from pytest_decoderonly.runtime import DecoderOnlyWarning, provenance, watch, watcher
+from pytest_decoderonly.runtime.watcher import recorder
 
 PROMPTS = ["the question is", "Question: yes and no, what is the answer?"]
 METHODS = [
@@ -367,7 +367,7 @@ def test_a_fault_of_the_guard_is_no_failure_where_warnings_are_errors(model, mon
 def test_fake_and_meta_tensors_are_left_alone(tokenizer):
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    from pytest_decoderonly.guard import ids
+    from pytest_decoderonly.runtime import ids
 
     with FakeTensorMode():
         fake = torch.ones(2, 3, dtype=torch.long)
@@ -381,7 +381,7 @@ def test_transformers_imported_inside_the_block_is_guarded_and_not_before():
     """The guard imports nothing; what the program imports later is wrapped then, its loader restored."""
     program = """
         import sys
-        from pytest_decoderonly.guard import watch
+        from pytest_decoderonly.runtime import watch
         with watch() as findings:
             early = [name for name in ("torch", "transformers", "libcst") if name in sys.modules]
             import torch

@@ -9,7 +9,7 @@ import contextlib
 import pytest
 import torch
 
-from pytest_decoderonly.guard import watch
+from pytest_decoderonly.runtime import watch
 from pytest_decoderonly.tiny import tiny_decoder, tiny_tokenizer
 
 PROMPTS = ["the question is", "Question: yes and no, what is the answer?"]

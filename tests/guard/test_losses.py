@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import DataCollatorForLanguageModeling, DataCollatorForSeq2Seq
 
-from pytest_decoderonly.guard import watch
+from pytest_decoderonly.runtime import watch
 from pytest_decoderonly.tiny import tiny_tokenizer
 
 PROMPTS = ["the question is", "Question: yes and no, what is the answer?"]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import TextIteratorStreamer, TextStreamer, pipeline
 
-from pytest_decoderonly.guard import watch
+from pytest_decoderonly.runtime import watch
 
 PROMPTS = ["the question is", "Question: yes and no, what is the answer?"]
 NEW = {"max_new_tokens": 4, "do_sample": False, "eos_token_id": None}

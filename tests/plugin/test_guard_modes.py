@@ -89,7 +89,7 @@ def test_a_hazard_warns_and_fails_only_where_it_is_told_to(project):
 
 def test_warnings_that_are_errors_fail_no_test_for_a_hazard(project):
     project.makepyfile(HAZARD)
-    result = project.runpytest_inprocess(CHECKS, "-W", "error::pytest_decoderonly.guard.DecoderOnlyWarning")
+    result = project.runpytest_inprocess(CHECKS, "-W", "error::pytest_decoderonly.runtime.DecoderOnlyWarning")
     result.assert_outcomes(passed=1, warnings=1)
 
 

@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ET
 import torch  # noqa: F401 - loaded once here, not in every run inside
 import transformers.generation.utils
 
-from pytest_decoderonly.guard import watch
+from pytest_decoderonly.runtime import watch
 
 CHECKS = "--decoderonly-checks"
 
@@ -284,7 +284,7 @@ def test_the_guard_sees_what_a_guarded_test_watches_itself(project):
     project.makepyfile(
         """
         import app
-        from pytest_decoderonly.guard import watch
+        from pytest_decoderonly.runtime import watch
 
         def test_it(model, tokenizer):
             with watch() as findings:

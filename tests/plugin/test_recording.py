@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pytest_decoderonly import record_generate, tiny_decoder, tiny_tokenizer
-from pytest_decoderonly.guard import watch
+from pytest_decoderonly.runtime import watch
 
 PROMPTS = ["Question: is the sky blue? Answer: ", "Hi there"]
 
@@ -172,7 +172,7 @@ def test_a_call_within_a_call_is_nested(model, batch):
 
 def test_a_fault_of_the_recorder_is_a_warning_and_not_the_users(model, batch, monkeypatch):
     from pytest_decoderonly import recording
-    from pytest_decoderonly.guard.watcher import DecoderOnlyWarning
+    from pytest_decoderonly.runtime.watcher import DecoderOnlyWarning
 
     def fail(*_):
         raise RuntimeError("no luck")
