@@ -55,6 +55,8 @@ def assert_answers_whole(
     Ids must be the same but for padding and special tokens at their end. Texts are compared without special
     tokens, whitespace, case and Unicode forms.
 
+    Reports DLM201, DLM202, DLM203 and DLM206.
+
     Args:
         answers: What the code under test made of the output: ids of shape (rows, positions), ragged or padded,
             or one text, or a list of texts. One for each row of `sequences`, or one for each prompt.

@@ -65,6 +65,8 @@ def assert_only_responses_supervised(
     need not end in EOS. White space behind the terminator, a second stop token, and what a chat template
     makes the model itself write before an answer (an empty block of thoughts) may be supervised or not.
 
+    Reports DLM301, DLM302, DLM303, DLM304, DLM306, DLM307, DLM309, DLM310 and DLM311.
+
     Args:
         batch: What reaches the model: a batch with `input_ids` of shape (rows, positions) and `labels`, or
             `completion_mask` or `assistant_masks` (1 on what is supervised), or with `chosen_input_ids`,

@@ -34,6 +34,8 @@ def assert_batch_equals_single(
     lie orders of magnitude apart. Near-ties of the greedy choice pass and are listed in the result. The model
     comes back as it was: dtype, mode, buffers, random state.
 
+    Reports DLM102, where the tokenizer pads on the right.
+
     Args:
         model: A causal LM with `generate`, or a module whose forward takes `input_ids` and `attention_mask`.
         tokenizer: Turns prompts into ids and gives the padding token; None where prompts are ids.

@@ -80,6 +80,8 @@ def assert_labels_mask_prompt(
     begins. Prompts, their lengths and conversations are then given one for each example, in order. The first
     token of an example must not be supervised where another stands before it.
 
+    Reports DLM301, DLM302, DLM303, DLM304, DLM305, DLM307, DLM308, DLM310 and DLM311.
+
     Args:
         labels: What goes to the model as labels, of the shape of `input_ids`.
         input_ids: Ids of prompt and completion together, (rows, positions); rows may be padded on either

@@ -24,6 +24,8 @@ def assert_no_prompt(
     request, a question quoted. Where that cannot be told from a rest of the prompt, the other rows decide.
     `assert_answers_whole` has no such doubt, as it sees what `generate` returned.
 
+    Reports DLM201 and DLM203.
+
     Args:
         outputs: Generated ids of shape (rows, positions), or one text, or a list of texts.
         prompts: The prompts in the same form and number; ids may be padded. One prompt may stand for all

@@ -42,6 +42,8 @@ def assert_left_padded(
     Also where padding and EOS share an id: the mask then decides which of them are real, and a mask made by
     comparing ids with the padding id, which hides the real ones, is found.
 
+    Reports DLM101, DLM102, DLM103 and DLM104.
+
     Args:
         input_ids: Ids of shape (rows, positions): tensor, array or lists. Or what a tokenizer returned, with
             its mask in it.

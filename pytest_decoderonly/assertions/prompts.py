@@ -35,6 +35,8 @@ def assert_prompts_whole(
 
     A prompt may stand inside more text (a template around it), and tokens may merge at its borders.
 
+    Reports DLM105, DLM107 and DLM108.
+
     Args:
         input_ids: What goes to the model: ids of shape (rows, positions), padded or ragged, or what a tokenizer
             returned.

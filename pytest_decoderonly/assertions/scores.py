@@ -56,6 +56,8 @@ def assert_scores_keep(
     text, in float32 on the same weights, in units of what another last token does to the score. Models come back as
     they were: dtype, mode, buffers, random state.
 
+    Reports DLM104, DLM107, DLM109, DLM110, DLM401, DLM402 and DLM403.
+
     Args:
         score: Your function: takes a list of rows, as given here, and returns one number a row (tensor of shape
             (rows,) or (rows, 1), array or list), or a list of one number a token for each row. With `reduction`,

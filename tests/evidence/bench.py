@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 FAMILIES = ("inputs", "outputs", "losses", "scores")
 MEASURED = Path(rules.__file__).parent / "measured.json"
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "evidence.md"
+REPORTS = Path(__file__).with_name("guard_reports.json")
+"""What the guard says of each bad example, for the rules' pages of the documentation."""
 
 
 @dataclass(frozen=True)
@@ -238,6 +240,11 @@ class Bench:
         if code not in self._seen:
             self(code)
         return self._seen[code]
+
+    def report(self, code: str) -> str:
+        """Return what the guard says of the bad example, which is called example.py; empty where it says nothing."""
+        said = "\n\n".join(str(finding) for finding in self.seen(code)["bad"])
+        return said.replace(f"<{code} bad>", "example.py")
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports huggingface_hub, w
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("TQDM_DISABLE", "1")
 
-from bench import BY_HAND, MEASURED, PAGE, all_evidence, as_page, bench, stored
+from bench import BY_HAND, MEASURED, PAGE, REPORTS, all_evidence, as_page, bench, stored
 
 
 def main() -> int:
@@ -31,14 +31,19 @@ def main() -> int:
     if unknown:
         parser.error(f"nothing measures {', '.join(unknown)}")
     results = {} if not arguments.codes else stored()
+    reports = {}
     with bench(arguments.keep) as measure:
         for code in arguments.codes or known:
             results[code] = measured = measure(code)
+            reports[code] = measure.report(code)
             print(f"{code}  on {measured['model']}\n  bad:  {measured['bad']}\n  good: {measured['good']}")
     if arguments.write:
         results = dict(sorted({**results, **BY_HAND}.items()))
         MEASURED.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         PAGE.write_text(as_page(results), encoding="utf-8")
+        kept = json.loads(REPORTS.read_text(encoding="utf-8")) if arguments.codes else {}
+        said = {code: report for code, report in sorted({**kept, **reports}.items()) if report}
+        REPORTS.write_text(json.dumps(said, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return 0
 
 

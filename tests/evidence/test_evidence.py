@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
-from bench import BY_HAND, PAGE, all_evidence, as_page, bench, same, stored
+from bench import BY_HAND, PAGE, REPORTS, all_evidence, as_page, bench, same, stored
 from decoderonly_checker import rules
 from decoderonly_checker.config import Settings
 from decoderonly_checker.fixes.apply import edited
@@ -58,6 +59,8 @@ def test_guard_reports_the_bad_example_under_this_code_alone_and_the_good_one_no
     else:
         assert seen["bad"] == [code]
     assert seen["good"] == seen[""] == []
+    said = json.loads(REPORTS.read_text(encoding="utf-8")).get(code, "")
+    assert same(said, measure.report(code)), f"python tests/evidence/measure.py --write {code}"
 
 
 def test_every_rule_has_evidence() -> None:

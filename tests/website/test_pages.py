@@ -1,0 +1,105 @@
+"""Pages that are made from the code: all of it is there, and it says what the code says."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from decoderonly_checker import rules
+
+import pytest_decoderonly
+from website import plugin_pages, rule_pages
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+GENERATED = {"reference/rules/index.md", "reference/pytest.md"}
+
+
+def menu(entries):
+    for entry in entries:
+        for value in entry.values() if isinstance(entry, dict) else [entry]:
+            yield from menu(value) if isinstance(value, list) else [value]
+
+
+def test_the_menu_leads_to_every_page():
+    config = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    written = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")}
+    assert sorted(menu(config["nav"])) == sorted(written | GENERATED)
+
+
+def test_every_rule_has_a_page_that_each_catcher_speaks_on():
+    pages = {page.code: page.text for page in rule_pages.all_pages()}
+    assert pages.keys() == rules.codes().keys()
+    for code, text in pages.items():
+        for part in (
+            "## Why is this bad?",
+            "## What it does not report",
+            "### The checker",
+            "## Silence it",
+            "Source of",
+        ):
+            assert part in text, (code, part)
+        assert rules.load(code).good.strip() in text
+
+
+def test_the_checkers_report_on_a_page_is_the_one_of_its_example():
+    for code in rules.findable():
+        said = rule_pages.checker_says(code).report
+        assert f"[{code}]" in said, code
+        assert "--> example.py:" in said, code
+
+
+def test_the_guards_report_is_there_for_each_rule_that_it_sees():
+    for path in (ROOT / "pytest_decoderonly" / "guard" / "checks").glob("dlm*.py"):
+        code = path.name[:6].upper()
+        assert (f"[{code}]" in rule_pages.guard_says().get(code, "")) != bool(rules.load(code).unseen), code
+
+
+def test_the_table_has_a_row_for_each_rule():
+    assert re.findall(r"^\| \[(DLM\d+)\]", rule_pages.table(), re.MULTILINE) == sorted(rules.codes())
+
+
+@pytest.mark.parametrize(
+    "module", ["padding", "prompts", "outputs", "answers", "labels", "canaries", "scores"]
+)
+def test_an_assertion_says_which_codes_it_reports(module):
+    """Codes in the modules behind it are in its docstring, so that no rule's page forgets it."""
+    behind = {
+        "labels": ("labels", "alignment", "packing"),
+        "canaries": ("supervision",),
+        "scores": ("scorefaults", "scorevalues", "scores", "windows"),
+    }.get(module, (module,))
+    folder = ROOT / "pytest_decoderonly"
+    text = (folder / "assertions" / f"{module}.py").read_text(encoding="utf-8")
+    text += "".join((folder / "compare" / f"{name}.py").read_text(encoding="utf-8") for name in behind)
+    written = set(re.findall(r'"(DLM\d{3})"', text))
+    public = [name for name, home in pytest_decoderonly._HOMES.items() if home == f"assertions.{module}"]
+    told = {code for code, names in rule_pages.assertions().items() if set(names) & set(public)}
+    assert told == written
+
+
+def test_options_and_fixtures_are_those_of_the_plugin(pytestconfig):
+    text = plugin_pages.options_page()
+    declared = {
+        name
+        for group in pytestconfig._parser._groups
+        if group.name == "decoderonly"
+        for option in group.options
+        for name in option.names()
+    }
+    assert declared
+    assert set(re.findall(r"^`(--[\w-]+)", text, re.MULTILINE)) == declared
+    for name in (
+        "decoderonly_device",
+        "decoderonly_tiny_model",
+        "decoderonly_guard_rules",
+        "decoderonly_allow",
+    ):
+        assert name in text
+
+
+def test_every_public_name_is_on_the_page_of_the_api():
+    text = (DOCS / "reference" / "api.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"^::: pytest_decoderonly\.(\w+)$", text, re.MULTILINE)) == sorted(
+        pytest_decoderonly.__all__
+    )

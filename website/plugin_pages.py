@@ -1,0 +1,93 @@
+"""Pages about the pytest plugin, made from what it declares to pytest: options, ini keys, markers, fixtures."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from pytest_decoderonly import fixtures, options
+
+if TYPE_CHECKING:
+    import pytest
+
+_FIXTURES = Path(fixtures.__file__)
+
+
+class _Declared:
+    """Stands in for pytest's parser, and takes down what the plugin declares."""
+
+    def __init__(self) -> None:
+        self.options: list[tuple[str, dict[str, Any]]] = []
+        self.keys: list[tuple[str, str, str]] = []
+
+    def getgroup(self, name: str, description: str = "") -> _Declared:  # noqa: ARG002 - pytest's signature
+        """Return what options are added to."""
+        return self
+
+    def addoption(self, name: str, **given: Any) -> None:
+        """Take down one option."""
+        self.options.append((name, given))
+
+    def addini(self, name: str, text: str, type: str = "string", **_: Any) -> None:  # noqa: A002 - pytest's name
+        """Take down one ini key."""
+        self.keys.append((name, type, text))
+
+
+def _declared() -> _Declared:
+    declared = _Declared()
+    options.add_options(cast("pytest.Parser", declared))
+    return declared
+
+
+def declared_options() -> set[str]:
+    """Return the names of the plugin's options."""
+    return {name for name, _ in _declared().options}
+
+
+def options_page() -> str:
+    """Make the page of options, ini keys, markers and fixtures."""
+    declared = _declared()
+    lines = [
+        "# pytest options and fixtures",
+        "",
+        "Everything is off until `--decoderonly-checks` is given; fixtures and assertions work without it. `pytest --help`,",
+        "`pytest --markers` and `pytest --fixtures` print the same texts.",
+        "",
+        "## Options",
+        "",
+    ]
+    for name, given in declared.options:
+        value = "" if "metavar" not in given else f"={given['metavar']}"
+        lines += [f"`{name}{value}`", f":   {_help(given['help'])}", ""]
+    lines += ["## Ini keys", "", "| key | type | meaning |", "|---|---|---|"]
+    for name, kind, text in declared.keys:
+        lines.append(f"| `{name}` | {kind} | {_help(text)} |")
+    lines += ["", "## Markers", ""]
+    for marker in options.MARKERS:
+        signature, _, text = marker.partition(": ")
+        lines += [f"`@pytest.mark.{signature}`", f":   {_help(text)}", ""]
+    lines += ["## Fixtures", "", "| fixture | scope | what it gives |", "|---|---|---|"]
+    for name, scope, text in _fixtures():
+        lines.append(f"| `{name}` | {scope} | {text} |")
+    return "\n".join([*lines, "", "How they are used: [fixtures, strategies, relations](../testing.md).", ""])
+
+
+def _help(text: str | None) -> str:
+    sentence = " ".join((text or "").split()).replace("|", "\\|")
+    return sentence[:1].upper() + sentence[1:]
+
+
+def _fixtures() -> list[tuple[str, str, str]]:
+    found = []
+    for node in ast.parse(_FIXTURES.read_text(encoding="utf-8")).body:
+        if not isinstance(node, ast.FunctionDef):
+            continue
+        for decorator in node.decorator_list:
+            if "fixture" in ast.unparse(decorator):
+                keywords = decorator.keywords if isinstance(decorator, ast.Call) else []
+                scope = next((ast.literal_eval(k.value) for k in keywords if k.arg == "scope"), "function")
+                text = inspect.cleandoc(ast.get_docstring(node) or "").partition("\n\n")[0]
+                found.append((node.name, str(scope), " ".join(text.split())))
+    return found
