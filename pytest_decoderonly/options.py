@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 GuardMode = Literal["error", "warn", "off"]
 
 GUARD_MODES: tuple[GuardMode, ...] = ("error", "warn", "off")
-MODEL_FORM = "a model folder, a hub name or `module:function` that returns the model and its tokenizer"
+MODEL_FORM = (
+    "a model folder, an adapter folder, a hub id, gguf:FILE, tiny:ARCHITECTURE, tiny:all, or module:function that "
+    "returns the model and its tokenizer; options follow behind commas (MODEL,dtype=bfloat16,attn=eager,device=cpu)"
+)
 
 MARKERS = (
     (
