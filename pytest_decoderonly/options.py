@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import pytest
@@ -20,10 +21,7 @@ if TYPE_CHECKING:
 GuardMode = Literal["error", "warn", "off"]
 
 GUARD_MODES: tuple[GuardMode, ...] = ("error", "warn", "off")
-MODEL_FORM = (
-    "a model folder, an adapter folder, a hub id, gguf:FILE, tiny:ARCHITECTURE, tiny:all, or module:function that "
-    "returns the model and its tokenizer; options follow behind commas (MODEL,dtype=bfloat16,attn=eager,device=cpu)"
-)
+MODEL_FORM = "a model folder, a hub name or `module:function` that returns the model and its tokenizer"
 
 MARKERS = (
     (
@@ -44,6 +42,7 @@ _INI_KEYS = {
     "--decoderonly-model": "decoderonly_models",
     "--decoderonly-guard": "decoderonly_guard",
     "--decoderonly-guard-rule": "decoderonly_guard_rules",
+    "--decoderonly-report": "decoderonly_report",
 }
 
 _settings_key = pytest.StashKey["Settings"]()
@@ -86,6 +85,21 @@ def add_options(parser: pytest.Parser) -> None:
         help="Mode for the findings of one rule, or of all that begin so: DLM106=off, DLM2=warn. May be repeated. "
         "Needs --decoderonly-checks.",
     )
+    group.addoption(
+        "--decoderonly-report",
+        action="append",
+        default=[],
+        dest="decoderonly_report",
+        metavar="FILE",
+        help="Write what was found to FILE: one page (.html) or data (.json). May be repeated. "
+        "Needs --decoderonly-checks.",
+    )
+    parser.addini(
+        "decoderonly_report",
+        "Files for the report, .html or .json, one per line, relative to the settings file.",
+        type="paths",
+        default=[],
+    )
     parser.addini(
         "decoderonly_guard_rules",
         "Modes for single rules of the runtime guard, one CODE=MODE per line.",
@@ -121,6 +135,7 @@ def validate(config: pytest.Config) -> None:
             ("--decoderonly-model", config.getoption("decoderonly_models")),
             ("--decoderonly-guard", config.getoption("decoderonly_guard")),
             ("--decoderonly-guard-rule", config.getoption("decoderonly_guard_rules")),
+            ("--decoderonly-report", config.getoption("decoderonly_report")),
         ):
             if value:
                 raise pytest.UsageError(
@@ -222,6 +237,22 @@ def models(config: pytest.Config) -> list[str]:
                 raise pytest.UsageError(f"{where}: an empty model; expected {MODEL_FORM}")
             found.setdefault(spec.strip())
     return list(found)
+
+
+def report_files(config: pytest.Config) -> dict[str, Path]:
+    """Return the files to write a report to, by where each is named: the options', else the ini key's.
+
+    Paths of options count from where pytest was started, as its own do; they are absolute, as tests may go elsewhere.
+    """
+    given = config.getoption("decoderonly_report") or ()
+    if given:
+        base = config.invocation_params.dir
+        return {
+            f"--decoderonly-report={one}": (base / Path(one).expanduser()) for one in dict.fromkeys(given)
+        }
+    return {
+        f"ini key decoderonly_report: {one}": Path(one) for one in config.getini("decoderonly_report") or ()
+    }
 
 
 def settings(config: pytest.Config) -> Settings:

@@ -19,6 +19,7 @@ _SUB_PLUGINS = (
     "pytest_decoderonly.static",
     "pytest_decoderonly.runtime.plugin",
     "pytest_decoderonly.conformance.plugin",
+    "pytest_decoderonly.reporting.plugin",
 )
 
 

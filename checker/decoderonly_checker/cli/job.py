@@ -263,17 +263,11 @@ def _write(file: Path, text: str) -> None:
         SettingsError: It cannot be written.
     """
     from decoderonly_checker.source.files import os_reason
+    from decoderonly_checker.written import write_whole
 
-    data = text.encode("utf-8", "surrogateescape")
-    beside = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        if file.exists() and not file.is_file():  # /dev/stdout, a pipe
-            file.write_bytes(data)
-            return
-        beside.write_bytes(data)
-        beside.replace(file)
+        write_whole(file, text.encode("utf-8", "surrogateescape"))
     except OSError as problem:
-        beside.unlink(missing_ok=True)
         raise SettingsError(f"--output-file: {file}: {os_reason(problem)}") from problem
 
 
