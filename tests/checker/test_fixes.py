@@ -54,8 +54,9 @@ def fixed_lines(text, unsafe=False):
 
 def test_which_rules_have_fixes():
     assert [
-        *("DLM001", "DLM101", "DLM102", "DLM105", "DLM106", "DLM107", "DLM108"),
-        *("DLM201", "DLM203", "DLM204", "DLM205", "DLM302", "DLM308"),
+        *("DLM001", "DLM101", "DLM102", "DLM103", "DLM104", "DLM105", "DLM106", "DLM107", "DLM108", "DLM109"),
+        *("DLM110", "DLM201", "DLM202", "DLM203", "DLM204", "DLM205", "DLM206", "DLM207", "DLM208", "DLM301"),
+        *("DLM302", "DLM303", "DLM305", "DLM306", "DLM308", "DLM309", "DLM401", "DLM402"),
     ] == FIXED_RULES
 
 

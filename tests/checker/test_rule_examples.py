@@ -8,7 +8,7 @@ import pytest
 from decoderonly_checker import rules
 from decoderonly_checker.config import Settings
 from decoderonly_checker.rules.base import RuntimeRule
-from decoderonly_checker.runner import check_paths
+from decoderonly_checker.runner import check_paths, check_source
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,6 +43,16 @@ def test_documentation_says_why_and_what_is_left_alone(code: str) -> None:
     text = rules.load(code).documentation
     assert "## Why is this bad?" in text
     assert "## What it does not report" in text
+
+
+@pytest.mark.parametrize("code", sorted(rules.codes()))
+def test_documentation_says_how_safe_the_fix_is(code: str) -> None:
+    rule = rules.load(code)
+    said = rule.documentation.partition("## Fix safety\n\n")[2].partition(":")[0]
+    settings = Settings(**rule.wanted)
+    fixes = [one.fix for one in check_source(rule.bad, "bad.py", settings).diagnostics if one.code == code]
+    made = {fix.applicability.value.capitalize() for fix in fixes if fix is not None}
+    assert made == ({said} if said != "No fix" else set())
 
 
 def test_the_six_rules_of_the_first_form_are_there() -> None:

@@ -56,6 +56,14 @@ def _edit(step: Step, place: Callable[[Site], Place]) -> Edit | None:
         if not isinstance(node, _SUFFIXED) or node.lpar:
             return None
         return Edit(_behind(span), content)
+    if step.how == "end":
+        return Edit(_behind(span), content)
+    if step.how == "tail":
+        return _tail(step, place)
+    if step.how == "line":
+        return _line(step, place, lines)
+    if step.how == "without":
+        return _without(step, place, lines)
     if not isinstance(node, cst.Call):
         return None
     if not node.args:
@@ -69,6 +77,61 @@ def _edit(step: Step, place: Callable[[Site], Place]) -> Edit | None:
         )
     last = place(_site_of(site, node.args[-1]))
     return Edit(_behind(last), _separator(node.args, site, place, lines) + content)
+
+
+def _tail(step: Step, place: Callable[[Site], Place]) -> Edit | None:
+    """Return the change of what follows a node within another one that begins with it."""
+    if step.inner is None or getattr(step.inner.node, "rpar", None):
+        return None
+    start, end = place(step.inner), place(step.site)
+    return Edit(_between(start.end_line, start.end_column, end), step.content)
+
+
+def _line(step: Step, place: Callable[[Site], Place], lines: Sequence[str]) -> Edit | None:
+    """Return the change that adds a statement behind the one that a node stands in, which has its lines for itself."""
+    around = step.site.around()
+    statement = next((one for one in reversed(around) if isinstance(one, cst.SimpleStatementLine)), None)
+    if statement is None or len(statement.body) != 1:
+        return None
+    owner = around[around.index(statement) - 1]
+    if not isinstance(owner, cst.Module | cst.IndentedBlock):
+        return None
+    span = place(_site_of(step.site, statement.body[0]))
+    first, last = lines[span.line - 1], lines[span.end_line - 1]
+    indent = first[: span.column - 1]
+    if indent.strip() or last[span.end_column - 1 :].lstrip()[:1] not in {"", "#"}:
+        return None
+    column = len(last) + 1
+    return Edit(
+        Place(span.path, span.end_line, column, span.end_line, column, span.cell), f"\n{indent}{step.content}"
+    )
+
+
+def _without(step: Step, place: Callable[[Site], Place], lines: Sequence[str]) -> Edit | None:
+    """Return the change that takes an argument and one comma away; None where a comment stands between."""
+    call = step.inner.node if step.inner is not None else None
+    if not isinstance(call, cst.Call):
+        return None
+    number = next(index for index, argument in enumerate(call.args) if argument is step.site.node)
+    span = place(step.site)
+    if len(call.args) == 1 and isinstance(call.args[0].comma, cst.Comma):
+        return None
+    if number + 1 < len(call.args):
+        follower = place(_site_of(step.site, call.args[number + 1]))
+        gone = Place(span.path, span.line, span.column, follower.line, follower.column, span.cell)
+    elif number:
+        before = place(_site_of(step.site, call.args[number - 1]))
+        gone = _between(before.end_line, before.end_column, span)
+    else:
+        gone = span
+    between = list(lines[gone.line - 1 : gone.end_line])
+    between[-1] = between[-1][: gone.end_column - 1]
+    between[0] = between[0][gone.column - 1 :]
+    return Edit(gone, "") if "#" not in "".join(between) else None
+
+
+def _between(line: int, column: int, end: Place) -> Place:
+    return Place(end.path, line, column, end.end_line, end.end_column, end.cell)
 
 
 def _separator(

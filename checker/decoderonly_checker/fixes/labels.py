@@ -12,10 +12,12 @@ from decoderonly_checker.fixes.proposals import Proposal, Step, argument_of, can
 from decoderonly_checker.fixes.scopes import Scope
 
 if TYPE_CHECKING:
-    from decoderonly_checker.flow.facts import Facts
+    from decoderonly_checker.flow.facts import Facts, LabelsMade
     from decoderonly_checker.flow.values import Ids, Site
 
-_COPIES = frozenset({"clone", "detach"})
+_COPIES = frozenset({"clone", "detach", "contiguous"})
+# What a model takes beside ids, a number for each.
+_BESIDE = frozenset({"attention_mask", "position_ids", "token_type_ids", "inputs_embeds", "input_ids"})
 
 
 def write_ignored(site: Site) -> Proposal | None:
@@ -45,11 +47,7 @@ def hide_padding(site: Site, labels: Ids, facts: Facts) -> Proposal | None:
     value = _labels_in(site.node)
     if value is None or not can_change(site) or not come_whole(ids, facts, return_tensors="pt"):
         return None
-    copied = value
-    while isinstance(copied, cst.Call) and isinstance(copied.func, cst.Attribute) and not copied.args:
-        if copied.func.attr.value not in _COPIES:
-            return None
-        copied = copied.func.value
+    copied = _inner_of(value)
     if isinstance(copied, cst.Name):
         return None  # where it was taken from the encoding, both may have been changed since
     mask = mask_beside(copied, Scope(site), hops=0)
@@ -59,6 +57,49 @@ def hide_padding(site: Site, labels: Ids, facts: Facts) -> Proposal | None:
     hidden = f".masked_fill({code_of(mask)} == 0, -100)"
     step = Step(site.of(site.source, site.cell, value), "behind", hidden)
     return Proposal(f"hide the padding: `{hidden}`", (step,))
+
+
+def unshift(made: LabelsMade) -> Proposal | None:
+    """Propose to hand ids and labels to a model unshifted, where both are slices of one in the call itself."""
+    site = made.site
+    node = site.node
+    if not isinstance(node, cst.Call) or not can_change(site):
+        return None
+    steps: list[Step] = []
+    shifted: dict[str, list[str]] = {":-1": [], "1:": []}
+    for argument in node.args:
+        value = _inner_of(argument.value)
+        cut = _columns(value) if isinstance(value, cst.Subscript) else None
+        if isinstance(value, cst.Subscript) and cut in shifted and not argument.star:
+            shifted[cut].append(code_of(value.value))
+            inner = site.of(site.source, site.cell, value.value)
+            steps.append(Step(site.of(site.source, site.cell, value), "tail", "", inner))
+        elif argument.star or (argument.keyword is None) or argument.keyword.value in _BESIDE:
+            return None  # of another width than the ids, then
+    if len(shifted["1:"]) != 1 or shifted["1:"][0] not in shifted[":-1"]:
+        return None
+    return Proposal("hand both over as they are", tuple(steps))
+
+
+def _inner_of(value: cst.BaseExpression) -> cst.BaseExpression:
+    """Return `x` of `x.contiguous()`, `x.clone()` and the like."""
+    while isinstance(value, cst.Call) and isinstance(value.func, cst.Attribute) and not value.args:
+        if value.func.attr.value not in _COPIES:
+            break
+        value = value.func.value
+    return value
+
+
+def _columns(value: cst.Subscript) -> str | None:
+    """Return which columns are taken of all rows: ":-1", "1:"; None where something else is."""
+    *rows, last = (one.slice for one in value.slice)
+    if any(not isinstance(one, cst.Slice) or one.lower or one.upper or one.step for one in rows):
+        return None
+    if len(rows) != 1 or not isinstance(last, cst.Slice) or last.step:
+        return None
+    lower = "" if last.lower is None else code_of(last.lower)
+    upper = "" if last.upper is None else code_of(last.upper)
+    return f"{lower}:{upper}"
 
 
 def _labels_in(node: cst.CSTNode) -> cst.BaseExpression | None:

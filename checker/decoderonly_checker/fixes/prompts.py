@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING
 
 import libcst as cst
 
-from decoderonly_checker.fixes.proposals import Proposal, Step, add_argument, argument_of, can_change
+from decoderonly_checker.fixes.proposals import (
+    Proposal,
+    Step,
+    argument_of,
+    can_change,
+    leave_out_argument,
+)
 from decoderonly_checker.fixes.scopes import Scope
 from decoderonly_checker.flow.values import Ids, Site, alternatives, literal
 
@@ -17,18 +23,6 @@ if TYPE_CHECKING:
 _MOVES = frozenset({"to", "cuda", "cpu", "npu", "xpu", "detach", "contiguous"})
 _IDS = "input_ids"
 _ROW, _BATCH = "row", "batch"
-
-
-def pass_mask(call: GenerateCall, facts: Facts) -> Proposal | None:
-    """Propose to pass the mask of the encoding whose ids a `generate` gets."""
-    node = call.site.node
-    if not isinstance(node, cst.Call) or call.open is not None:
-        return None
-    given = argument_of(node, 0, _IDS, "inputs")
-    if given is None or not come_whole(call.ids, facts):
-        return None
-    mask = mask_beside(given, Scope(call.site), hops=1)
-    return None if mask is None else add_argument(call.site, "attention_mask", code_of(mask))
 
 
 def come_whole(value: Value | None, facts: Facts, **wanted: str) -> bool:
@@ -113,6 +107,14 @@ def cut_prompt(decode: Decode) -> Proposal | None:
     return Proposal(f"cut the prompt off: `{cut}`", (step,))
 
 
+def cut_instead(decode: Decode) -> Proposal | None:
+    """Propose to cut the prompt off what is decoded, in the place of an option that decoding ignores."""
+    cut, left_out = cut_prompt(decode), leave_out_argument(decode.site, decode.ignored)
+    if cut is None or left_out is None:
+        return None
+    return Proposal(cut.message, (*cut.steps, *left_out.steps))
+
+
 def cut_at_width(cut: IdsCut) -> Proposal | None:
     """Propose to cut where the prompt ends, in the place of another bound."""
     node, call = cut.site.node, cut.generated.call
@@ -133,6 +135,24 @@ def cut_at_width(cut: IdsCut) -> Proposal | None:
     return Proposal(f"cut at `{width}`", (step,))
 
 
+def leave_whole(cut: IdsCut) -> Proposal | None:
+    """Propose to leave generated ids whole, in the place of a cut at the prompt's length."""
+    node = cut.site.node
+    if not isinstance(node, cst.Subscript) or not can_change(cut.site) or len(node.slice) > 2:
+        return None
+    first, bounds = node.slice[0].slice, node.slice[-1].slice
+    if not isinstance(bounds, cst.Slice) or bounds.upper is not None or bounds.step is not None:
+        return None
+    row = ""
+    if len(node.slice) == 2:
+        if isinstance(first, cst.Index):
+            row = f"[{code_of(first.value)}]"
+        elif not isinstance(first, cst.Slice) or first.lower or first.upper or first.step:
+            return None
+    whole = Site.of(cut.site.source, cut.site.cell, node.value)
+    return Proposal("leave the output whole", (Step(cut.site, "tail", row, whole),))
+
+
 def _width(generate: cst.Call, call: GenerateCall, scope: Scope) -> str | None:
     """Return code for the width of the prompt's ids that still means the same behind the call."""
     given: cst.BaseExpression | None = argument_of(generate, 0, _IDS, "inputs")
@@ -140,12 +160,12 @@ def _width(generate: cst.Call, call: GenerateCall, scope: Scope) -> str | None:
     if given is None:
         if len(unpacked) != 1 or call.encoding is None or call.open is not None:
             return None
-        given = _without_moves(unpacked[0])
+        given = without_moves(unpacked[0])
         if not isinstance(given, cst.Name):
             return None
         code = f'{given.value}["{_IDS}"]'
     else:
-        given = _without_moves(given)
+        given = without_moves(given)
         plain = isinstance(given, cst.Name) or (
             (isinstance(given, cst.Subscript) and _is_key(given) and isinstance(given.value, cst.Name))
             or (
@@ -193,7 +213,8 @@ def _moved(node: cst.CSTNode | None) -> cst.BaseExpression | None:
     return None
 
 
-def _without_moves(node: cst.BaseExpression) -> cst.BaseExpression:
+def without_moves(node: cst.BaseExpression) -> cst.BaseExpression:
+    """Return what is moved by `.to(device)` and the like."""
     while (inner := _moved(node)) is not None:
         node = inner
     return node

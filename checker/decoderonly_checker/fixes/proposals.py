@@ -15,14 +15,20 @@ if TYPE_CHECKING:
 
 @immutable
 class Step:
-    """One change: `content` instead of a node, right `"behind"` it, or as a further `"argument"` of it, a call.
+    """One change, by `how`.
+
+    "replace": `content` instead of a node. "behind": right behind it, a name, a call or
+    the like. "end": right behind it, whatever it is. "argument": as a further argument of it, a call.
+    "tail": instead of all that follows `inner`, with which the node begins. "line": on a line of its own behind the
+    statement that the node stands in. "without": the node, an argument of the call `inner`, goes, and its comma with it.
 
     Quotes in `content` are double; where a file prefers single ones, they are turned.
     """
 
     site: Site
-    how: str  # "replace", "behind" or "argument"
+    how: str
     content: str
+    inner: Site | None = None
 
 
 @immutable
@@ -35,11 +41,25 @@ class Proposal:
 
 
 def add_argument(
-    site: Site | None, name: str, value: str, *, safe: bool = True, message: str = ""
+    site: Site | None,
+    name: str,
+    value: str,
+    *,
+    safe: bool = True,
+    message: str = "",
+    unpacked: bool = False,
 ) -> Proposal | None:
     """Propose `name=value` as a further argument of a call; None where the place is no call that can take it.
 
     A literal that is given already is replaced.
+
+    Args:
+        site: The call.
+        name: Of the argument.
+        value: Its code.
+        safe: Nothing else is affected.
+        message: What the proposal says; by default that the argument is passed.
+        unpacked: What a `**` of the call unpacks is known not to hold the argument.
     """
     node = site.node if site is not None else None
     if site is None or not isinstance(node, cst.Call) or not can_change(site):
@@ -51,7 +71,7 @@ def add_argument(
                 return None
             step = Step(site.of(site.source, site.cell, argument.value), "replace", value)
             return Proposal(message or f"set `{name}={value}`", (step,), applicability)
-        if argument.star == "**" or isinstance(argument.value, cst.GeneratorExp):
+        if (argument.star == "**" and not unpacked) or isinstance(argument.value, cst.GeneratorExp):
             return None  # it may hold the argument; without its own parentheses nothing may follow it
     return Proposal(
         message or f"pass `{name}={value}`", (Step(site, "argument", f"{name}={value}"),), applicability
@@ -67,6 +87,18 @@ def rename_argument(site: Site | None, old: str, new: str) -> Proposal | None:
         if argument.keyword is not None and argument.keyword.value == old:
             step = Step(site.of(site.source, site.cell, argument.keyword), "replace", new)
             return Proposal(f"pass it as `{new}`", (step,), Applicability.UNSAFE)
+    return None
+
+
+def leave_out_argument(site: Site, name: str) -> Proposal | None:
+    """Propose a call without one of its arguments."""
+    node = site.node
+    if not isinstance(node, cst.Call) or not can_change(site):
+        return None
+    for argument in node.args:
+        if argument.keyword is not None and argument.keyword.value == name:
+            step = Step(site.of(site.source, site.cell, argument), "without", "", site)
+            return Proposal(f"leave `{name}` out", (step,))
     return None
 
 

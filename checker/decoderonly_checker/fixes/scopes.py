@@ -39,6 +39,15 @@ class Scope:
         found = self._known[id(self.node)].get(name, [])
         return found[0] if len(found) == 1 else None
 
+    def is_outer(self, name: str) -> bool:
+        """Whether the scope is a function that nowhere binds a name."""
+        self.bound_once(name)
+        return isinstance(self.node, cst.FunctionDef) and name not in self._known[id(self.node)]
+
+    def mentions(self, name: str) -> int:
+        """Return how often a name stands in the scope, in functions within it too."""
+        return 0 if self.node is None else sum(one.value == name for one in names_in(self.node))
+
     def _bindings(self) -> dict[str, list[cst.CSTNode]]:
         found: dict[str, list[cst.CSTNode]] = {}
         node = self.node
@@ -53,6 +62,19 @@ class Scope:
         for name, value in _bound_in(body):
             found.setdefault(name, []).append(value)
         return found
+
+
+def names_in(node: cst.CSTNode) -> Iterator[cst.Name]:
+    """Yield the names that stand for variables, below a node: not those of attributes and of arguments."""
+    pending: list[cst.CSTNode] = [node]
+    while pending:
+        one = pending.pop()
+        if isinstance(one, cst.Name):
+            yield one
+        elif isinstance(one, cst.Attribute | cst.Arg):
+            pending.append(one.value)
+        else:
+            pending += children_of(one)
 
 
 def _parameters(params: cst.Parameters) -> Iterator[cst.Param]:

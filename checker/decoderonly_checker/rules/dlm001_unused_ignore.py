@@ -33,6 +33,10 @@ class UnusedIgnore(CommentRule):
     - Comments in a file that could not be checked to its end.
     - `ignore[DLM101, guard]`: what the runtime guard sees and the checker does not. The checker passes it over.
     - Comments that name this rule themselves: `ignore[DLM101, DLM001]`.
+
+    ## Fix safety
+
+    Safe: a comment that silences nothing is taken away.
     """
 
     severity: ClassVar[Severity] = Severity.WARNING

@@ -25,6 +25,10 @@ class IgnoreWithoutReason(CommentRule):
     ## What it does not report
 
     `# noqa`, whose readers expect codes only.
+
+    ## Fix safety
+
+    No fix: only people know the reason.
     """
 
     severity: ClassVar[Severity] = Severity.WARNING

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Confidence, Severity
-from decoderonly_checker.fixes.prompts import pass_mask
+from decoderonly_checker.fixes.masks import pass_mask
 from decoderonly_checker.flow.values import Const, Generated, Ids, Str, Tri, Unknown, Value, alternatives
 from decoderonly_checker.rules.base import Finding, Rule
 from decoderonly_checker.rules.evidence import decoder_only, encodings, model_story, tokenizer_story, weakest
@@ -37,6 +37,11 @@ class MissingAttentionMask(Rule):
     - `generate(**encoding)`: the tokenizer's encoding holds its mask.
     - Pipelines, which pass the mask themselves; encoder-decoder models; a lone BOS token as the prompt; `inputs_embeds`.
     - A `generate` that is not known to be of a transformers model.
+
+    ## Fix safety
+
+    Safe: the mask beside the ids is passed, written and moved as they are. Where only the ids have a name, the encoding
+    gets one, on a line of its own. No fix where the code does not show what the ids came from.
     """
 
     severity = Severity.ERROR

@@ -31,6 +31,10 @@ class RightPaddedGeneration(Rule):
     - One prompt (a list of one literal text is one prompt); padding that is not asked for.
     - `padding_side="left"` at the tokenizer, at the call, or at `pad()`; checkpoints whose tokenizer pads left by default.
     - Left padding built by hand; a tokenizer that comes from outside the analysed code.
+
+    ## Fix safety
+
+    Unsafe: `padding_side="left"` is for all that the tokenizer pads from then on, training too.
     """
 
     severity = Severity.ERROR

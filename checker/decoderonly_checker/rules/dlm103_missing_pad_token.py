@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Confidence, Severity
+from decoderonly_checker.fixes.texts import set_pad_token
 from decoderonly_checker.flow.state import ObjRec
 from decoderonly_checker.flow.values import Const, Tokenizer, alternatives
 from decoderonly_checker.knowledge.tokenizers import SET_UP
@@ -15,6 +16,7 @@ from decoderonly_checker.rules.prompts import absent, checkpoints, overridable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from decoderonly_checker.fixes.proposals import Proposal
     from decoderonly_checker.flow.facts import Facts, TokenizerCall
 
 _PADS = frozenset({True, "longest", "max_length"})
@@ -34,6 +36,11 @@ class MissingPadToken(Rule):
 
     - Checkpoints that the table does not know, or knows to ship a pad token.
     - A pad token that is set anywhere, by any branch: an attribute, `add_special_tokens`, an argument of `from_pretrained`.
+
+    ## Fix safety
+
+    Unsafe: the EOS token becomes the pad token, where the tokenizer is made. None in code that trains: whatever masks
+    padding there by its id would mask EOS.
     """
 
     severity = Severity.ERROR
@@ -64,7 +71,9 @@ class MissingPadToken(Rule):
         for call in facts.tokenizer_calls:
             sure = self.asked(call)
             if sure is not None and self.without(facts, call.tokenizer):
-                yield self.report(call, sure)
+                # What masks the pad token in labels would mask EOS: training wants one of its own.
+                trains = facts.training_runs or facts.labels_made or facts.ignore_writes or facts.comparisons
+                yield self.report(call, sure, None if trains else set_pad_token(call.tokenizer.origin))
 
     @staticmethod
     def asked(call: TokenizerCall) -> Confidence | None:
@@ -92,7 +101,7 @@ class MissingPadToken(Rule):
         return bool(known) and all(one is not None and one.ships_pad_token is False for one in known)
 
     @staticmethod
-    def report(call: TokenizerCall, sure: Confidence) -> Finding:
+    def report(call: TokenizerCall, sure: Confidence, fix: Proposal | None) -> Finding:
         """Describe one call."""
         if overridable(call.tokenizer):
             sure = weakest(sure, Confidence.LIKELY)
@@ -107,4 +116,5 @@ class MissingPadToken(Rule):
             Severity.ERROR,
             "nothing to pad with",
             () if origin is None else ((origin, made),),
+            fix,
         )

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from decoderonly_checker.diagnostics import Confidence, Severity
-from decoderonly_checker.flow.values import alternatives
+from decoderonly_checker.fixes.masks import compare_mask
+from decoderonly_checker.flow.values import Ids, alternatives
 from decoderonly_checker.rules.base import Finding, Rule
 from decoderonly_checker.rules.evidence import encodings, tokenizer_story
 from decoderonly_checker.rules.prompts import checkpoints
@@ -54,6 +55,10 @@ class MaskByComparison(Rule):
     - A pad token of its own.
     - Comparisons that do not become a mask: counts of tokens, filters, tests.
     - Labels set to -100 where they equal the pad token (that is DLM303).
+
+    ## Fix safety
+
+    Safe: the comparison becomes one of the mask beside the ids, of the same shape and type. PyTorch's tensors only.
     """
 
     severity = Severity.ERROR
@@ -87,10 +92,10 @@ class MaskByComparison(Rule):
                 continue
             name = kept_as(made.site)
             if name is not None and _MASK.search(name) is not None:
-                yield self.report(made, name)
+                yield self.report(made, name, facts)
 
     @staticmethod
-    def report(made: TokenComparison, name: str) -> Finding:
+    def report(made: TokenComparison, name: str, facts: Facts) -> Finding:
         """Describe one comparison."""
         sure = Confidence.LIKELY
         chain: list[tuple[Site, str]] = []
@@ -114,6 +119,7 @@ class MaskByComparison(Rule):
             Severity.ERROR,
             "also false at real EOS tokens",
             tuple(chain),
+            compare_mask(made.site, made.ids, facts) if isinstance(made.ids, Ids) else None,
         )
 
 

@@ -38,6 +38,10 @@ class RightTruncatedPrompt(Rule):
     - `truncation=True` without a `max_length`, or with the tokenizer's own limit; `max_length` without truncation.
     - `truncation_side="left"` at the tokenizer or at the call; a slice that keeps the end, `ids[:, -n:]`.
     - A slice that takes the start of a text on purpose, `ids[:, :32]`.
+
+    ## Fix safety
+
+    Unsafe: `truncation_side="left"` is for all that the tokenizer truncates.
     """
 
     severity = Severity.WARNING

@@ -42,6 +42,10 @@ class MaxLengthCountsPrompt(Rule):
     - `max_length` computed from the prompt, `input_ids.shape[1] + n`, or equal to the model's context.
     - A function's own `max_length` that is passed on as `max_new_tokens`.
     - Encoder-decoder models, whose `max_length` counts the answer alone; `inputs_embeds` alone; a lone BOS token.
+
+    ## Fix safety
+
+    Unsafe: `max_length=` becomes `max_new_tokens=` with the same number, which now counts something else.
     """
 
     severity = Severity.WARNING

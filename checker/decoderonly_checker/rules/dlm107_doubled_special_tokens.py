@@ -49,6 +49,10 @@ class DoubledSpecialTokens(Rule):
     - Checkpoints whose tokenizer adds none (Qwen, SmolLM2) or whose template writes none.
     - A text whose BOS was taken off, `text.removeprefix(tokenizer.bos_token)`; `apply_chat_template(tokenize=True)`.
     - Texts that do not reach `generate`.
+
+    ## Fix safety
+
+    Safe: `add_special_tokens=False` where the text holds these tokens already.
     """
 
     severity = Severity.WARNING

@@ -32,6 +32,10 @@ class MissingGenerationPrompt(Rule):
     - `continue_final_message=True`, and conversations that end with an assistant turn.
     - Training data, and anything else that does not reach `generate`; engines other than transformers.
     - Templates that ignore it (Llama 2, Mistral); a header that the program itself adds to the rendered text.
+
+    ## Fix safety
+
+    Safe: `add_generation_prompt=True`.
     """
 
     severity = Severity.ERROR

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from decoderonly_checker.diagnostics import Confidence, Severity
-from decoderonly_checker.flow.values import Const, alternatives
-from decoderonly_checker.knowledge.checkpoints import lookup
-from decoderonly_checker.knowledge.model_classes import model_type_of_class, positions_of
+from decoderonly_checker.diagnostics import Severity
+from decoderonly_checker.fixes.masks import pass_positions
 from decoderonly_checker.rules.base import Finding, Rule
 from decoderonly_checker.rules.evidence import model_story, tokenizer_story, weakest
-from decoderonly_checker.rules.forwards import left_padded, masked
+from decoderonly_checker.rules.forwards import counts_columns, left_padded, masked
 from decoderonly_checker.rules.prompts import absent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from decoderonly_checker.flow.facts import Facts
-    from decoderonly_checker.flow.values import Model
-
-_COUNTED = frozenset({"learned", "sinusoidal"})
 
 
 class ForwardWithoutPositionIds(Rule):
@@ -36,6 +31,11 @@ class ForwardWithoutPositionIds(Rule):
     - Rotary, ALiBi and relative positions, where a constant shift changes nothing but rounding.
     - Models that count from the mask themselves (OPT); `generate`; right padding; one row.
     - Calls whose logits and loss nobody reads.
+
+    ## Fix safety
+
+    Safe: positions are counted from the mask, as `generate` does it; rows without padding keep theirs. None where a
+    cache is passed.
     """
 
     severity = Severity.ERROR
@@ -67,7 +67,7 @@ class ForwardWithoutPositionIds(Rule):
             call, encoding = batch.call, batch.encoding
             if not absent(call.args.get(None, "position_ids")) or not masked(call):
                 continue  # without a mask, that is what is reported
-            certainty = counted(call.model)
+            certainty = counts_columns(call.model)
             if certainty is None:
                 continue
             chain = [*model_story(call.model), *tokenizer_story(encoding)]
@@ -81,19 +81,5 @@ class ForwardWithoutPositionIds(Rule):
                 Severity.ERROR,
                 "shorter rows begin at a later position",
                 tuple(chain),
+                pass_positions(call, facts),
             )
-
-
-def counted(model: Model) -> Confidence | None:
-    """Return how sure it is that a model counts positions over the columns; None where it does not."""
-    by_class = positions_of(model_type_of_class(model.class_name) or "?")
-    if by_class is not None:
-        return Confidence.CERTAIN if by_class in _COUNTED else None
-    found = set()
-    sure = Confidence.CERTAIN
-    for name in alternatives(model.checkpoint):
-        entry = lookup(name.value) if isinstance(name, Const) and isinstance(name.value, str) else None
-        found.add(entry.positions if entry is not None else None)
-        if isinstance(name, Const) and name.default:
-            sure = Confidence.LIKELY
-    return sure if found and found <= _COUNTED else None

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Severity
+from decoderonly_checker.fixes.masks import pass_mask_on
 from decoderonly_checker.rules.base import Finding, Rule
 from decoderonly_checker.rules.evidence import model_story, tokenizer_story
-from decoderonly_checker.rules.forwards import left_padded, masked
+from decoderonly_checker.rules.forwards import counts_columns, left_padded, masked
 from decoderonly_checker.rules.prompts import absent
 
 if TYPE_CHECKING:
@@ -29,6 +30,10 @@ class ForwardWithoutAttentionMask(Rule):
     - Right padding: earlier tokens cannot see what is padded behind them.
     - One row; calls whose logits and loss nobody reads; encoder-decoder models.
     - A call that may hold the mask among what the code does not show.
+
+    ## Fix safety
+
+    Safe: the mask beside the ids is passed; to a model that counts positions over the columns, the positions too.
     """
 
     severity = Severity.ERROR
@@ -73,4 +78,5 @@ class ForwardWithoutAttentionMask(Rule):
                 Severity.ERROR,
                 "the mask is not passed on",
                 tuple(chain),
+                pass_mask_on(call, facts, counts_columns=counts_columns(call.model) is not None),
             )

@@ -31,6 +31,11 @@ class PromptNotStripped(Rule):
     - Encoder-decoder models, whose `generate` returns the answer alone; `generate` on `inputs_embeds` alone.
     - A literal text that a base model continues for show alone: there the prompt is meant to be read, too.
     - Text that nothing uses, and text that is asked whether it begins with the prompt.
+
+    ## Fix safety
+
+    Safe: what is decoded is cut at the width of the prompt's ids. None where an encoder-decoder goes through the same
+    line, or the width is not at hand.
     """
 
     severity = Severity.ERROR

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Confidence, Severity
+from decoderonly_checker.fixes.texts import cut_before_decode
 from decoderonly_checker.flow.choices import decoded_in
 from decoderonly_checker.flow.facts import Decode
 from decoderonly_checker.rules.base import Finding, Rule
 from decoderonly_checker.rules.evidence import decoder_only, model_story, weakest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     from decoderonly_checker.flow.facts import Facts, TextCut
 
@@ -38,6 +39,11 @@ class PromptStrippedAsText(Rule):
     - Cutting the continuation: `split("\n\n")[0]`, stop words.
     - The difference of two streamed texts; a BOS token taken off training text.
     - Text of engines that return the exact string, and of pipelines (that is DLM204).
+
+    ## Fix safety
+
+    Unsafe: the ids are cut before the decode and the text is left whole; the answer may lose the blank that it began
+    with. None where somebody else reads the whole text.
     """
 
     severity = Severity.WARNING
@@ -67,13 +73,16 @@ class PromptStrippedAsText(Rule):
 
     def check(self, facts: Facts) -> Iterator[Finding]:
         """Judge every cut of decoded text."""
+        runs: dict[int, list[Decode]] = {}
+        for decode in facts.decodes:
+            runs.setdefault(decode.site.key, []).append(decode)
         for cut in facts.text_cuts:
-            finding = self.judge(cut)
+            finding = self.judge(cut, runs)
             if finding is not None:
                 yield finding
 
-    def judge(self, cut: TextCut) -> Finding | None:
-        """Judge one cut."""
+    def judge(self, cut: TextCut, runs: Mapping[int, Sequence[Decode]]) -> Finding | None:
+        """Judge one cut; `runs` are the decodes by their places, with whatever models."""
         for text in decoded_in(cut.text):
             decode = text.decode
             if not isinstance(decode, Decode):
@@ -95,5 +104,9 @@ class PromptStrippedAsText(Rule):
                     (call.site, "returns the prompt followed by the continuation"),
                     (decode.site, "decoded here with the prompt in front"),
                 ),
+                # What another kind of model returns has no prompt in front.
+                cut_before_decode(cut, decode)
+                if all(decoder_only(run.generated.call) for run in runs[decode.site.key])
+                else None,
             )
         return None

@@ -66,6 +66,10 @@ class WrongCut(Rule):
     - A constant, which may be the width that everything is padded to.
     - A row's own length where there is one row, or where padding is on the right (then only padding stays).
     - The tail of a generation with `min_new_tokens`, or of one single token.
+
+    ## Fix safety
+
+    Safe: the wrong bound becomes the width of the prompt's ids.
     """
 
     severity = Severity.ERROR

@@ -29,6 +29,10 @@ class PipelineReturnsPrompt(Rule):
 
     - `return_full_text` written out, at the pipeline or at the call: false leaves the prompt out, true asks for it.
     - Chat input, whose answer is read with `[-1]["content"]`.
+
+    ## Fix safety
+
+    Safe: `return_full_text=False` in the call.
     """
 
     severity = Severity.ERROR

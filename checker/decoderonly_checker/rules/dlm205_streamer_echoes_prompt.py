@@ -33,6 +33,10 @@ class StreamerEchoesPrompt(Rule):
     - `skip_prompt` given in any form, `skip_prompt=False` included: that is a decision.
     - Streamed text that is searched or cut afterwards.
     - Encoder-decoder models, whose streamers get the answer alone; `generate` on `inputs_embeds` alone.
+
+    ## Fix safety
+
+    Safe: `skip_prompt=True`.
     """
 
     severity = Severity.WARNING

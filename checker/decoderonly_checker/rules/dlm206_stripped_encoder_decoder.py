@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Confidence, Severity
+from decoderonly_checker.fixes.prompts import leave_whole
 from decoderonly_checker.flow.values import Ids, Kind, Length, Str, alternatives, literal
 from decoderonly_checker.rules.base import Finding, Rule
 from decoderonly_checker.rules.evidence import checkpoint_kind, decoder_only, encodings
@@ -33,6 +34,10 @@ class StrippedEncoderDecoder(Rule):
     - `generate` that is given `decoder_input_ids`: these do come back.
     - Dropping the start token, `output[:, 1:]`.
     - Code that asks the configuration whether the model `is_encoder_decoder`.
+
+    ## Fix safety
+
+    Safe: the cut goes, the output is left whole.
     """
 
     severity = Severity.ERROR
@@ -86,6 +91,7 @@ class StrippedEncoderDecoder(Rule):
             Severity.ERROR,
             "cuts into the answer",
             tuple(chain),
+            leave_whole(cut),
         )
 
     @staticmethod

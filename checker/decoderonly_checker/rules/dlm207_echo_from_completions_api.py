@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Confidence, Severity
+from decoderonly_checker.fixes.proposals import add_argument
 from decoderonly_checker.flow.values import Const, alternatives, literal
 from decoderonly_checker.knowledge.registry import is_none
 from decoderonly_checker.rules.base import Finding, Rule
@@ -30,6 +31,10 @@ class EchoFromCompletionsApi(Rule):
     - Scoring: `logprobs` or `max_tokens=0` given, or the log-probabilities read.
     - Text that is cut, compared or searched afterwards: the API returns the prompt as it was sent.
     - Chat completions, and `echo` in any other form than `True`.
+
+    ## Fix safety
+
+    Safe: `echo=False`.
     """
 
     severity = Severity.WARNING
@@ -80,4 +85,5 @@ class EchoFromCompletionsApi(Rule):
             Severity.WARNING,
             "`echo=True`",
             ((used.site, "the text, prompt and all, is used here"),),
+            add_argument(call.site, "echo", "False"),
         )

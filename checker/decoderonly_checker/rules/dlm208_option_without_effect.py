@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Severity
+from decoderonly_checker.fixes.prompts import cut_instead
+from decoderonly_checker.fixes.proposals import leave_out_argument
 from decoderonly_checker.flow.values import literal
 from decoderonly_checker.knowledge.registry import is_none
 from decoderonly_checker.rules.base import Finding, Rule
@@ -13,7 +15,7 @@ from decoderonly_checker.rules.evidence import decoder_only, model_story
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from decoderonly_checker.flow.facts import Facts
+    from decoderonly_checker.flow.facts import Decode, Facts
 
 _OWNER = {
     "skip_prompt": "`skip_prompt` is an option of text streamers",
@@ -35,6 +37,10 @@ class OptionWithoutEffect(Rule):
     - Ids that are cut before the decode: there the option is superfluous and harmless.
     - `skip_prompt=False` and `return_full_text=True`, which ask for what happens anyway.
     - Encoder-decoder models, which return no prompt.
+
+    ## Fix safety
+
+    Safe: the option goes, and what is decoded is cut at the width of the prompt's ids instead.
     """
 
     severity = Severity.ERROR
@@ -60,6 +66,9 @@ class OptionWithoutEffect(Rule):
 
     def check(self, facts: Facts) -> Iterator[Finding]:
         """Judge every decode and every `generate` that is given such an option."""
+        runs: dict[int, list[Decode]] = {}
+        for decode in facts.decodes:
+            runs.setdefault(decode.site.key, []).append(decode)
         for decode in facts.decodes:
             call = decode.generated.call
             sure = decoder_only(call)
@@ -74,6 +83,10 @@ class OptionWithoutEffect(Rule):
                 Severity.ERROR,
                 "ignored by decoding",
                 (*model_story(call.model), (call.site, "returns the prompt followed by the continuation")),
+                # What another kind of model returns has no prompt in front.
+                cut_instead(decode)
+                if all(decoder_only(other.generated.call) for other in runs[decode.site.key])
+                else None,
             )
         for call in facts.generate_calls:
             sure = decoder_only(call)
@@ -89,4 +102,5 @@ class OptionWithoutEffect(Rule):
                 Severity.ERROR,
                 "not an option of `generate`",
                 tuple(model_story(call.model)),
+                leave_out_argument(call.site, "return_full_text"),
             )

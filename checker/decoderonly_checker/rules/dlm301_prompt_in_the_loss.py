@@ -6,6 +6,8 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Confidence, Severity
+from decoderonly_checker.fixes.boundaries import hide_prompt
+from decoderonly_checker.flow.values import Tri
 from decoderonly_checker.rules.base import Finding, Rule
 from decoderonly_checker.rules.collations import masked_at
 from decoderonly_checker.rules.evidence import tokenizer_story
@@ -17,12 +19,20 @@ from decoderonly_checker.rules.labels import (
     place,
     scores_only,
 )
-from decoderonly_checker.rules.training_texts import joined, training_kind
+from decoderonly_checker.rules.training_texts import (
+    adds_eos,
+    joined,
+    says_prompt,
+    says_response,
+    training_kind,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from decoderonly_checker.fixes.proposals import Proposal
     from decoderonly_checker.flow.facts import Facts, LabelsMade
+    from decoderonly_checker.flow.values import Encoding
 
 
 class PromptInTheLoss(Rule):
@@ -38,6 +48,12 @@ class PromptInTheLoss(Rule):
     - Pre-training on raw text: one field, no response.
     - Labels in which prompt positions become -100, anywhere; a `train_on_inputs` switch whose other branch masks.
     - Encoder-decoder models; SFTTrainer on a plain text column, `completion_only_loss`, `assistant_only_loss`.
+
+    ## Fix safety
+
+    Unsafe: labels begin behind as many tokens as the prompt has alone; its last token may merge with the answer's
+    first. Made where prompt and response are joined with `+` and one row is copied; elsewhere only the author knows
+    where the prompt ends.
     """
 
     severity = Severity.WARNING
@@ -132,4 +148,14 @@ class PromptInTheLoss(Rule):
                 *tokenizer_story(encoding),
                 (encoding.made or encoding.site, "prompt and response are tokenized together here"),
             ),
+            self.fix(made, encoding, facts),
         )
+
+    @staticmethod
+    def fix(made: LabelsMade, encoding: Encoding, facts: Facts) -> Proposal | None:
+        """Propose to hide the prompt of one row; a tokenizer that ends it with EOS would count one too many."""
+        if encoding.batched is not Tri.NO or encoding.padded is not Tri.NO or encoding.template:
+            return None
+        if adds_eos(encoding.tokenizer, facts) is not Tri.NO:
+            return None
+        return hide_prompt(place(made), encoding.made or encoding.site, says_prompt, says_response)

@@ -45,6 +45,10 @@ class PaddingInTheLoss(Rule):
     - A loss that is computed by hand, or told to ignore the pad token; `DataCollatorForLanguageModeling`, which
       makes the labels anew.
     - Encoder-decoder models, and code that does not show which model is trained.
+
+    ## Fix safety
+
+    Safe: labels become -100 where the mask beside the ids is 0. PyTorch's tensors only.
     """
 
     severity = Severity.ERROR

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import libcst as cst
 
 from decoderonly_checker.diagnostics import Confidence, Severity
+from decoderonly_checker.fixes.masks import compare_mask
 from decoderonly_checker.flow.values import Ids, Tokenizer, Tri, alternatives
 from decoderonly_checker.rules.base import Finding, Rule
 from decoderonly_checker.rules.evidence import tokenizer_story, weakest
@@ -40,6 +42,11 @@ class EosMaskedWithPadding(Rule):
     - A pad token of its own, from the checkpoint or added.
     - Packed rows, which have no padding; encoder-decoder models.
     - Raw text of one field with a tokenizer that adds no EOS: whether one stands in it is not seen (`possible`).
+
+    ## Fix safety
+
+    Safe: the comparison with the pad token becomes one of the mask beside the ids. None for a collator of the library:
+    a pad token of its own needs new embeddings, which is the author's to decide.
     """
 
     severity = Severity.ERROR
@@ -122,6 +129,9 @@ class EosMaskedWithPadding(Rule):
             Severity.ERROR,
             "real EOS tokens are masked as well",
             tuple(self.story(encoding, selector)),
+            None
+            if by_collator or selector.origin is None
+            else compare_mask(selector.origin, replace(selector, field="input_ids"), facts),
         )
 
     @staticmethod

@@ -31,6 +31,10 @@ class LabelsWithoutPrompt(Rule):
     - Encoder-decoder models, for which this is the right form.
     - Prompt and response that are joined later: as lists, by a collator of the project, or by a model of its own.
     - A loss that is computed by hand.
+
+    ## Fix safety
+
+    No fix: prompt and response must be joined into one sequence, which changes what the rows are.
     """
 
     severity = Severity.ERROR

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Severity
+from decoderonly_checker.fixes.labels import unshift
 from decoderonly_checker.flow.values import Ids, alternatives
 from decoderonly_checker.rules.base import Finding, Rule
 from decoderonly_checker.rules.evidence import tokenizer_story
@@ -39,6 +40,10 @@ class DoublyShiftedLabels(Rule):
     - A loss that is computed by hand from the logits: there the shift belongs.
     - Ids and labels that are cut alike, a first token dropped from both, and ids whose cut is not known.
     - Encoder-decoder models, whose decoder inputs are shifted; models that are not of transformers.
+
+    ## Fix safety
+
+    Safe: ids and labels are handed over unsliced. None where something of another width stands beside them.
     """
 
     severity = Severity.ERROR
@@ -80,6 +85,7 @@ class DoublyShiftedLabels(Rule):
                 Severity.ERROR,
                 "shifted here",
                 (*tokenizer_story(encoding), (made.site, "becomes labels of a model that shifts them here")),
+                unshift(made),
             )
 
 

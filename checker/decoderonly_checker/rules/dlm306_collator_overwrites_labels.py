@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Confidence, Severity
+from decoderonly_checker.fixes.collators import keep_labels
 from decoderonly_checker.flow.state import ObjRec
 from decoderonly_checker.flow.values import Lib
 from decoderonly_checker.knowledge.collators import LANGUAGE_MODELLING, rebuilds_labels
@@ -34,6 +35,10 @@ class CollatorOverwritesLabels(Rule):
     - Labels that are a plain copy of `input_ids`, or in which padding alone is -100: the collator makes the same.
     - `DataCollatorForSeq2Seq`, `DataCollatorForTokenClassification` and `default_data_collator`, which keep the labels, and
       trl's own collators: `DataCollatorForCompletionOnlyLM` masks the prompt itself.
+
+    ## Fix safety
+
+    Unsafe: `DataCollatorForSeq2Seq` keeps the labels, and whatever else the rows hold.
     """
 
     severity = Severity.ERROR
@@ -109,6 +114,7 @@ class CollatorOverwritesLabels(Rule):
                 (written, "-100 is put into the labels here"),
                 (made.site, "the rows go through the collator here"),
             ),
+            keep_labels(place),
         )
 
 

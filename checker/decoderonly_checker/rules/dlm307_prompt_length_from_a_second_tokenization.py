@@ -36,6 +36,10 @@ class PromptLengthFromASecondTokenization(Rule):
       finding is `possible` and hidden by default.
     - Tokenizers that add no special tokens, where only `add_special_tokens` differs. Character offsets.
     - Encoder-decoder models.
+
+    ## Fix safety
+
+    No fix: prompt and answer must be tokenized apart and joined as ids, which changes the tokens of every row.
     """
 
     severity = Severity.WARNING

@@ -39,6 +39,10 @@ class WrongIgnoreIndex(Rule):
     - A loss that is told to ignore that value, `CrossEntropyLoss(ignore_index=…)`, or that is computed by hand.
     - -100 that is turned back into the pad token, to decode labels or predictions.
     - A value that is replaced by -100 afterwards; encoder-decoder models.
+
+    ## Fix safety
+
+    Safe: -100 in the place of the other literal.
     """
 
     severity = Severity.ERROR

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from decoderonly_checker.diagnostics import Confidence, Severity
+from decoderonly_checker.fixes.texts import end_text
 from decoderonly_checker.flow.state import ObjRec
 from decoderonly_checker.flow.values import Tokenizer, Tri, alternatives
 from decoderonly_checker.rules.base import Finding, Rule
@@ -25,6 +26,7 @@ from decoderonly_checker.rules.training_texts import Ending, adds_eos, ending, j
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from decoderonly_checker.fixes.proposals import Proposal
     from decoderonly_checker.flow.facts import Facts, LabelsMade
     from decoderonly_checker.flow.project import Module
     from decoderonly_checker.flow.values import Encoding, Value
@@ -51,6 +53,11 @@ class NoEosInTarget(Rule):
     - An EOS added to the ids, a tokenizer that adds one (`add_eos_token=True`), packing that puts one between texts.
     - Raw text without a response; padding that is EOS and stays in the labels.
     - SFTTrainer of trl 0.17 and after, which appends EOS itself.
+
+    ## Fix safety
+
+    Unsafe: the EOS token is appended to the text; code that is not seen may append it, too. None where it is the pad
+    token.
     """
 
     severity = Severity.WARNING
@@ -143,7 +150,17 @@ class NoEosInTarget(Rule):
                 *tokenizer_story(encoding),
                 (encoding.made or encoding.site, "tokenized here; this tokenizer adds no EOS"),
             ),
+            self.fix(encoding, facts),
         )
+
+    @staticmethod
+    def fix(encoding: Encoding, facts: Facts) -> Proposal | None:
+        """Propose to append the EOS token, where nothing would mask it like padding."""
+        if encoding.batched is not Tri.NO or any(
+            getattr(one, "hint", "").startswith("eos_token") for one in pad_tokens(encoding.tokenizer, facts)
+        ):
+            return None
+        return end_text(encoding.made or encoding.site)
 
     @staticmethod
     def padding_is_learned(made: LabelsMade, encoding: Encoding, facts: Facts) -> bool:

@@ -37,6 +37,10 @@ class MisalignedLabelMask(Rule):
     - A count to which the row's padding was added, `labels[row, : pad + prompt_length]`.
     - A `- 1` or `+ 1` that special tokens account for, or that belongs to labels that are shifted by hand.
     - A padding side that is not known.
+
+    ## Fix safety
+
+    No fix: whether rows are to be padded on the other side or the count is to move, other code decides.
     """
 
     severity = Severity.ERROR

@@ -23,6 +23,10 @@ class NothingSupervised(RuntimeRule):
     ## What it does not report
 
     Rows that are dropped before the loss, and padding rows that a collator adds on purpose.
+
+    ## Fix safety
+
+    No fix: it is seen at run time only, and the row's text is what is wrong.
     """
 
     severity: ClassVar[Severity] = Severity.ERROR

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from decoderonly_checker.diagnostics import Confidence, Severity
+from decoderonly_checker.fixes.masks import read_last_tokens
 from decoderonly_checker.flow.scores import Logits
 from decoderonly_checker.flow.values import Ids, Kind, Length, alternatives, literal
 from decoderonly_checker.rules.base import Finding, Rule
@@ -39,6 +40,11 @@ class LastPositionOfPadding(Rule):
     - An index from the mask (`logits[torch.arange(n), attention_mask.sum(1) - 1]`); ids cut to the length of their row before.
     - Reading under a condition on the padding side or the mask (`if left_padding:`).
     - Encoders, encoder-decoder models, scores of classes (`logits[:, -1]` of a classifier is its last class).
+
+    ## Fix safety
+
+    Unsafe: the last column becomes each row's last token, told by the mask; right for rows that are padded on the right
+    alone.
     """
 
     severity = Severity.ERROR
@@ -94,6 +100,7 @@ class LastPositionOfPadding(Rule):
                     Severity.ERROR,
                     "padding, in the shorter rows",
                     tuple(chain),
+                    read_last_tokens(read, facts),
                 )
                 break
 

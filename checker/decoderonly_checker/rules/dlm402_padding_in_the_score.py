@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Confidence, Severity
+from decoderonly_checker.fixes.labels import hide_padding
 from decoderonly_checker.flow.values import Ids, Tri, alternatives
 from decoderonly_checker.rules.base import Finding, Rule
 from decoderonly_checker.rules.evidence import model_confidence, model_story, tokenizer_story, weakest
@@ -15,6 +16,7 @@ from decoderonly_checker.rules.scores import scores
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from decoderonly_checker.fixes.proposals import Proposal
     from decoderonly_checker.flow.facts import Facts, Reduction
     from decoderonly_checker.flow.values import Encoding
 
@@ -42,6 +44,11 @@ class PaddingInTheScore(Rule):
     - One row that is not padded to a fixed length, also where a long text is scored window by window.
     - Padding that is not asked for.
     - A loss that is trained on (DLM302 looks at its labels).
+
+    ## Fix safety
+
+    Safe: labels of the model's own loss become -100 where the mask is 0. None for scores that are summed by hand: what
+    they are divided by changes, too.
     """
 
     severity = Severity.ERROR
@@ -96,7 +103,16 @@ class PaddingInTheScore(Rule):
                 Severity.ERROR,
                 "padding is counted here",
                 tuple(chain),
+                self.fix(one, facts),
             )
+
+    @staticmethod
+    def fix(one: Reduction, facts: Facts) -> Proposal | None:
+        """Propose to hide the padding of the labels that the model's own loss is taken over."""
+        labels = one.labels if isinstance(one.labels, Ids) else None
+        return (
+            hide_padding(one.call.site, labels, facts) if labels is not None and one.how == "loss" else None
+        )
 
 
 def fed(one: Reduction) -> Iterator[Encoding]:

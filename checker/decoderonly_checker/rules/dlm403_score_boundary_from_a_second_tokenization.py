@@ -37,6 +37,10 @@ class ScoreBoundaryFromASecondTokenization(Rule):
       where its last token may merge with the continuation's first, the finding is `possible` and hidden by default.
     - A length that is corrected for what the prefix alone gains.
     - Labels masked up to such a length, which DLM307 reports. Encoder-decoder models.
+
+    ## Fix safety
+
+    No fix: prefix and continuation must be tokenized apart and joined as ids, which changes the scores that were meant.
     """
 
     severity = Severity.WARNING

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from decoderonly_checker.diagnostics import Confidence
 from decoderonly_checker.flow.values import Const, Ids, Tokenizer, Tri, alternatives
 from decoderonly_checker.immutable import immutable
+from decoderonly_checker.knowledge.checkpoints import lookup
+from decoderonly_checker.knowledge.model_classes import model_type_of_class, positions_of
 from decoderonly_checker.rules.evidence import model_confidence
 from decoderonly_checker.rules.prompts import absent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from decoderonly_checker.diagnostics import Confidence
     from decoderonly_checker.flow.facts import Facts, ForwardCall
-    from decoderonly_checker.flow.values import Encoding
+    from decoderonly_checker.flow.values import Encoding, Model
 
+_COUNTED = frozenset({"learned", "sinusoidal"})
 _USED = frozenset({"logits", "loss", "hidden_states", "last_hidden_state"})
 
 
@@ -61,4 +64,19 @@ def masked(call: ForwardCall) -> bool:
     )
 
 
-__all__ = ["LeftPadded", "left_padded", "masked"]
+def counts_columns(model: Model) -> Confidence | None:
+    """Return how sure it is that a model counts positions over the columns; None where it does not."""
+    by_class = positions_of(model_type_of_class(model.class_name) or "?")
+    if by_class is not None:
+        return Confidence.CERTAIN if by_class in _COUNTED else None
+    found = set()
+    sure = Confidence.CERTAIN
+    for name in alternatives(model.checkpoint):
+        entry = lookup(name.value) if isinstance(name, Const) and isinstance(name.value, str) else None
+        found.add(entry.positions if entry is not None else None)
+        if isinstance(name, Const) and name.default:
+            sure = Confidence.LIKELY
+    return sure if found and found <= _COUNTED else None
+
+
+__all__ = ["LeftPadded", "counts_columns", "left_padded", "masked"]

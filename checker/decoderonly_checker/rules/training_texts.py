@@ -96,6 +96,16 @@ def _label(hole: Hole) -> str:
     return " ".join(str(h) for h in hints if h)
 
 
+def says_prompt(code: str) -> bool:
+    """Whether code speaks of a prompt, by its names."""
+    return _PROMPT.search(code) is not None
+
+
+def says_response(code: str) -> bool:
+    """Whether code speaks of a response, by its names."""
+    return _RESPONSE.search(code) is not None
+
+
 def training_kind(tokenizer: Value | None, module: Module) -> Confidence | None:
     """Return how sure it is that rows train a decoder-only model; None for silence."""
     kind = None
