@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from pytest_decoderonly.compare.weights import WeightAudit
     from pytest_decoderonly.recording import record_generate
     from pytest_decoderonly.runtime.expectations import decoderonly_allow, decoderonly_expect
+    from pytest_decoderonly.runtime.report import DecoderOnlyWarning
+    from pytest_decoderonly.runtime.session import DecoderOnlyError, Guarded, guard
     from pytest_decoderonly.tiny import TinyModelError, tiny_architectures, tiny_decoder, tiny_tokenizer
 
 _HOMES = {
@@ -34,6 +36,9 @@ _HOMES = {
     "BatteryResult": "compare.verdict",
     "Canary": "compare.canaries",
     "ChangeResult": "compare.verdict",
+    "DecoderOnlyError": "runtime.session",
+    "DecoderOnlyWarning": "runtime.report",
+    "Guarded": "runtime.session",
     "Relation": "compare.verdict",
     "SupervisionAudit": "compare.supervision",
     "TinyModelError": "tiny",
@@ -55,6 +60,7 @@ _HOMES = {
     "canaries": "compare.canaries",
     "decoderonly_allow": "runtime.expectations",
     "decoderonly_expect": "runtime.expectations",
+    "guard": "runtime.session",
     "record_generate": "recording",
     "tiny_architectures": "tiny",
     "tiny_decoder": "tiny",
@@ -66,6 +72,9 @@ __all__ = [
     "BatteryResult",
     "Canary",
     "ChangeResult",
+    "DecoderOnlyError",
+    "DecoderOnlyWarning",
+    "Guarded",
     "Relation",
     "SupervisionAudit",
     "TinyModelError",
@@ -87,6 +96,7 @@ __all__ = [
     "canaries",
     "decoderonly_allow",
     "decoderonly_expect",
+    "guard",
     "record_generate",
     "tiny_architectures",
     "tiny_decoder",

@@ -6,22 +6,25 @@ only; the checker's settings are loaded inside the function that needs them.
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import pytest
+
+from pytest_decoderonly.modes import GUARD_MODES, RuleModes, read_rule_modes
+from pytest_decoderonly.modes import as_guard_mode as _as_guard_mode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from decoderonly_checker.config import Settings
 
-GuardMode = Literal["error", "warn", "off"]
+    from pytest_decoderonly.modes import GuardMode
 
-GUARD_MODES: tuple[GuardMode, ...] = ("error", "warn", "off")
-MODEL_FORM = "a model folder, a hub name or `module:function` that returns the model and its tokenizer"
+MODEL_FORM = (
+    "a model folder, an adapter folder, a hub id, gguf:FILE, tiny:ARCHITECTURE, tiny:all, or module:function that "
+    "returns the model and its tokenizer; options follow behind commas (MODEL,dtype=bfloat16,attn=eager,device=cpu)"
+)
 
 MARKERS = (
     (
@@ -37,7 +40,6 @@ MARKERS = (
     ),
 )
 
-_CODE = re.compile(r"DLM\d{0,3}")
 _INI_KEYS = {
     "--decoderonly-model": "decoderonly_models",
     "--decoderonly-guard": "decoderonly_guard",
@@ -165,41 +167,20 @@ def guard_mode(config: pytest.Config) -> GuardMode:
     return as_guard_mode(value, "ini key decoderonly_guard")
 
 
-@dataclass(frozen=True)
-class RuleModes:
-    """Modes of single rules of the guard, by code or beginning of codes; the longest that fits counts."""
-
-    modes: tuple[tuple[str, GuardMode], ...] = ()
-
-    def of(self, code: str) -> GuardMode | None:
-        """Return the mode that a code was given; None where it has none of its own."""
-        fitting = [(len(prefix), mode) for prefix, mode in self.modes if code.startswith(prefix)]
-        return max(fitting, key=lambda pair: pair[0])[1] if fitting else None
-
-    def is_off(self, code: str) -> bool:
-        """Whether nobody wants to hear of a code."""
-        return self.of(code) == "off"
-
-
 def rule_modes(config: pytest.Config) -> RuleModes:
     """Return the modes of single rules: the option's, then the ini key's for those that it does not name.
 
     Raises:
         pytest.UsageError: An entry has another form than CODE=MODE.
     """
-    found: dict[str, GuardMode] = {}
-    for where, entries in (
-        ("--decoderonly-guard-rule", config.getoption("decoderonly_guard_rules")),
-        ("ini key decoderonly_guard_rules", config.getini("decoderonly_guard_rules")),
-    ):
-        given: dict[str, GuardMode] = {}
-        for entry in entries or ():
-            code, equals, mode = (part.strip() for part in entry.partition("="))
-            if not equals or not _CODE.fullmatch(code):
-                raise pytest.UsageError(f"{where}: expected CODE=MODE such as DLM106=off, got {entry!r}")
-            given[code] = as_guard_mode(mode, where)
-        found = {**given, **found}
-    return RuleModes(tuple(found.items()))
+    try:
+        modes = {
+            **read_rule_modes(config.getini("decoderonly_guard_rules"), "ini key decoderonly_guard_rules"),
+            **read_rule_modes(config.getoption("decoderonly_guard_rules") or (), "--decoderonly-guard-rule"),
+        }
+    except ValueError as error:
+        raise pytest.UsageError(str(error)) from None
+    return RuleModes(tuple(modes.items()))
 
 
 def as_guard_mode(value: object, where: str) -> GuardMode:
@@ -212,9 +193,10 @@ def as_guard_mode(value: object, where: str) -> GuardMode:
     Raises:
         pytest.UsageError: It is not one of the modes.
     """
-    if value in GUARD_MODES:
-        return value
-    raise pytest.UsageError(f"{where}: expected one of {', '.join(GUARD_MODES)}, got {value!r}")
+    try:
+        return _as_guard_mode(value, where)
+    except ValueError as error:
+        raise pytest.UsageError(str(error)) from None
 
 
 def models(config: pytest.Config) -> list[str]:

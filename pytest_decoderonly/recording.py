@@ -23,19 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["GenerateRecorder", "RecordedCall", "record_generate"]
 
 _DEFAULT_LENGTH = 20  # new tokens of a call that sets no limit, since transformers 4.39
-# The order of generate's own parameters, for arguments given by position.
-_POSITIONAL = (
-    "inputs",
-    "generation_config",
-    "logits_processor",
-    "stopping_criteria",
-    "prefix_allowed_tokens_fn",
-    "synced_gpus",
-    "assistant_model",
-    "streamer",
-    "negative_prompt_ids",
-    "negative_prompt_attention_mask",
-)
 
 
 @dataclass(eq=False)
@@ -378,7 +365,9 @@ class GenerateRecorder(Sequence[RecordedCall]):
 
 
 def _read(who: Caller, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> RecordedCall:
-    named = dict(zip(_POSITIONAL, args, strict=False)) | kwargs
+    from pytest_decoderonly.runtime.settings import named_arguments, settings
+
+    named = named_arguments(args, kwargs)
     ids = named.get("input_ids")
     if ids is None and getattr(model, "main_input_name", "input_ids") == "input_ids":
         ids = named.get("inputs")
@@ -395,7 +384,7 @@ def _read(who: Caller, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
         embeds_shape=tuple(embeds.shape) if embeds is not None else None,
         context=_context(model),
         given=tuple(named),
-        settings=_settings(model, named),
+        settings=settings(model, named),
         cached=int(count()) if callable(count) else 0,
         is_encoder_decoder=bool(getattr(model.config, "is_encoder_decoder", False)),
         _owner=weakref.ref(model),
@@ -411,18 +400,6 @@ def _copy(value: Any) -> torch.Tensor | None:
         return None
     copied: torch.Tensor = value.detach().to("cpu", copy=True)
     return copied
-
-
-def _settings(model: Any, named: Mapping[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    known = getattr(model, "generation_config", None)
-    for config in (known, named.get("generation_config")):
-        held = vars(config) if config is not None else {}
-        found.update({n: v for n, v in held.items() if v is not None and not n.startswith("_")})
-    found.pop("transformers_version", None)
-    found.update({n: v for n, v in named.items() if hasattr(known, n)})
-    found = {name: value for name, value in found.items() if value is not None}  # None takes a setting back
-    return {name: value.tolist() if hasattr(value, "tolist") else value for name, value in found.items()}
 
 
 def _context(model: Any) -> int | None:

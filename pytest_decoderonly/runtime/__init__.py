@@ -1,7 +1,7 @@
 """The runtime guard: a sanitizer for the calls that a program really makes.
 
-`watch` guards a block of code without pytest; under `pytest --decoderonly-checks` every test runs guarded.
-Neither imports torch or transformers: the guard waits until the program does.
+`guard` watches a block of code without pytest, `script.main` a whole program; under `pytest --decoderonly-checks` every
+test runs guarded. None of them imports torch or transformers: the guard waits until the program does.
 """
 
 from __future__ import annotations
@@ -19,30 +19,12 @@ __all__ = ["DecoderOnlyWarning", "Finding", "watch"]
 
 @contextmanager
 def watch() -> Iterator[list[Finding]]:
-    """Guard the block and collect what is found.
-
-    Nothing is raised or printed, and nothing that the block computes is changed. Calls made by threads that
-    the block starts are seen too. Blocks may be nested: a finding goes to the innermost one.
+    """Guard the block and collect what is found: `guard("collect")` for those who want the list alone.
 
     Yields:
-        The list of findings, filled while the block runs: one per code and place, each with its count.
-
-    Example:
-        >>> with watch() as findings:
-        ...     answer = ask(model, tokenizer, "Why?")
-        >>> for finding in findings:
-        ...     print(finding)
+        The list of findings, filled while the block runs.
     """
-    from pytest_decoderonly.runtime.watcher import Watcher, recorder
+    from pytest_decoderonly.runtime.session import guard
 
-    watcher = Watcher()
-    recorder().enter(watcher)
-    try:
-        yield watcher.findings
-    except BaseException as error:
-        watcher.failed(error)
-        raise
-    finally:
-        watcher.conclude()
-        recorder().leave(watcher)
-        watcher.warn_of_faults()
+    with guard("collect") as found:
+        yield found.findings

@@ -48,16 +48,44 @@ class CallPlace:
     @cached_property
     def end_line(self) -> int:
         """Last line of the call's expression (the first one where Python does not say, before 3.11)."""
-        positions = getattr(self.code, "co_positions", None)  # absent before 3.11
+        exact = self._exact
+        return max(self.line, exact[1]) if exact is not None else self.line
+
+    @cached_property
+    def columns(self) -> tuple[int, int]:
+        """First column of the call's expression and the one behind its last, from 1, in characters.
+
+        Those of the line's text where Python does not say.
+        """
+        exact = self._exact
+        if exact is None or exact[0] != self.line:
+            text = linecache.getline(self.path, self.line).rstrip()
+            return len(text) - len(text.lstrip()) + 1, len(text) + 1
+        first, last = (linecache.getline(self.path, number).encode() for number in exact[:2])
+        return (
+            len(first[: exact[2]].decode(errors="replace")) + 1,
+            len(last[: exact[3]].decode(errors="replace")) + 1,
+        )
+
+    @cached_property
+    def _exact(self) -> tuple[int, int, int, int] | None:
+        """Lines and columns, in bytes, of the expression, as the compiler kept them (Python 3.11 and later)."""
+        positions = getattr(self.code, "co_positions", None)
         if positions is None or self.instruction < 0:
-            return self.line
-        position = next(islice(positions(), self.instruction // 2, None), None)
-        end = position[1] if position is not None else None
-        return max(self.line, end or self.line)
+            return None
+        line, end_line, column, end_column = next(
+            islice(positions(), self.instruction // 2, None), (None, None, None, None)
+        )
+        if line is None or end_line is None or column is None or end_column is None:
+            return None
+        return line, end_line, column, end_column
 
     @property
     def shown_path(self) -> str:
-        """Relative to the working directory where the file lies below it, with POSIX separators."""
+        """Relative to the working directory where the file lies below it, with POSIX separators; `In[3]` in a notebook."""
+        cell = _notebook_cell(self.path)
+        if cell is not None:
+            return cell
         path = Path(self.path)
         try:
             return path.relative_to(Path.cwd()).as_posix()
@@ -71,6 +99,9 @@ class CallPlace:
 
     def __str__(self) -> str:
         return f"{self.shown_path}:{self.line} in {self.function}"
+
+    def __reduce__(self) -> tuple[type[CallPlace], tuple[str, int, str]]:
+        return CallPlace, (self.path, self.line, self.function)  # code does not go to another process
 
 
 @dataclass(frozen=True)
@@ -120,6 +151,14 @@ def user_places(limit: int = 4, depth: int = 1) -> tuple[CallPlace, ...]:
             found.append(CallPlace(code.co_filename, frame.f_lineno, _short(name), code, frame.f_lasti))
         frame = frame.f_back
     return tuple(found)
+
+
+def _notebook_cell(path: str) -> str | None:
+    """Return what IPython calls the cell whose code it keeps under a file name of its own making."""
+    get_shell = getattr(sys.modules.get("IPython"), "get_ipython", None)
+    name_of = getattr(getattr(get_shell() if get_shell else None, "compile", None), "format_code_name", None)
+    found = name_of(path) if name_of is not None else None
+    return str(found[1]) if found else None
 
 
 def _short(qualified: str) -> str:

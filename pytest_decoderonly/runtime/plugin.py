@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import re
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_decoderonly import options
-from pytest_decoderonly.runtime.report import DecoderOnlyWarning, plural
+from pytest_decoderonly.runtime.data import as_dict
+from pytest_decoderonly.runtime.report import plural, warn
 from pytest_decoderonly.runtime.watcher import Watcher, recorder
 from pytest_decoderonly.summary import Summary, summary_of
 
@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Generator, Iterator
 
+    from pytest_decoderonly.modes import GuardMode, RuleModes
     from pytest_decoderonly.runtime.report import Finding
 
 INSTALL = "pip install 'pytest-decoderonly[models]'"
 _CODE = re.compile(r"DLM\d{3}")
 _MOST_PLACES = 20
 _PLACE = "at "
+_FINDINGS = "decoderonly_findings"
 
 _state_key = pytest.StashKey["_State"]()
 
@@ -55,9 +57,7 @@ def missing_libraries() -> list[str]:
 class _State:
     """What the guard knows of the test that is running."""
 
-    def __init__(
-        self, watcher: Watcher, mode: options.GuardMode, rules: options.RuleModes, expected: frozenset[str]
-    ) -> None:
+    def __init__(self, watcher: Watcher, mode: GuardMode, rules: RuleModes, expected: frozenset[str]) -> None:
         self.watcher = watcher
         self.mode = mode
         self.rules = rules
@@ -65,6 +65,7 @@ class _State:
         self.judged = 0
         self.failed = False
         self.unshown: list[Finding] = []
+        self.untold: list[Finding] = []
 
 
 class GuardPlugin:
@@ -73,7 +74,7 @@ class GuardPlugin:
     Items that make experiments of their own with a model set `decoderonly_unguarded = True` on their class.
     """
 
-    def __init__(self, mode: options.GuardMode, rules: options.RuleModes, summary: Summary) -> None:
+    def __init__(self, mode: GuardMode, rules: RuleModes, summary: Summary) -> None:
         self._mode = mode
         self._rules = rules
         self._summary = summary
@@ -134,6 +135,9 @@ class GuardPlugin:
                 report.sections.append(("decoderonly", "\n\n".join(map(str, state.unshown))))
         if state is not None:
             state.unshown = []
+            # Plain data: it travels over xdist with the report.
+            report.__dict__[_FINDINGS] = [as_dict(finding) for finding in state.untold]
+            state.untold = []
         return report
 
     def _count(self, state: _State) -> None:
@@ -146,13 +150,22 @@ class GuardPlugin:
             "tests with findings": int(bool(findings)),
             "allowed": watcher.accepted,
             "suppressed": watcher.suppressed,
-            "failed": int(any(_is_fatal(state, finding) for finding in findings)),
+            "failed": int(any(state.rules.is_fatal(finding, state.mode) for finding in findings)),
         }
         for name, amount in counts.items():
             if amount:
                 self._summary.count("guard", name, amount)
         for finding in findings:
             self._summary.count("guard", _PLACE + finding.summary, finding.count)
+
+
+def findings_of(report: pytest.TestReport) -> list[dict[str, Any]]:
+    """Return what the guard found in one phase of a test, as plain data with the fields of docs/reference/json.md.
+
+    For reporters: call it in `pytest_runtest_logreport`, which runs where the results are put together, also under xdist.
+    Each finding comes with the phase in which it was made.
+    """
+    return list(getattr(report, _FINDINGS, ()))
 
 
 def _judging(item: pytest.Item) -> Generator[None, object, object]:
@@ -172,48 +185,26 @@ def _judging(item: pytest.Item) -> Generator[None, object, object]:
     state.watcher.conclude()
     fresh = _fresh(state)
     _note(item, fresh)
-    fatal = [finding for finding in fresh if _is_fatal(state, finding)]
+    fatal = [finding for finding in fresh if state.rules.is_fatal(finding, state.mode)]
     for finding in fresh:
         if finding not in fatal:
-            _warn(item, finding)
+            warn(finding, (str(item.path), (item.reportinfo()[1] or 0) + 1))
     if fatal:
         pytest.fail("\n\n".join(map(str, fatal)), pytrace=False)
     return result
-
-
-def _is_fatal(state: _State, finding: Finding) -> bool:
-    """Whether a finding fails its test: as its rule was set, else an error under the mode `error`."""
-    own = state.rules.of(finding.code)
-    if own is not None:
-        return own == "error"
-    return state.mode == "error" and finding.severity == "error"
 
 
 def _fresh(state: _State) -> list[Finding]:
     """Return the findings since the last look."""
     fresh = state.watcher.findings[state.judged :]
     state.judged += len(fresh)
+    state.untold += fresh
     return fresh
 
 
 def _note(item: pytest.Item, findings: list[Finding]) -> None:
     """Leave a trace in the report's properties, which reach JUnit files and travel over xdist."""
     item.user_properties += [("decoderonly", finding.summary) for finding in findings]
-
-
-def _warn(item: pytest.Item, finding: Finding) -> None:
-    place = finding.place
-    path, line = (
-        (place.path, place.line) if place is not None else (str(item.path), (item.reportinfo()[1] or 0) + 1)
-    )
-    warning = DecoderOnlyWarning(str(finding))
-    try:
-        warnings.warn_explicit(warning, category=None, filename=path, lineno=line)
-    except DecoderOnlyWarning:
-        # Under `-W error` a hazard would fail the test; what is to fail it is said by the guard's own modes.
-        with warnings.catch_warnings():
-            warnings.simplefilter("always", DecoderOnlyWarning)
-            warnings.warn_explicit(warning, category=None, filename=path, lineno=line)
 
 
 def _is_ours(call: pytest.CallInfo[Any]) -> bool:
@@ -226,7 +217,7 @@ def _is_ours(call: pytest.CallInfo[Any]) -> bool:
     )
 
 
-def _mode_of(item: pytest.Item, default: options.GuardMode) -> options.GuardMode:
+def _mode_of(item: pytest.Item, default: GuardMode) -> GuardMode:
     marker = item.get_closest_marker("decoderonly_guard")
     if marker is None:
         return default

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, cast
 from pytest_decoderonly.runtime import events, ids
 from pytest_decoderonly.runtime.labels import IGNORE
 from pytest_decoderonly.runtime.provenance import Encoded, Generated, Padding, Rendered, Tokenized
+from pytest_decoderonly.runtime.settings import named_arguments, setting
 from pytest_decoderonly.runtime.wrapping import original
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from pytest_decoderonly.runtime.frames import Caller, CallPlace
     from pytest_decoderonly.runtime.provenance import Log
@@ -130,15 +131,16 @@ def generate_call(
     """Read the arguments of a decoder-only `generate`; None where these are no ids."""
     if is_encoder_decoder(model) or any(kwargs.get(name) is not None for name in _STATELESS):
         return None
-    value = kwargs.get("input_ids")
+    named = named_arguments(args, kwargs)
+    value = named.get("input_ids")
     if value is None and getattr(model, "main_input_name", "input_ids") == "input_ids":
-        value = args[0] if args else kwargs.get("inputs")
+        value = named.get("inputs")
     rows = matrix_rows(value)
     if not rows or not rows[0]:
         return None
     made = log.tokenized_rows(rows)
     row_padding = [log.tokenized_row(row) for row in rows]
-    pad, special = special_ids(model, args, kwargs)
+    pad, special = special_ids(model, named)
     model_pad = pad
     if pad is None and made is not None:
         pad = made.pad_token_id
@@ -163,7 +165,7 @@ def generate_call(
         padding=padding,
         known_by=known_by,
         guessable=model_pad is not None
-        and model_pad not in end_ids(model, args, kwargs)
+        and model_pad not in end_ids(model, named)
         and any(model_pad in ids.ids_of(row) for row in rows),
         lone_start=len(rows[0]) == ids.ITEM,
         pad_token_id=pad,
@@ -173,8 +175,8 @@ def generate_call(
             log.origin(row, pads) for row, pads in zip(rows, padding or [Padding()] * len(rows), strict=True)
         ],
         mask=bits,
-        limits=events.Limits(*(_plain(setting(model, args, kwargs, name, own=False)) for name in _LIMITS)),
-        ends=frozenset(map(ids.token_bytes, end_ids(model, args, kwargs))),
+        limits=events.Limits(*(_plain(setting(model, named, name, own=False)) for name in _LIMITS)),
+        ends=frozenset(map(ids.token_bytes, end_ids(model, named))),
     )
 
 
@@ -200,7 +202,7 @@ def generated(call: events.GenerateCall, model: Any, result: Any) -> Generated |
     if any(prompt not in left for prompt in prompts):
         return None  # it returned new tokens alone, or something of its own making
     call.outputs = outputs
-    pad_id, special = special_ids(model, (), {})
+    pad_id, special = special_ids(model, {})
     if call.lone_start and all(ids.ids_of(row)[0] in special for row in call.rows):
         return None  # unconditional: there is no prompt that could be repeated
     tail = special | ({pad_id} if pad_id is not None else set()) | ({call.pad_token_id} - {None})
@@ -272,9 +274,9 @@ def forward_call(
         labels = None
     mask = given.get("attention_mask")
     bits = events.mask_rows(mask, rows)
-    pad, _ = special_ids(model, (), {})
+    pad, _ = special_ids(model, {})
     made = log.tokenized_rows(rows)
-    ends = end_ids(model, (), {})
+    ends = end_ids(model, {})
     torch = sys.modules["torch"]
     return events.ForwardCall(
         caller=who,
@@ -465,17 +467,6 @@ _token_ids: weakref.WeakKeyDictionary[
 _token_ids = weakref.WeakKeyDictionary()
 
 
-def setting(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any], name: str, *, own: bool = True) -> Any:
-    """Return a generation setting as this call would see it: argument, the call's config, the model's (`own`)."""
-    if kwargs.get(name) is not None:
-        return kwargs[name]
-    given = kwargs.get("generation_config") or (args[1] if len(args) > 1 else None)
-    for config in (given, getattr(model, "generation_config", None) if own else None):
-        if getattr(config, name, None) is not None:
-            return getattr(config, name)
-    return None
-
-
 def _plain(value: Any) -> int | None:
     return value if isinstance(value, int) else None
 
@@ -487,16 +478,16 @@ def _integers(value: Any) -> set[int]:
     return {member for member in members if isinstance(member, int)}
 
 
-def end_ids(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> set[int]:
-    """Return the ids at which a call ends a row."""
-    return _integers(setting(model, args, kwargs, "eos_token_id"))
+def end_ids(model: Any, named: Mapping[str, Any]) -> set[int]:
+    """Return the ids at which a call with these arguments ends a row."""
+    return _integers(setting(model, named, "eos_token_id"))
 
 
-def special_ids(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int | None, set[int]]:
-    """Return the pad id of a call, and the ids that begin or end a text."""
-    pad = min(_integers(setting(model, args, kwargs, "pad_token_id")), default=None)
-    starts = _integers(setting(model, args, kwargs, "bos_token_id"))
-    return pad, end_ids(model, args, kwargs) | starts
+def special_ids(model: Any, named: Mapping[str, Any]) -> tuple[int | None, set[int]]:
+    """Return the pad id of a call with these arguments, and the ids that begin or end a text."""
+    pad = min(_integers(setting(model, named, "pad_token_id")), default=None)
+    starts = _integers(setting(model, named, "bos_token_id"))
+    return pad, end_ids(model, named) | starts
 
 
 def takes_mask(model: Any) -> bool:

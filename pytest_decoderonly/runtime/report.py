@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -75,6 +76,20 @@ class Finding:
         lines += [_line("effect", self.effect), _line("help", self.help)]
         lines.append(f"SUMMARY: {self.summary}")
         return "\n".join(lines)
+
+
+def warn(finding: Finding, fallback: tuple[str, int]) -> None:
+    """Warn of a finding at its place, or at `fallback`, a path and a line, where it has none."""
+    place = finding.place
+    path, line = (place.path, place.line) if place is not None else fallback
+    warning = DecoderOnlyWarning(str(finding))
+    try:
+        warnings.warn_explicit(warning, category=None, filename=path, lineno=line)
+    except DecoderOnlyWarning:
+        # Under `-W error` a hazard would end the test or the block; what is to end it is said by the guard's own modes.
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", DecoderOnlyWarning)
+            warnings.warn_explicit(warning, category=None, filename=path, lineno=line)
 
 
 def _line(label: str, text: str) -> str:

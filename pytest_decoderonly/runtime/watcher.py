@@ -7,6 +7,7 @@ the block or the test.
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import itertools
 import linecache
 import threading
@@ -56,6 +57,7 @@ class Watcher:
         self.accepted = 0
         self.suppressed = 0
         self.faults: list[str] = []
+        self.around: Watcher | None = None
         self._origin = origin
         self._accepts = accepts
         self._is_off = is_off
@@ -183,6 +185,10 @@ class Recorder:
         self._log = Log()
         self._lock = threading.RLock()
         self._watchers: list[Watcher] = []
+        # Blocks of asyncio tasks and of threads may be open side by side: each has its own.
+        self._own: contextvars.ContextVar[Watcher | None] = contextvars.ContextVar(
+            "decoderonly", default=None
+        )
         self._listeners: list[Listener] = []
         self.local = threading.local()
         self.made = Made()
@@ -201,10 +207,15 @@ class Recorder:
     def enter(self, watcher: Watcher) -> None:
         """Make `watcher` the innermost one; the first one puts the wrappers in place."""
         self._join(self._watchers, watcher)
+        watcher.around = self._own.get()
+        self._own.set(watcher)
 
     def leave(self, watcher: Watcher) -> None:
         """Take `watcher` out; the last one restores what was wrapped."""
         self._part(self._watchers, watcher)
+        if self._own.get() is watcher:
+            self._own.set(watcher.around)
+        watcher.around = None
 
     def watch_within(self, accepts: frozenset[str]) -> Watcher:
         """Make a watcher for a block inside the innermost one's, or by itself, the innermost one."""
@@ -272,8 +283,12 @@ class Recorder:
 
     @property
     def watcher(self) -> Watcher | None:
-        """The innermost watcher."""
-        return self._watchers[-1] if self._watchers else None
+        """The innermost watcher of this task or thread; where that has none, the one that was entered last."""
+        own = self._own.get()
+        watchers = self._watchers
+        if own is not None and own in watchers:
+            return own
+        return watchers[-1] if watchers else None
 
     def generate_begins(
         self, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]

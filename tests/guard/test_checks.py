@@ -23,7 +23,8 @@ NEW = {"max_new_tokens": 4, "do_sample": False}
 
 
 def batch(tokenizer, side="left", prompts=PROMPTS):
-    return tokenizer(prompts, padding=True, padding_side=side, return_tensors="pt")
+    tokenizer.padding_side = side
+    return tokenizer(prompts, padding=True, return_tensors="pt")
 
 
 class Always(LogitsProcessor):
@@ -160,9 +161,8 @@ class TestRightPadding:
         assert codes(lambda: model.generate(enc["input_ids"], **NEW)) == ["DLM101", "DLM102"]
 
     def test_one_row_padded_to_a_width(self, model, tokenizer, codes):
-        enc = tokenizer(
-            PROMPTS[0], padding="max_length", max_length=20, padding_side="right", return_tensors="pt"
-        )
+        tokenizer.padding_side = "right"
+        enc = tokenizer(PROMPTS[0], padding="max_length", max_length=20, return_tensors="pt")
         assert codes(lambda: model.generate(**enc, **NEW)) == ["DLM102"]
 
     def test_padding_by_hand_told_by_the_pad_id(self, model, codes):

@@ -58,7 +58,8 @@ def methods():
 def faulty_program(model, tokenizer):
     """Make every mistake once, by sampling, and return all that can be observed."""
     torch.manual_seed(7)
-    enc = tokenizer(PROMPTS, padding=True, padding_side="right", return_tensors="pt")
+    tokenizer.padding_side = "right"
+    enc = tokenizer(PROMPTS, padding=True, return_tensors="pt")
     before = {name: tensor.clone() for name, tensor in enc.items()}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -88,7 +89,8 @@ def training(model, tokenizer):
     """Make one step with every mistake that a batch of labels can hold, and return all that can be observed."""
     torch.manual_seed(7)
     model.train()
-    batch = tokenizer(PROMPTS, padding=True, padding_side="right", return_tensors="pt")
+    tokenizer.padding_side = "right"
+    batch = tokenizer(PROMPTS, padding=True, return_tensors="pt")
     labels = batch["input_ids"].clone()
     labels[1] = -100
     before = {name: tensor.clone() for name, tensor in (*batch.items(), ("labels", labels))}

@@ -153,6 +153,20 @@ class TestMaxLength:
         assert [(finding.code, finding.severity) for finding in findings] == [("DLM106", "warning")]
         assert f"ended after {20 - width} tokens" in findings[0].message
 
+    def test_an_end_of_text_that_the_call_takes_back_ends_nothing(self, model, tokenizer):
+        """The argument None stands above the model's own setting."""
+        enc = tokenizer(PROMPTS[0], return_tensors="pt")
+
+        def only_ends(_, scores):
+            return torch.full_like(scores, -torch.inf).index_fill(1, torch.tensor([2]), 0.0)
+
+        ends = {"do_sample": False, "logits_processor": [only_ends]}
+        assert model.generation_config.eos_token_id == 2
+        with watch() as findings:
+            model.generate(**enc, max_length=20, eos_token_id=None, **ends)
+        assert [finding.code for finding in findings] == ["DLM106"]
+        assert found(lambda: model.generate(**enc, max_length=20, **ends)) == []
+
     def test_innocent(self, model, tokenizer):
         enc = tokenizer(PROMPTS[0], return_tensors="pt")
         width, given = enc["input_ids"].shape[1], 20
@@ -298,7 +312,8 @@ class TestForward:
 
     def test_innocent(self, model, gpt2, tokenizer):
         enc = tokenizer(PROMPTS, padding=True, return_tensors="pt")
-        right = tokenizer(PROMPTS, padding=True, padding_side="right", return_tensors="pt")
+        tokenizer.padding_side = "right"
+        right = tokenizer(PROMPTS, padding=True, return_tensors="pt")
         single = tokenizer(PROMPTS[0], return_tensors="pt")
         positions = (enc["attention_mask"].cumsum(-1) - 1).clamp(min=0)
         random = torch.randint(0, 300, (4, 9), generator=torch.Generator().manual_seed(0))
@@ -332,7 +347,8 @@ class TestForward:
 class TestLastPosition:
     @pytest.fixture
     def right(self, tokenizer):
-        return tokenizer(PROMPTS, padding=True, padding_side="right", return_tensors="pt")
+        tokenizer.padding_side = "right"
+        return tokenizer(PROMPTS, padding=True, return_tensors="pt")
 
     def test_read(self, model, right):
         def logits():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 import torch
 from transformers import DataCollatorForLanguageModeling, DataCollatorForSeq2Seq
@@ -40,7 +42,8 @@ def masked_rows(tokenizer, pairs=PAIRS):
 class TestPadding:
     def test_learned(self, model, eos_tokenizer, tokenizer):
         def copied():
-            batch = eos_tokenizer(PROMPTS, padding=True, padding_side="right", return_tensors="pt")
+            eos_tokenizer.padding_side = "right"
+            batch = eos_tokenizer(PROMPTS, padding=True, return_tensors="pt")
             return model(**batch, labels=batch["input_ids"].clone())
 
         def left():
@@ -48,11 +51,13 @@ class TestPadding:
             return model(**batch, labels=batch["input_ids"])
 
         def by_position():
-            batch = tokenizer(PROMPTS, padding=True, padding_side="right", return_tensors="pt")
+            tokenizer.padding_side = "right"
+            batch = tokenizer(PROMPTS, padding=True, return_tensors="pt")
             return model(batch["input_ids"], batch["attention_mask"], labels=batch["input_ids"])
 
         def without_a_mask():
-            batch = tokenizer(PROMPTS, padding=True, padding_side="right", return_tensors="pt")
+            tokenizer.padding_side = "right"
+            batch = tokenizer(PROMPTS, padding=True, return_tensors="pt")
             return model(batch["input_ids"], labels=batch["input_ids"])
 
         for program in (copied, left, by_position, without_a_mask):
@@ -61,7 +66,8 @@ class TestPadding:
     def test_in_a_score(self, model, eos_tokenizer):
         @torch.no_grad()
         def run():
-            batch = eos_tokenizer(PROMPTS, padding=True, padding_side="right", return_tensors="pt")
+            eos_tokenizer.padding_side = "right"
+            batch = eos_tokenizer(PROMPTS, padding=True, return_tensors="pt")
             return model(**batch, labels=batch["input_ids"]).loss.exp()
 
         with watch() as findings:
@@ -71,7 +77,8 @@ class TestPadding:
         assert "pCCCCC_!!!!" in str(finding)
 
     def test_innocent(self, model, eos_tokenizer):
-        batch = eos_tokenizer(PROMPTS, padding=True, padding_side="right", return_tensors="pt")
+        eos_tokenizer.padding_side = "right"
+        batch = eos_tokenizer(PROMPTS, padding=True, return_tensors="pt")
         masked = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
         ends = masked.clone()
         ends[0, int(batch["attention_mask"][0].sum())] = eos_tokenizer.eos_token_id
@@ -91,7 +98,8 @@ class TestEndOfText:
         texts = [prompt + answer for prompt, answer in PAIRS]
 
         def by_hand():
-            batch = eos_tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
+            eos_tokenizer.padding_side = "right"
+            batch = eos_tokenizer(texts, padding=True, return_tensors="pt")
             labels = batch["input_ids"].clone()
             labels[labels == eos_tokenizer.pad_token_id] = -100
             return model(**batch, labels=labels)
@@ -185,7 +193,8 @@ class TestOtherLabels:
             return model(input_ids=ids, labels=labels)
 
         def padding():
-            batch = tokenizer(PROMPTS, padding=True, padding_side="right", return_tensors="pt")
+            tokenizer.padding_side = "right"
+            batch = tokenizer(PROMPTS, padding=True, return_tensors="pt")
             labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, 1)
             return model(**batch, labels=labels)
 
@@ -226,10 +235,11 @@ class TestOtherLabels:
             "the last token": lambda: model(ids, labels=one_hot),
             "a token replaced": lambda: model(ids, labels=other),
             "a row of padding": lambda: model(**outside, labels=nothing),
-            "labels of the next tokens, by name": lambda: model(
-                ids, shift_labels=ids.roll(-1, 1), labels=ids
-            ),
         }
+        if "kwargs" in inspect.signature(type(model).forward).parameters:  # since transformers 4.48
+            innocents["labels of the next tokens, by name"] = lambda: model(
+                ids, shift_labels=ids.roll(-1, 1), labels=ids
+            )
         for name, program in innocents.items():
             assert found(program) == [], name
 

@@ -57,9 +57,11 @@ def run(program, model, tokenizer):
     """Run a program; return what an oracle needs to know: the mask of the prompts and where the decoded row begins."""
     if program.padded_later:
         encoded = [tokenizer(prompt) for prompt in program.prompts]
-        enc = tokenizer.pad(encoded, padding_side=program.side, return_tensors="pt")
+        tokenizer.padding_side = program.side
+        enc = tokenizer.pad(encoded, return_tensors="pt")
     else:
-        enc = tokenizer(program.prompts, padding=True, padding_side=program.side, return_tensors="pt")
+        tokenizer.padding_side = program.side
+        enc = tokenizer(program.prompts, padding=True, return_tensors="pt")
     options = {
         "max_new_tokens": program.new_tokens,
         "do_sample": False,

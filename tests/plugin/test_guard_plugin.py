@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import xml.etree.ElementTree as ET
 
 import torch  # noqa: F401 - loaded once here, not in every run inside
@@ -263,13 +264,38 @@ def test_junit_holds_the_finding(project):
 
 
 def test_xdist_adds_up_and_prints_once(project):
+    """What was found reaches the controller: the totals, the JUnit file, and plain data for reporters."""
     project.makepyfile(THREE)
-    result = project.runpytest_subprocess(CHECKS, "-n", "2", timeout=180)
+    with (project.path / "conftest.py").open("a") as conftest:
+        conftest.write(
+            """
+def pytest_runtest_logreport(report):
+    import json, pathlib
+    from pytest_decoderonly.runtime.plugin import findings_of
+    if hasattr(report, "node") and findings_of(report):  # in the controller
+        path = pathlib.Path("found.jsonl")
+        path.write_text((path.read_text() if path.exists() else "") + json.dumps(findings_of(report)) + chr(10))
+"""
+        )
+    result = project.runpytest_subprocess(CHECKS, "-n", "2", "--junit-xml=out.xml", timeout=180)
     result.assert_outcomes(passed=1, failed=3)
     shown = result.stdout.str()
     assert shown.count("= decoderonly =") == 1
     assert "8 calls checked in 4 tests   3 findings in 3 tests" in shown
     assert shown.count("            DLM101 app.py:8 in answer_without_mask") == 1
+    properties = [entry.get("value") for entry in ET.parse(project.path / "out.xml").iter("property")]  # noqa: S314
+    assert sorted(value[:14] for value in properties) == [
+        "DLM101 app.py:",
+        "DLM102 app.py:",
+        "DLM201 app.py:",
+    ]
+    lines = (project.path / "found.jsonl").read_text().splitlines()
+    found = [finding for line in lines for finding in json.loads(line)]
+    assert sorted((entry["code"], entry["path"], entry["test"].partition("::")[2]) for entry in found) == [
+        ("DLM101", "app.py", "test_mask"),
+        ("DLM102", "app.py", "test_side"),
+        ("DLM201", "app.py", "test_prompt"),
+    ]
 
 
 def test_methods_are_restored_behind_the_run(project):
