@@ -168,25 +168,3 @@ def test_a_pair_of_precisions_and_many_rows_fit_too():
     assert "... and 8 more flips" not in lines
     assert "... and 7 more flips" in lines
     assert any(line.endswith("more rows like these") for line in lines)
-
-
-PAGE = (Path(__file__).parents[2] / "docs" / "testing.md").read_text(encoding="utf-8")
-SHOWN = re.findall(
-    r"^```python\n(.*?)^```\n\n```text\n(.*?)\n```$",
-    PAGE.partition("## Messages")[2],
-    re.MULTILINE | re.DOTALL,
-)
-DECIMAL = re.compile(r"-?\d+\.\d+(?:e[+-]\d+)?")
-
-
-@pytest.mark.parametrize(("code", "shown"), SHOWN, ids=range(len(SHOWN)))
-def test_the_page_shows_what_is_said(code, shown):
-    text = message(exec, code, {})
-    assert DECIMAL.sub("#", text) == DECIMAL.sub("#", shown)
-    for here, there in zip(*(map(float, DECIMAL.findall(t)) for t in (text, shown)), strict=True):
-        # Kernels round differently.
-        assert here == pytest.approx(there, rel=0.02) or max(abs(here), abs(there)) < 1e-3
-
-
-def test_the_page_has_examples():
-    assert len(SHOWN) == PAGE.partition("## Messages")[2].count("```text") == 3
