@@ -109,25 +109,14 @@ def decoderonly_device(pytestconfig: pytest.Config) -> torch.device:
 
     The ini key `decoderonly_device` names another, such as `cpu`.
     """
-    torch = _needs("torch")
-    named = str(pytestconfig.getini("decoderonly_device")).strip()
-    if named:
-        try:
-            return torch.device(named)
-        except RuntimeError:
-            pytest.fail(
-                f"ini key decoderonly_device: expected a device such as cpu, cuda:1 or mps, got {named!r}",
-                pytrace=False,
-            )
-    if torch.cuda.is_available():
-        import os
+    _needs("torch")
+    from pytest_decoderonly.devices import default_device, device_named
 
-        worker = os.environ.get("PYTEST_XDIST_WORKER", "master")
-        number = int(worker.removeprefix("gw")) if worker.startswith("gw") and worker[2:].isdigit() else 0
-        return torch.device("cuda", number % torch.cuda.device_count())
-    if torch.backends.mps.is_available():
-        return torch.device("mps")
-    return torch.device("cpu")
+    named = str(pytestconfig.getini("decoderonly_device")).strip()
+    try:
+        return device_named(named) if named else default_device()
+    except ValueError as error:
+        pytest.fail(f"ini key decoderonly_device: {error}", pytrace=False)
 
 
 @pytest.fixture(scope="session")

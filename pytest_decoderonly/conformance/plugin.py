@@ -28,12 +28,15 @@ def register(config: pytest.Config) -> None:
     """Register the suite for the models that this run names.
 
     Raises:
-        pytest.UsageError: An id of the suite is asked for and no model or check has it.
+        pytest.UsageError: A model's options are wrong, or an id of the suite is asked for and no model or check has it.
     """
     from pytest_decoderonly import options
     from pytest_decoderonly.summary import summary_of
 
-    specs = parse_all(options.models(config), config.rootpath)
+    try:
+        specs = parse_all(options.models(config), config.rootpath)
+    except SpecError as error:
+        raise pytest.UsageError(f"--decoderonly-model or decoderonly_models: {error}") from None
     chosen = [argument for argument in config.args if argument.startswith(_PREFIX)]
     if not specs and not chosen:
         return

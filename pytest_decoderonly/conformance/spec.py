@@ -1,19 +1,53 @@
-"""Which model to check, and how it is loaded. Nothing heavy is imported before `load`."""
+"""Which model to check, as its user names it. Nothing heavy is imported before `load`.
+
+    SPEC[,option=value ...]
+
+A specification is a model and, behind commas, options that say how it is loaded: `gguf:model.gguf,dtype=bfloat16`.
+"""
 
 from __future__ import annotations
 
+import difflib
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-Kind = Literal["folder", "hub", "gguf", "tiny", "factory"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
-FORMS = "a model folder, a hub id (organisation/name), gguf:FILE, tiny:ARCHITECTURE or module:factory"
-_NEEDS = "pip install 'pytest-decoderonly[models]'"
+    import torch
+
+Kind = Literal["folder", "adapter", "hub", "gguf", "tiny", "factory"]
+
+FORMS = (
+    "a model folder, an adapter folder, a hub id (organisation/name), gguf:FILE, tiny:ARCHITECTURE, tiny:all or "
+    "module:factory"
+)
+DTYPES = {
+    "auto": "",
+    "float32": "fp32",
+    "bfloat16": "bf16",
+    "float16": "fp16",
+    "float64": "fp64",
+}
+QUANTIZATIONS = ("bnb-8bit", "bnb-4bit", "quanto-int8", "quanto-int4")
+_EVERYWHERE = ("dtype", "device", "attn")
+_CHECKPOINT = (*_EVERYWHERE, "device_map", "tokenizer", "quantization", "trust_remote_code")
+_OPTIONS: dict[Kind, tuple[str, ...]] = {
+    "folder": _CHECKPOINT,
+    "hub": (*_CHECKPOINT, "revision"),
+    "adapter": (*_CHECKPOINT, "base", "revision"),
+    "gguf": (*_EVERYWHERE, "device_map", "tokenizer"),
+    "tiny": _EVERYWHERE,
+    "factory": _EVERYWHERE,
+}
+# Kinds whose further options are those of what builds them: of the configuration, of the function.
+_OPEN: frozenset[Kind] = frozenset({"tiny", "factory"})
+ALL_TINY = "all"
 _FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 _HUB = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_OPTION = re.compile(r",\s*([A-Za-z_][\w-]*)\s*=")
 
 
 class SpecError(Exception):
@@ -22,12 +56,34 @@ class SpecError(Exception):
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """One model to check. `text` is what the user wrote, `name` stands in the ids of its items."""
+    """One model to check.
+
+    Attributes:
+        text: What the user wrote, options and all.
+        kind: What it is.
+        target: The folder, file, hub id, architecture or function.
+        name: Stands in the ids of its items.
+        options: What was written behind the commas, each name once.
+    """
 
     text: str
     kind: Kind
     target: str
     name: str
+    options: tuple[tuple[str, str], ...] = ()
+
+    def option(self, name: str) -> str | None:
+        """Return an option's value, None where it was not given."""
+        return dict(self.options).get(name)
+
+    @property
+    def varied(self) -> dict[str, str]:
+        """What of the options is shown in ids: the dtype's short name, the attention backend."""
+        dtype, attn = DTYPES.get(self.option("dtype") or "auto"), self.option("attn")
+        return {
+            **({"dtype": dtype} if dtype else {}),
+            **({"attention": _named(attn)} if attn else {}),
+        }
 
 
 @dataclass
@@ -44,158 +100,163 @@ def parse(text: str, root: Path) -> ModelSpec:
     Args:
         text: What the user wrote.
         root: The folder that relative paths count from.
+
+    Raises:
+        SpecError: An option is unknown or has a value of another form.
     """
-    head, colon, rest = text.partition(":")
-    path = _path(text, root)
+    if "\0" in text:
+        raise SpecError(f"{text}: no path and no name has a NUL in it")
+    bare, options = _split(text, root)
+    spec = _model(text, bare, root)
+    allowed = _OPTIONS[spec.kind]
+    for name, _ in options:
+        if name not in allowed and spec.kind not in _OPEN:
+            raise SpecError(f"{text}: {_unknown(name, allowed, spec.kind)}")
+    return ModelSpec(
+        spec.text,
+        spec.kind,
+        spec.target,
+        spec.name,
+        tuple(_read(text, name, value) for name, value in options),
+    )
+
+
+def parse_all(texts: list[str], root: Path) -> list[ModelSpec]:
+    """Read several specifications and give each a name of its own; `tiny:all` becomes one for each architecture.
+
+    Raises:
+        SpecError: As `parse`, and for `tiny:all` without transformers.
+    """
+    specs: list[ModelSpec] = []
+    taken: set[str] = set()
+    for spec in (each for text in texts for each in _expanded(parse(text, root))):
+        options = "-".join(spec.varied.values())
+        name = spec.name if spec.name not in taken or not options else f"{spec.name}-{options}"
+        stem, count = name, 2
+        while name in taken:
+            name, count = f"{stem}-{count}", count + 1
+        taken.add(name)
+        specs.append(ModelSpec(spec.text, spec.kind, spec.target, name, spec.options))
+    return specs
+
+
+def load(spec: ModelSpec, root: Path, *, device: torch.device | None = None) -> Loaded:
+    """Load a model and its tokenizer.
+
+    Args:
+        spec: What to load.
+        root: Put on `sys.path` while a factory is imported; relative paths in options count from it.
+        device: Where the model goes if the specification says nothing; None leaves it where it is made. What a
+            factory made, or a device map has spread, stays where it is.
+
+    Raises:
+        SpecError: It does not exist or cannot be loaded, or a package is missing.
+    """
+    from pytest_decoderonly.conformance.loading import load as load_now
+
+    return load_now(spec, root, device=device)
+
+
+def did_you_mean(name: str, known: tuple[str, ...]) -> str:
+    """Return a hint that names what was probably meant, else all that is known."""
+    near = difflib.get_close_matches(name, known, n=2)
+    return f"did you mean {' or '.join(near)}?" if near else f"expected one of {', '.join(known)}"
+
+
+def _split(text: str, root: Path) -> tuple[str, list[tuple[str, str]]]:
+    """Take the options off the end; a path that exists as it is written has none."""
+    if path_in(root, text).exists():
+        return text, []
+    starts = list(_OPTION.finditer(text))
+    bare = text[: starts[0].start()] if starts else text
+    ends = [*(start.start() for start in starts[1:]), len(text)][: len(starts)]
+    options = [
+        (start[1].replace("-", "_"), text[start.end() : end].strip())
+        for start, end in zip(starts, ends, strict=True)
+    ]
+    last = bare.rpartition(",")[2].strip()
+    if "," in bare and last in {name for names in _OPTIONS.values() for name in names}:
+        raise SpecError(f"{text}: option {last} has no value; write {last}=VALUE")
+    names = [name for name, _ in options]
+    for name in names:
+        if names.count(name) > 1:
+            raise SpecError(f"{text}: option {name} is given twice")
+    return bare.strip(), options
+
+
+def _model(text: str, bare: str, root: Path) -> ModelSpec:
+    head, colon, rest = bare.partition(":")
+    path = path_in(root, bare)
     if path.is_dir():
-        return ModelSpec(text, "folder", str(path), _named(path.name))
+        kind: Kind = "adapter" if (path / "adapter_config.json").is_file() else "folder"
+        return ModelSpec(text, kind, str(path), _named(path.name))
     if path.is_file() and path.suffix == ".gguf":
         return ModelSpec(text, "gguf", str(path), _named(path.stem))
     if colon and head == "tiny":
         return ModelSpec(text, "tiny", rest, _named(f"tiny-{rest}"))
     if colon and head == "gguf":
-        return ModelSpec(text, "gguf", str(_path(rest, root)), _named(Path(rest).stem))
-    if _FACTORY.fullmatch(text):
-        return ModelSpec(text, "factory", text, _named(text.replace(":", ".")))
+        return ModelSpec(text, "gguf", str(path_in(root, rest)), _named(Path(rest).stem))
+    if _FACTORY.fullmatch(bare):
+        return ModelSpec(text, "factory", bare, _named(bare.replace(":", ".")))
     # A name of one or two parts may be a hub's; anything else that does not exist is a folder that does not
     # exist.
-    kind: Kind = "hub" if _HUB.fullmatch(text) and not text.startswith(".") else "folder"
-    return ModelSpec(text, kind, text if kind == "hub" else str(path), _named(Path(text).name))
+    kind = "hub" if _HUB.fullmatch(bare) and not bare.startswith(".") else "folder"
+    return ModelSpec(text, kind, bare if kind == "hub" else str(path), _named(Path(bare).name))
 
 
-def parse_all(texts: list[str], root: Path) -> list[ModelSpec]:
-    """Read several specifications and give each a name of its own."""
-    specs: list[ModelSpec] = []
-    taken: set[str] = set()
-    for text in texts:
-        spec = parse(text, root)
-        name, count = spec.name, 2
-        while name in taken:
-            name, count = f"{spec.name}-{count}", count + 1
-        taken.add(name)
-        specs.append(ModelSpec(spec.text, spec.kind, spec.target, name))
-    return specs
-
-
-def load(spec: ModelSpec, root: Path) -> Loaded:
-    """Load a model and its tokenizer.
-
-    Args:
-        spec: What to load.
-        root: Put on `sys.path` while a factory is imported.
+def _read(text: str, name: str, value: str) -> tuple[str, str]:
+    """Bring an option's value into its one form.
 
     Raises:
-        SpecError: It does not exist or cannot be loaded, or a package is missing.
+        SpecError: It has another form than accepted.
     """
-    _require("torch", spec)
-    _require("transformers", spec)
-    loader = {"folder": _folder, "hub": _hub, "gguf": _gguf, "tiny": _tiny, "factory": _factory}[spec.kind]
+    if not value:
+        raise SpecError(f"{text}: option {name} has no value; write {name}=VALUE")
+    if name == "dtype":
+        value = {short: long for long, short in DTYPES.items() if short}.get(value, value)
+        if value not in DTYPES:
+            raise SpecError(f"{text}: dtype={value}: {did_you_mean(value, tuple(DTYPES))}")
+    elif name == "quantization" and value not in QUANTIZATIONS:
+        raise SpecError(f"{text}: quantization={value}: {did_you_mean(value, QUANTIZATIONS)}")
+    elif name == "trust_remote_code" and value not in ("true", "false"):
+        raise SpecError(f"{text}: trust_remote_code={value}: expected true or false")
+    return name, value
+
+
+def _unknown(name: str, allowed: tuple[str, ...], kind: Kind) -> str:
+    if any(name in names for names in _OPTIONS.values()):
+        others = ", ".join(other for other, names in _OPTIONS.items() if name in names)
+        return f"option {name} is for {others}, this is a {kind}"
+    return f"unknown option {name}; {did_you_mean(name, allowed)}"
+
+
+def _expanded(spec: ModelSpec) -> Iterator[ModelSpec]:
+    if spec.kind != "tiny" or spec.target != ALL_TINY:
+        yield spec
+        return
     try:
-        loaded = loader(spec, root)
-    except SpecError:
-        raise
-    except (ImportError, OSError, ValueError, KeyError, RuntimeError, AttributeError, TypeError) as error:
-        raise SpecError(f"{spec.text}: cannot be loaded: {type(error).__name__}: {_short(error)}") from error
-    if getattr(getattr(loaded.model, "config", None), "is_encoder_decoder", False):
-        raise SpecError(f"{spec.text}: is an encoder-decoder model; this suite is for decoder-only models")
-    loaded.model.eval()
-    return loaded
+        from pytest_decoderonly.tiny import tiny_architectures
 
-
-def _tiny(spec: ModelSpec, _root: Path) -> Loaded:
-    from pytest_decoderonly.tiny import TinyModelError, tiny_decoder, tiny_tokenizer
-
-    try:
-        return Loaded(tiny_decoder(spec.target), tiny_tokenizer())
-    except TinyModelError as error:
-        raise SpecError(f"{spec.text}: {str(error).removeprefix('arch: ')}") from None
-
-
-def _gguf(spec: ModelSpec, _root: Path) -> Loaded:
-    path = Path(spec.target)
-    if not path.is_file():
-        raise SpecError(f"{spec.text}: there is no file {path}")
-    _require("gguf", spec, "pip install 'pytest-decoderonly[models,gguf]'")
-    return _pretrained(str(path.parent), gguf_file=path.name)
-
-
-def _folder(spec: ModelSpec, _root: Path) -> Loaded:
-    path = Path(spec.target)
-    if not path.is_dir():
-        raise SpecError(f"{spec.text}: there is no folder {path}; expected {FORMS}")
-    if not (path / "config.json").is_file():
-        ggufs = sorted(file.name for file in path.glob("*.gguf"))
-        hint = f"; did you mean gguf:{path / ggufs[0]}?" if ggufs else ""
-        raise SpecError(
-            f"{spec.text}: the folder holds no config.json, so it is no model of transformers{hint}"
+        names = tiny_architectures()
+    except ImportError:
+        raise SpecError(f"{spec.text}: needs transformers: {NEEDS}") from None
+    for arch in names:
+        yield ModelSpec(
+            spec.text.replace(f"tiny:{ALL_TINY}", f"tiny:{arch}", 1),
+            "tiny",
+            arch,
+            _named(f"tiny-{arch}"),
+            spec.options,
         )
-    return _pretrained(str(path))
 
 
-def _hub(spec: ModelSpec, _root: Path) -> Loaded:
-    try:
-        return _pretrained(spec.target)
-    except OSError as error:
-        raise SpecError(
-            f"{spec.text}: no such folder, and no such model in the hub or its cache "
-            f"({_short(error, 120)}); expected {FORMS}"
-        ) from error
+NEEDS = "pip install 'pytest-decoderonly[models]'"
 
 
-def _pretrained(source: str, **kwargs: Any) -> Loaded:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    # What a checkpoint brings as code is not run unless its user says so elsewhere.
-    tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **kwargs)
-    model = AutoModelForCausalLM.from_pretrained(source, trust_remote_code=False, **kwargs)
-    return Loaded(model, tokenizer)
-
-
-def _factory(spec: ModelSpec, root: Path) -> Loaded:
-    import importlib
-
-    module_name, _, attribute = spec.target.partition(":")
-    sys.path.insert(0, str(root))
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is not None and module_name.startswith(error.name):
-            raise SpecError(f"{spec.text}: there is no module {module_name}; expected {FORMS}") from None
-        raise
-    finally:
-        sys.path.remove(str(root))
-    factory: Any = module
-    for part in attribute.split("."):
-        factory = getattr(factory, part, None)
-    if not callable(factory):
-        raise SpecError(f"{spec.text}: module {module_name} has no function {attribute}")
-    try:
-        made = factory()
-    except Exception as error:
-        raise SpecError(f"{spec.text}: the factory raised {type(error).__name__}: {_short(error)}") from error
-    model, tokenizer = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
-    if not callable(getattr(model, "forward", None)):
-        raise SpecError(
-            f"{spec.text}: must return a model, or a model and its tokenizer, got {type(made).__name__}"
-        )
-    return Loaded(model, tokenizer)
-
-
-def _require(package: str, spec: ModelSpec, install: str = _NEEDS) -> None:
-    from importlib.util import find_spec
-
-    if find_spec(package) is None:
-        raise SpecError(f"{spec.text}: checking a model needs {package}: {install}")
-
-
-def _path(text: str, root: Path) -> Path:
+def path_in(root: Path, text: str) -> Path:
+    """Return a path that may be relative to `root` or begin with the home folder's sign."""
     return root / Path(text).expanduser()
 
 
 def _named(name: str) -> str:
     return re.sub(r"[^\w.+-]+", "-", name).strip("-") or "model"
-
-
-def _short(error: BaseException, limit: int = 240) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) <= limit else f"{text[: limit - 4]} ..."

@@ -167,7 +167,10 @@ def test_a_model_without_a_tokenizer_skips_with_the_reason(project):
 @pytest.mark.parametrize(
     ("model", "line"),
     [
-        ("./nowhere", "./nowhere: there is no folder *nowhere; expected a model folder, a hub id*"),
+        (
+            "./nowhere",
+            "./nowhere: there is no folder *nowhere; expected a model folder, an adapter folder, a hub id*",
+        ),
         ("some/where", "some/where: no such folder, and no such model in the hub or its cache*"),
         ("nothing", "nothing: the folder holds no config.json, so it is no model of transformers"),
         ("gguf:model.gguf", "gguf:model.gguf: there is no file *model.gguf"),
