@@ -63,10 +63,12 @@ class Conditions:
         root = re.match(r"[A-Za-z_]\w*", text)
         if root is None:
             return None
-        switch = self.switch(node)
-        if switch is not None:
-            return ("switch", switch, truth)
-        owner: Any = self.frame.scopes[0]
+        path = node.left if isinstance(node, cst.Comparison) else node
+        known = self.anchor(path)
+        if known is not None:
+            owner, subject = known
+            return (owner, f"{subject}{text[len(cast('str', self.text_key(path))) :]}", truth)
+        owner = self.frame.scopes[0]
         for scope in self.frame.scopes:
             value = self.store.get((scope, root.group()))
             if value is not None:
@@ -76,19 +78,34 @@ class Conditions:
                 break
         return (owner, text, truth)
 
-    def switch(self: Interpreter, node: cst.BaseExpression) -> str | None:
-        """Return a name for a parameter that was kept under another (`self.seq2seq = seq2seq`): it stays the same switch."""
+    def anchor(self: Interpreter, path: cst.BaseExpression) -> tuple[Any, str] | None:
+        """Return the innermost known object that `self.config.mode` leads through, and the rest of the path from there.
+
+        The same object is met under other names, `config.mode` in a function that is given `self.config`. A parameter
+        that nothing is known of stays the same, too, where it was kept (`self.config = config`); as a whole, it is a switch.
+        """
+        root, *rest = dotted_name(path).split(".")
         value: Value | None = None
-        if isinstance(node, cst.Name):
-            value = self.lookup(node.value)
-        elif isinstance(node, cst.Attribute) and isinstance(node.value, cst.Name):
-            owner = self.lookup(node.value.value)
-            record = self.store.get(owner.id) if isinstance(owner, Ref) else None
-            value = record.attrs.get(node.attr.value) if isinstance(record, ObjRec) else None
-        if not isinstance(value, Unknown | Const) or value.origin is None:
-            return None
-        origin = value.origin
-        return f"#{origin.key}" if isinstance(origin.node, cst.Param) else None
+        for scope in self.frame.scopes:
+            value = self.store.get((scope, root))
+            if value is not None:
+                break
+        found: tuple[Any, str] | None = None
+        while True:
+            if isinstance(value, Ref):
+                found = (value.id, ".".join(("@", *rest)))
+                record = self.store.get(value.id)
+                value = record.attrs.get(rest[0]) if rest and isinstance(record, ObjRec) else None
+                if value is None:
+                    return found
+                del rest[0]
+                continue
+            origin = value.origin if isinstance(value, Unknown | Const) else None
+            if origin is None or not isinstance(origin.node, cst.Param):
+                return found
+            if not rest:
+                return ("switch", f"#{origin.key}")
+            return ("parameter", ".".join((f"#{origin.key}", *rest))) if isinstance(value, Unknown) else found
 
     def text_key(self: Interpreter, node: cst.CSTNode) -> str | None:
         """Return a short text for simple conditions; None for others."""

@@ -14,7 +14,7 @@ import libcst as cst
 
 from decoderonly_checker.flow.access import Access
 from decoderonly_checker.flow.calls import Calls
-from decoderonly_checker.flow.choices import decoded_in, join_all
+from decoderonly_checker.flow.choices import decoded_in, each, join_all
 from decoderonly_checker.flow.clock import Clock
 from decoderonly_checker.flow.conditions import Conditions
 from decoderonly_checker.flow.contexts import Contexts
@@ -29,7 +29,9 @@ from decoderonly_checker.flow.scores import scores_in
 from decoderonly_checker.flow.state import DictRec, ListRec, Store
 from decoderonly_checker.flow.statements import Statements, shown_by_cell
 from decoderonly_checker.flow.values import (
+    Alt,
     Args,
+    Choice,
     ClassObj,
     Const,
     External,
@@ -261,25 +263,34 @@ class Interpreter(
 
     def settle(self, value: Value) -> Value:
         """Resolve a name imported from a module of the project."""
-        hops = 0
-        while isinstance(value, ImportRef) and hops < 8:
-            hops += 1
-            module = cast("Module", value.module)
-            if value.name is None:
-                return value
-            self.run_module(module)
-            inner = self.store.get((module.scope, value.name))
-            if inner is None:
-                inner = self.starred(value.name, module)
-            if inner is None:
-                sub = (
-                    self.project.resolve(module, value.name, 1) if module.path.name == "__init__.py" else None
-                )
-                if sub is None:
-                    return Unknown(hint=value.name, origin=value.origin)
-                return ImportRef(sub, None, str(sub.path))
-            value = inner
-        return value
+        return self._settled(value, frozenset()) if isinstance(value, ImportRef) else value
+
+    def _settled(self, value: ImportRef, passed: frozenset[tuple[Module, str]]) -> Value:
+        """Resolve an imported name; what leads back to a name on the way (`passed`) adds nothing to it."""
+        module = cast("Module", value.module)
+        if value.name is None:
+            return value
+        passed |= {(module, value.name)}
+        self.run_module(module)
+        inner: Value | None = self.store.get((module.scope, value.name))
+        if inner is None:
+            inner = self.starred(value.name, module)
+        if inner is None:
+            sub = self.project.resolve(module, value.name, 1) if module.path.name == "__init__.py" else None
+            if sub is None:
+                return Unknown(hint=value.name, origin=value.origin)
+            return ImportRef(sub, None, str(sub.path))
+        alts = inner.alts if isinstance(inner, Choice) else (Alt(inner),)
+        if not any(isinstance(alt.value, ImportRef) for alt in alts):
+            return inner
+        rest = tuple(
+            alt
+            for alt in alts
+            if not (isinstance(alt.value, ImportRef) and (alt.value.module, alt.value.name) in passed)
+        )
+        return each(
+            Choice(rest), lambda one: self._settled(one, passed) if isinstance(one, ImportRef) else one
+        )
 
     def scope_for(self, name: str) -> int:
         """Return the scope in which an assignment to `name` lands."""
