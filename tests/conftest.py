@@ -10,8 +10,8 @@ import pytest
 # Before anything imports torch or transformers: both read these once.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-# Tiny tensors: more threads cost more than they give, and where tests run in a process a core, a second one does.
-os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
+# Tiny tensors: more threads cost more than they give, and much more where other work shares the cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 pytest_plugins = ["pytester"]
 

@@ -194,44 +194,60 @@ def _with_positions(model: Any, edit: Callable[[torch.Tensor, int], torch.Tensor
     return model
 
 
+# What may be wrong with positions (rows, tokens), where so many columns are held in the cache.
+
+
+def _right(positions: torch.Tensor, _held: int) -> torch.Tensor:
+    return positions
+
+
+def _over_padding(positions: torch.Tensor, held: int) -> torch.Tensor:
+    return torch.arange(held, held + positions.shape[1]).expand_as(positions)
+
+
+def _step_at_cache_length(positions: torch.Tensor, held: int) -> torch.Tensor:
+    return torch.full_like(positions, held) if held else positions
+
+
+def _step_at_cache_length_in_batches(positions: torch.Tensor, held: int) -> torch.Tensor:
+    return _step_at_cache_length(positions, held) if positions.shape[0] > 1 else positions
+
+
+def _step_of_row_zero(positions: torch.Tensor, held: int) -> torch.Tensor:
+    return positions[:1].expand_as(positions) if held else positions
+
+
+def _step_off_by_one(positions: torch.Tensor, held: int) -> torch.Tensor:
+    return positions + 1 if held else positions
+
+
 def own_positions(model: Any) -> Any:
     """The same wrapping without any fault."""
-    return _with_positions(model, lambda positions, _held: positions)
+    return _with_positions(model, _right)
 
 
 def positions_over_padding(model: Any) -> Any:
     """Positions count padding too: wrong for learned positions, harmless for rotary ones."""
-    return _with_positions(
-        model, lambda positions, held: torch.arange(held, held + positions.shape[1]).expand_as(positions)
-    )
+    return _with_positions(model, _over_padding)
 
 
 def decode_position_is_cache_length(model: Any) -> Any:
     """The prompt is right; a new token takes the padded index."""
-    return _with_positions(
-        model, lambda positions, held: torch.full_like(positions, held) if held else positions
-    )
+    return _with_positions(model, _step_at_cache_length)
 
 
 def decode_position_in_batches(model: Any) -> Any:
     """As above, but only where there is more than one row."""
-    return _with_positions(
-        model,
-        lambda positions, held: (
-            torch.full_like(positions, held) if held and positions.shape[0] > 1 else positions
-        ),
-    )
+    return _with_positions(model, _step_at_cache_length_in_batches)
 
 
 def position_of_row_zero(model: Any) -> Any:
     """At a cached step all rows take the first row's position."""
-    return _with_positions(
-        model, lambda positions, held: positions[:1].expand_as(positions) if held else positions
-    )
+    return _with_positions(model, _step_of_row_zero)
 
 
 def cached_position_off_by_one(model: Any) -> Any:
-    return _with_positions(model, lambda positions, held: positions + 1 if held else positions)
+    return _with_positions(model, _step_off_by_one)
 
 
 def state_sees_padding(model: Any) -> Any:
@@ -361,38 +377,27 @@ def with_learned_positions(model: Any, edit: Callable[[torch.Tensor, int], torch
 
 def learned_positions(model: Any) -> Any:
     """The same without any fault."""
-    return with_learned_positions(model, lambda positions, _held: positions)
+    return with_learned_positions(model, _right)
 
 
 def learned_positions_over_padding(model: Any) -> Any:
-    return with_learned_positions(
-        model, lambda positions, held: torch.arange(held, held + positions.shape[1]).expand_as(positions)
-    )
+    return with_learned_positions(model, _over_padding)
 
 
 def learned_decode_position_is_cache_length(model: Any) -> Any:
-    return with_learned_positions(
-        model, lambda positions, held: torch.full_like(positions, held) if held else positions
-    )
+    return with_learned_positions(model, _step_at_cache_length)
 
 
 def learned_decode_position_in_batches(model: Any) -> Any:
-    return with_learned_positions(
-        model,
-        lambda positions, held: (
-            torch.full_like(positions, held) if held and positions.shape[0] > 1 else positions
-        ),
-    )
+    return with_learned_positions(model, _step_at_cache_length_in_batches)
 
 
 def learned_position_of_row_zero(model: Any) -> Any:
-    return with_learned_positions(
-        model, lambda positions, held: positions[:1].expand_as(positions) if held else positions
-    )
+    return with_learned_positions(model, _step_of_row_zero)
 
 
 def learned_cached_position_off_by_one(model: Any) -> Any:
-    return with_learned_positions(model, lambda positions, held: positions + 1 if held else positions)
+    return with_learned_positions(model, _step_off_by_one)
 
 
 # Values taken over the whole batch

@@ -6,7 +6,6 @@ Half of transformers forgotten and imported again would be two libraries that do
 from __future__ import annotations
 
 import pytest
-import torch
 from transformers import T5Config, T5ForConditionalGeneration  # noqa: F401
 
 from pytest_decoderonly import assert_batch_equals_single, tiny_decoder, tiny_tokenizer
@@ -14,15 +13,7 @@ from pytest_decoderonly.conformance import checks, plugin, spec  # noqa: F401
 
 
 @pytest.fixture(autouse=True, scope="session")
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(autouse=True, scope="session")
-def imported(one_thread):
+def imported():
     tokenizer = tiny_tokenizer()
     for arch in ("llama", "gpt2", "qwen2"):
         assert_batch_equals_single(tiny_decoder(arch), tokenizer, ["a", "b c"])

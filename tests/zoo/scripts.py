@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 from transformers import LogitsProcessor
 
 from pytest_decoderonly import record_generate
+
+PROMPTS = ["Question: is the sky blue? Answer:", "Hi there", "Write one word for it"]
+ANSWERS = [" yes, it is blue", " no", " sky, and that is it"]
 
 
 class Says(LogitsProcessor):
@@ -42,17 +44,6 @@ def recorded(model, tokenizer, batch, texts, /, **options):
     with record_generate() as recorder:
         out = ask(model, tokenizer, batch, texts, **options)
     return out, recorder.call
-
-
-def report(check, *args, **options):
-    with pytest.raises(AssertionError) as caught:
-        check(*args, **options)
-    return str(caught.value)
-
-
-def says(text, *words):
-    for word in words:
-        assert word in text, text
 
 
 def padded_right(rows, pad, width=None):

@@ -5,9 +5,9 @@ Each is built anew and found on the recorded call, with its mechanism named. Bes
 
 from __future__ import annotations
 
-import pytest
 import torch
-from scripts import ask, padded_right, recorded, report, says
+from reports import report, says
+from scripts import ANSWERS, PROMPTS, ask, padded_right, recorded
 from transformers import DynamicCache, GenerationMixin, PreTrainedTokenizerFast, StoppingCriteria
 from transformers.generation.stopping_criteria import StopStringCriteria
 
@@ -19,27 +19,7 @@ from pytest_decoderonly import (
     tiny_tokenizer,
 )
 
-PROMPTS = ["Question: is the sky blue? Answer:", "Hi there", "Write one word for it"]
-ANSWERS = [" yes, it is blue", " no", " sky, and that is it"]
 IGNORED = "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def model():
-    return tiny_decoder("llama")
-
-
-@pytest.fixture
-def tokenizer():
-    return tiny_tokenizer()
 
 
 # Padding

@@ -4,33 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from scripts import recorded, report, says
+from reports import report, says
+from scripts import ANSWERS, PROMPTS, recorded
 from transformers import DynamicCache
 
 from pytest_decoderonly import assert_left_padded, record_generate, tiny_decoder, tiny_tokenizer
 
-PROMPTS = ["Question: is the sky blue? Answer:", "Hi there", "Write one word for it"]
-ANSWERS = [" yes, it is blue", " no", " sky, and that is it"]
 CHATS = [[{"role": "system", "content": "Be brief."}, {"role": "user", "content": p}] for p in PROMPTS]
 QUESTIONS = [chat[1:] for chat in CHATS]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def model():
-    return tiny_decoder("llama")
-
-
-@pytest.fixture
-def tokenizer():
-    return tiny_tokenizer()
 
 
 def called(model, tokenizer, batch, answers=ANSWERS, /, **options):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from scripts import ask, recorded, report, says
+from reports import report, says
+from scripts import ANSWERS, PROMPTS, ask, recorded
 from tokenizers import normalizers
 from transformers import TextStreamer
 
@@ -15,27 +16,6 @@ from pytest_decoderonly import (
     tiny_decoder,
     tiny_tokenizer,
 )
-
-PROMPTS = ["Question: is the sky blue? Answer:", "Hi there", "Write one word for it"]
-ANSWERS = [" yes, it is blue", " no", " sky, and that is it"]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def model():
-    return tiny_decoder("llama")
-
-
-@pytest.fixture
-def tokenizer():
-    return tiny_tokenizer()
 
 
 @pytest.fixture

@@ -8,18 +8,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from pipelines import (
-    answers_by_place,
-    find,
-    from_prompt,
-    judged,
-    pad,
-    passes,
-    plain,
-    rendered,
-    report,
-    row_of,
-)
+from pipelines import answers_by_place, find, from_prompt, judged, pad, passes, plain, rendered, row_of
+from reports import report
 from tokenizers import AddedToken
 
 from pytest_decoderonly import (
@@ -33,14 +23,6 @@ from pytest_decoderonly import (
 
 BOS, EOS, IM_END = 1, 2, 4
 CHATML = tiny_tokenizer().chat_template
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def test_z097_the_collator_masks_eos_with_the_padding():

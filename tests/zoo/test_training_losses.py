@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from pipelines import PAD, batch_of, report
+from pipelines import PAD, batch_of
+from reports import report
 
 from pytest_decoderonly import (
     assert_accumulation_equals_full_batch,
@@ -20,31 +21,18 @@ EOS = 2
 cross_entropy = torch.nn.functional.cross_entropy
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def llama():
-    return tiny_decoder("llama")
-
-
 ROWS = [[5 + 7 * i % 290 for i in range(start, start + n)] for start, n in ((0, 6), (40, 19), (100, 33))]
 
 
-def test_z101_packed_samples_see_each_other(llama):
-    text = report(assert_same_with, llama, ROWS, changes.Packed(mask=True))
+def test_z101_packed_samples_see_each_other(model):
+    text = report(assert_same_with, model, ROWS, changes.Packed(mask=True))
     assert "packed rows visible" in text
-    assert assert_same_with(llama, ROWS, changes.Packed()).verdict.clean
+    assert assert_same_with(model, ROWS, changes.Packed()).verdict.clean
 
 
-def test_z103_positions_that_restart_do_not_stop_leakage(llama):
+def test_z103_positions_that_restart_do_not_stop_leakage(model):
     for lost in (changes.Packed(mask=True), changes.Packed(use_cache=True)):
-        assert "packed rows visible" in report(assert_same_with, llama, ROWS, lost)
+        assert "packed rows visible" in report(assert_same_with, model, ROWS, lost)
 
 
 def of_pairs(*, on_prompt):
@@ -61,13 +49,13 @@ def of_pairs(*, on_prompt):
     return loss
 
 
-def test_z111_preference_log_probs_take_the_prompt_in(llama):
+def test_z111_preference_log_probs_take_the_prompt_in(model):
     batch = batch_of((4, 5), (4, 3))
     options = {"prompt_lengths": 4}
-    text = report(assert_loss_ignores_prompt, llama, batch, loss_fn=of_pairs(on_prompt=True), **options)
+    text = report(assert_loss_ignores_prompt, model, batch, loss_fn=of_pairs(on_prompt=True), **options)
     assert "prompt tokens are in the loss" in text
     assert "[DLM301]" in text
-    assert_loss_ignores_prompt(llama, batch, loss_fn=of_pairs(on_prompt=False), **options)
+    assert_loss_ignores_prompt(model, batch, loss_fn=of_pairs(on_prompt=False), **options)
 
 
 def per_token(model, batch):
@@ -76,15 +64,15 @@ def per_token(model, batch):
     return cross_entropy(logits.transpose(1, 2), labels, reduction="none"), labels != -100
 
 
-def test_z117_mean_of_the_means_of_micro_batches(llama):
+def test_z117_mean_of_the_means_of_micro_batches(model):
     batches = [batch_of((3, n), seed=n) for n in (8, 19, 32)]
-    text = report(assert_accumulation_equals_full_batch, lambda m, b: m(**b).loss / 3, llama, batches)
+    text = report(assert_accumulation_equals_full_batch, lambda m, b: m(**b).loss / 3, model, batches)
     assert "each micro-batch is a mean over its own tokens, and these means are averaged" in text
     assert "off by 0.6" in text
-    assert_accumulation_equals_full_batch(lambda m, b: m(**b, num_items_in_batch=59).loss, llama, batches)
+    assert_accumulation_equals_full_batch(lambda m, b: m(**b, num_items_in_batch=59).loss, model, batches)
 
 
-def test_z119_fully_masked_samples_shrink_gradients(llama):
+def test_z119_fully_masked_samples_shrink_gradients(model):
     batch = batch_of((3, 2), (3, 2), (3, 4))
     batch["labels"][2] = -100
 
@@ -95,9 +83,9 @@ def test_z119_fully_masked_samples_shrink_gradients(llama):
 
         return function
 
-    text = report(assert_accumulation_equals_full_batch, loss(1), llama, [batch])
+    text = report(assert_accumulation_equals_full_batch, loss(1), model, [batch])
     assert "without the 1 row that supervise nothing, the others weigh 1.25 times as much" in text
-    assert_accumulation_equals_full_batch(loss(0), llama, [batch])
+    assert_accumulation_equals_full_batch(loss(0), model, [batch])
 
 
 def shifted_loss(times):
@@ -108,21 +96,21 @@ def shifted_loss(times):
     return loss
 
 
-def test_z121_shifted_logits_go_to_a_loss_that_shifts(llama):
+def test_z121_shifted_logits_go_to_a_loss_that_shifts(model):
     batch = batch_of((3, 6), (5, 4))
-    text = report(assert_loss_ignores_prompt, llama, batch, loss_fn=shifted_loss(2), prompt_lengths=[3, 5])
+    text = report(assert_loss_ignores_prompt, model, batch, loss_fn=shifted_loss(2), prompt_lengths=[3, 5])
     assert "[DLM305]" in text
     assert "each token is trained to predict the one after the next" in text
-    assert_loss_ignores_prompt(llama, batch, loss_fn=shifted_loss(1), prompt_lengths=[3, 5])
+    assert_loss_ignores_prompt(model, batch, loss_fn=shifted_loss(1), prompt_lengths=[3, 5])
 
 
-def test_z123_the_dataset_shifts_and_the_model_too(llama):
+def test_z123_the_dataset_shifts_and_the_model_too(model):
     batch = batch_of((3, 6), (5, 4))
     shifted = {**batch, "labels": torch.cat([batch["labels"][:, 1:], torch.full((2, 1), -100)], 1)}
     options = {"prompt_lengths": [3, 5]}
     for check in (
-        lambda b: assert_loss_ignores_prompt(llama, b, **options),
-        lambda b: assert_loss_ignores_prompt(llama, b),
+        lambda b: assert_loss_ignores_prompt(model, b, **options),
+        lambda b: assert_loss_ignores_prompt(model, b),
         lambda b: assert_labels_mask_prompt(
             b["labels"], b["input_ids"], attention_mask=b["attention_mask"], **options
         ),
@@ -131,7 +119,7 @@ def test_z123_the_dataset_shifts_and_the_model_too(llama):
         check(batch)
 
 
-def test_z147_completion_ids_against_the_logits_of_the_prompt(llama):
+def test_z147_completion_ids_against_the_logits_of_the_prompt(model):
     batch = batch_of((6, 4), (6, 4))
     size = 4
 
@@ -144,10 +132,10 @@ def test_z147_completion_ids_against_the_logits_of_the_prompt(llama):
 
         return function
 
-    text = report(assert_loss_ignores_prompt, llama, batch, loss_fn=loss(slice(0, size)), prompt_lengths=6)
+    text = report(assert_loss_ignores_prompt, model, batch, loss_fn=loss(slice(0, size)), prompt_lengths=6)
     assert "labels hold the ids of 5 positions further right" in text
     assert "the two begin at different places" in text
-    assert_loss_ignores_prompt(llama, batch, loss_fn=loss(slice(-size, None)), prompt_lengths=6)
+    assert_loss_ignores_prompt(model, batch, loss_fn=loss(slice(-size, None)), prompt_lengths=6)
 
 
 def log_probs_of(model, *, positions):
@@ -164,15 +152,15 @@ def log_probs_of(model, *, positions):
 
 
 @pytest.mark.parametrize("bug", ["z151", "z153"])
-def test_z151_z153_log_probs_without_positions_in_left_padded_rows(bug, llama):
+def test_z151_z153_log_probs_without_positions_in_left_padded_rows(bug, model):
     learned = tiny_decoder("gpt2", seed=int(bug[1:]))
     assert "position" in report(assert_scores_keep, log_probs_of(learned, positions=False), ROWS)
     assert_scores_keep(log_probs_of(learned, positions=True), ROWS)
     # Rotary positions are relative: nothing to report.
-    assert_scores_keep(log_probs_of(llama, positions=False), ROWS)
+    assert_scores_keep(log_probs_of(model, positions=False), ROWS)
 
 
-def test_i27_action_masks_in_the_frame_of_the_next_token(llama):
+def test_i27_action_masks_in_the_frame_of_the_next_token(model):
     batch = batch_of((4, 5), (2, 4))
 
     def loss(model, inputs):
@@ -184,16 +172,16 @@ def test_i27_action_masks_in_the_frame_of_the_next_token(llama):
         clipped = torch.min(ratio * advantages, ratio.clamp(0.8, 1.2) * advantages)
         return -(clipped * action_mask).sum() / action_mask.sum()
 
-    assert_loss_ignores_prompt(llama, batch, loss_fn=loss, prompt_lengths=[4, 2])
+    assert_loss_ignores_prompt(model, batch, loss_fn=loss, prompt_lengths=[4, 2])
 
 
-def test_i33_eos_between_documents_of_pretraining(llama):
+def test_i33_eos_between_documents_of_pretraining(model):
     ids = torch.tensor([[10, 11, 12, EOS, 13, 14, EOS, 15, 16]])
     assert_labels_mask_prompt(ids, ids, prompt_lengths=0, eos_token_id=EOS)
-    assert_loss_ignores_prompt(llama, {"input_ids": ids, "labels": ids}, prompt_lengths=0, eos_token_id=EOS)
+    assert_loss_ignores_prompt(model, {"input_ids": ids, "labels": ids}, prompt_lengths=0, eos_token_id=EOS)
 
 
-def test_innocent_prompt_lengths_beside_a_frozen_model(llama):
+def test_innocent_prompt_lengths_beside_a_frozen_model(model):
     """Nothing of the model has to be trainable."""
     frozen = tiny_decoder("llama").requires_grad_(False)
     assert_loss_ignores_prompt(frozen, batch_of((4, 5), (2, 4)), prompt_lengths=[4, 2])

@@ -9,7 +9,6 @@ import pytest
 import torch
 from pipelines import (
     answers_by_place,
-    batch_of,
     find,
     from_prompt,
     judged,
@@ -17,16 +16,13 @@ from pipelines import (
     passes,
     plain,
     rendered,
-    report,
     row_of,
 )
+from reports import report
 
 from pytest_decoderonly import (
-    assert_accumulation_equals_full_batch,
     assert_labels_mask_prompt,
-    assert_loss_ignores_prompt,
     canaries,
-    tiny_decoder,
     tiny_tokenizer,
 )
 
@@ -50,43 +46,6 @@ TOOLS = (
     "{% else %}{{ m['content'] }}{% endif %}{% if m['role'] != 'assistant' %}<|im_end|>\n{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def llama():
-    return tiny_decoder("llama")
-
-
-@pytest.fixture
-def trainer(llama, tmp_path):
-    from datasets import Dataset
-    from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer, SFTConfig, SFTTrainer
-
-    kinds = {"sft": (SFTTrainer, SFTConfig), "dpo": (DPOTrainer, DPOConfig), "kto": (KTOTrainer, KTOConfig)}
-
-    def make(data, tokenizer, kind="sft", **options):
-        trains, settings = kinds[kind]
-        chosen = {"report_to": "none", "bf16": False, "use_cpu": True, "max_length": 1024, **options}
-        other = {} if kind == "sft" else {"ref_model": tiny_decoder("llama", seed=1)}
-        return trains(
-            llama,
-            **other,
-            args=settings(
-                str(tmp_path), per_device_train_batch_size=2, gradient_checkpointing=False, **chosen
-            ),
-            train_dataset=Dataset.from_list(data),
-            processing_class=tokenizer,
-        )
-
-    return make
 
 
 def marked(tokenizer, canary, **options):
@@ -515,83 +474,6 @@ def test_conversations_without_an_answer():
     assert_labels_mask_prompt(labels[1:], ids[1:], messages=chats[1:], **options)
 
 
-def test_a_loss_ignores_the_padding_id_which_is_eos(llama):
-    batch = batch_of((3, 6), (5, 4))
-    batch["input_ids"][:, -1] = batch["labels"][:, -1] = EOS
-
-    def loss(ignored):
-        def function(model, inputs):
-            logits = model(inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits[:, :-1]
-            labels = inputs["labels"][:, 1:]
-            labels = labels.masked_fill(labels == -100, ignored)
-            return torch.nn.functional.cross_entropy(
-                logits.flatten(0, 1), labels.flatten(), ignore_index=ignored
-            )
-
-        return function
-
-    options = {"prompt_lengths": [3, 5], "pad_token_id": EOS, "eos_token_id": EOS}
-    text = report(assert_loss_ignores_prompt, llama, batch, loss_fn=loss(EOS), **options)
-    assert "labels are masked where they equal pad_token_id, which is the EOS token too" in text
-    assert_loss_ignores_prompt(llama, batch, loss_fn=loss(-100), **options)
-
-
-def test_losses_of_trainers(trainer, llama):
-    """What trainers of TRL compute, asked by gradient."""
-    tokenizer = tiny_tokenizer()
-    given = canaries(tokenizer, 2, rejected=True)
-    options = {"tokenizer": tokenizer}
-    found = trainer([c.preference() for c in given], tokenizer, "dpo")
-    batch = next(iter(found.get_train_dataloader()))
-    inputs = {**batch, "completion_mask": batch["completion_mask"]}
-    mask = batch["completion_mask"]
-    assert_loss_ignores_prompt(
-        found.model, inputs, loss_fn=found.compute_loss, completion_mask=mask, **options
-    )
-    wrong = {**inputs, "completion_mask": batch["attention_mask"]}
-    text = report(
-        assert_loss_ignores_prompt,
-        found.model,
-        wrong,
-        loss_fn=found.compute_loss,
-        completion_mask=mask,
-        **options,
-    )
-    assert "prompt tokens are in the loss" in text
-
-
-def test_micro_batches_divided_by_all_their_positions(llama):
-    batches = [batch_of((3, n), (2, 4), seed=n) for n in (8, 19)]
-
-    def loss(model, batch):
-        labels = batch["labels"][:, 1:]
-        return model(**batch).loss * (labels != -100).sum() / labels.numel()
-
-    text = report(assert_accumulation_equals_full_batch, loss, llama, batches)
-    assert "2 micro-batches give other weights than one batch of all their rows" in text, text
-    assert_accumulation_equals_full_batch(lambda m, b: m(**b, num_items_in_batch=35).loss, llama, batches)
-
-
-def test_a_trainer_that_does_not_hand_on_the_number_of_targets(trainer):
-    tokenizer = tiny_tokenizer()
-    given = canaries(tokenizer, 6)
-    found = trainer([canary.prompt_completion() for canary in given], tokenizer)
-    batches = list(found.get_train_dataloader())
-    targets = sum(int((batch["labels"][:, 1:] != -100).sum()) for batch in batches)
-    text = report(
-        assert_accumulation_equals_full_batch,
-        lambda model, batch: found.compute_loss(model, batch) / len(batches),
-        found.model,
-        batches,
-    )
-    assert "each micro-batch is a mean over its own tokens, and these means are averaged" in text
-    assert_accumulation_equals_full_batch(
-        lambda model, batch: found.compute_loss(model, batch, num_items_in_batch=targets),
-        found.model,
-        batches,
-    )
-
-
 def relabelled(rows, change):
     return [{**row, "labels": change(row["labels"], row["input_ids"])} for row in rows]
 
@@ -638,42 +520,6 @@ def test_completions_that_hold_the_prompt():
     ]
     judged(made[0], given, tokenizer, "stands twice before its answer, and is to be learned")
     passes(made[1], given, tokenizer)
-
-
-def masked_in_its_own_frame(model, batch, *, shifted):
-    logits = model(batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, :-1]
-    found = logits.log_softmax(-1).gather(-1, batch["input_ids"][:, 1:, None])[..., 0]
-    mask = batch["labels"] != -100
-    mask = mask[:, 1:] if shifted else mask[:, :-1]
-    return -(found * mask).sum() / mask.sum()
-
-
-def chunk_by_chunk(model, batch, *, shift_first):
-    logits = model(batch["input_ids"], attention_mask=batch["attention_mask"]).logits
-    labels = torch.nn.functional.pad(batch["labels"][:, 1:], (0, 1), value=-100)
-    total = 0
-    for start in range(0, labels.shape[1], 4):
-        part, wanted = logits[:, start : start + 4], labels[:, start : start + 4]
-        if not shift_first:
-            part, wanted = part[:, :-1], wanted[:, :-1]
-        total += torch.nn.functional.cross_entropy(part.flatten(0, 1), wanted.flatten(), reduction="sum")
-    return total
-
-
-@pytest.mark.parametrize(
-    ("loss", "option", "wanted"),
-    [
-        (masked_in_its_own_frame, "shifted", "by one: were labels shifted, and their mask not?"),
-        (chunk_by_chunk, "shift_first", "at borders of chunks, each of which was shifted by itself"),
-    ],
-)
-def test_losses_that_shift_a_part(llama, loss, option, wanted):
-    batch = batch_of((3, 21), (5, 22))
-    options = {"prompt_lengths": [3, 5]}
-    wrong, right = (lambda m, b, on=on: loss(m, b, **{option: on}) for on in (False, True))
-    text = report(assert_loss_ignores_prompt, llama, batch, loss_fn=wrong, **options)
-    assert wanted in text, text
-    assert_loss_ignores_prompt(llama, batch, loss_fn=right, **options)
 
 
 def test_borders_of_packed_rows():

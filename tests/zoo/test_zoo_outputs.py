@@ -7,33 +7,12 @@ from __future__ import annotations
 
 import threading
 
-import pytest
 import torch
-from scripts import Says, recorded, report, says
+from reports import report, says
+from scripts import ANSWERS, PROMPTS, Says, recorded
 from transformers import TextIteratorStreamer
 
-from pytest_decoderonly import assert_no_prompt, record_generate, tiny_decoder, tiny_tokenizer
-
-PROMPTS = ["Question: is the sky blue? Answer:", "Hi there", "Write one word for it"]
-ANSWERS = [" yes, it is blue", " no", " sky, and that is it"]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def model():
-    return tiny_decoder("llama")
-
-
-@pytest.fixture
-def tokenizer():
-    return tiny_tokenizer()
+from pytest_decoderonly import assert_no_prompt, record_generate
 
 
 def width(batch):

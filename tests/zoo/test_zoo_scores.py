@@ -14,19 +14,6 @@ from pytest_decoderonly import assert_scores_keep, tiny_decoder, tiny_tokenizer
 from pytest_decoderonly.compare.verdict import Verdict
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def model():
-    return tiny_decoder("llama")
-
-
 @pytest.fixture(scope="module")
 def positional():
     """Learned positions, counted from the left edge where none are given."""
