@@ -32,7 +32,8 @@ class Finding:
     """One mistake at one place.
 
     `steps` run backwards in time as in a sanitizer's report: where it showed, then where the ids came from.
-    `rows` are pictures of offending rows. `count` says how often it happened at this place.
+    `rows` are pictures of offending rows. `count` says how often it happened at this place. A comment
+    that silences it may stand at the place or at one of `also_at`.
     """
 
     code: str
@@ -45,6 +46,7 @@ class Finding:
     effect: str
     help: str
     count: int = 1
+    also_at: tuple[CallPlace, ...] = field(default=(), compare=False)
     origin: str = field(default="", compare=False)
 
     @property

@@ -145,7 +145,7 @@ def last_position_read(place: CallPlace) -> CallPlace | None:
     if found is None:
         return None
     follower = _Follower([place], *found)
-    for node in follower.reads():
+    for node, _ in follower.reads():
         index = node.slice
         if not isinstance(index, ast.Tuple) or len(index.elts) not in (2, 3) or not _is_whole(index.elts[0]):
             continue
@@ -156,6 +156,22 @@ def last_position_read(place: CallPlace) -> CallPlace | None:
             and isinstance(last.operand, ast.Constant)
             and last.operand.value == 1
         ):
+            return follower.at(node)
+    return None
+
+
+def key_read(places: Sequence[CallPlace], key: str) -> CallPlace | None:
+    """Return where `[key]` is read of what a call returned, of its members, or of what its function returns with it.
+
+    Args:
+        places: The user's lines, from the call outwards.
+        key: The key, written out as text.
+    """
+    found = _located(places[0]) if places else None
+    if found is None:
+        return None
+    for node, follower in _Follower(places, *found).reads(members=True):
+        if isinstance(node.slice, ast.Constant) and node.slice.value == key:
             return follower.at(node)
     return None
 
@@ -182,28 +198,41 @@ class _Follower:
         fates = {use.fate for use in uses}
         return uses[0] if len(fates) == 1 else _UNKNOWN
 
-    def reads(self) -> Iterator[ast.Subscript]:
-        """Yield the subscripts of the value, of its attributes, and of the names that hold these."""
-        yield from self._subscripts(self._call, 0)
+    def reads(self, *, members: bool = False) -> Iterator[tuple[ast.Subscript, _Follower]]:
+        """Yield the subscripts of the value, of its attributes, and of the names that hold these, each with who found it.
 
-    def _subscripts(self, node: ast.AST, depth: int) -> Iterator[ast.Subscript]:
+        With `members` also those of the members that loops and indices take, and in the callers that the value is
+        returned to.
+        """
+        yield from self._subscripts(self._call, 0, members)
+
+    def _subscripts(
+        self, node: ast.AST, depth: int, members: bool
+    ) -> Iterator[tuple[ast.Subscript, _Follower]]:
         parent = self._source.parents.get(node)
         if parent is None or depth > _DEPTH:
             return
         if isinstance(parent, ast.Subscript) and parent.value is node:
-            yield parent
-            if isinstance(parent.slice, (ast.Constant, ast.UnaryOp)):  # outputs[0], hidden_states[-1]
-                yield from self._subscripts(parent, depth + 1)
+            yield parent, self
+            # outputs[0], hidden_states[-1]; of members also outputs[i]
+            if isinstance(parent.slice, (ast.Constant, ast.UnaryOp, *([ast.Name] if members else []))):
+                yield from self._subscripts(parent, depth + 1, members)
+        elif members and isinstance(parent, ast.Return):
+            outer = self._outer()
+            if outer is not None:
+                yield from outer.reads(members=True)
+        elif members and isinstance(parent, ast.Call) and getattr(parent.func, "id", "") in _PASSES:
+            yield from self._subscripts(parent, depth + 1, members)
         elif isinstance(parent, ast.Attribute):
             call = self._source.parents.get(parent)
             if not (isinstance(call, ast.Call) and call.func is parent):
-                yield from self._subscripts(parent, depth + 1)
+                yield from self._subscripts(parent, depth + 1, members)
             elif parent.attr in _SAME:
-                yield from self._subscripts(call, depth + 1)
+                yield from self._subscripts(call, depth + 1, members)
         else:
             for name in self._names(node, parent):
                 for use in self._loads(name, parent):
-                    yield from self._subscripts(use, depth + 1)
+                    yield from self._subscripts(use, depth + 1, members)
 
     def _uses(self, node: ast.AST, depth: int) -> Iterator[Use]:
         parent = self._source.parents.get(node)
@@ -282,15 +311,20 @@ class _Follower:
             yield _UNKNOWN
 
     def _returned(self) -> Use:
+        outer = self._outer()
+        return outer.use() if outer is not None else _UNKNOWN
+
+    def _outer(self) -> _Follower | None:
+        """Return who follows the value in the caller, where it is the result of the function; None where nothing tells."""
         outer = self._places[1:]
         found = _located(outer[0]) if outer else None
         scope = self._source.scope(self._call)
         if found is None or not isinstance(scope, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            return _UNKNOWN
+            return None
         called = found[1].func
         name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
         # A decorator or a library may stand between: then the waiting call is another function's.
-        return _Follower(outer, *found).use() if name == scope.name else _UNKNOWN
+        return _Follower(outer, *found) if name == scope.name else None
 
     def _names(self, node: ast.AST, parent: ast.AST) -> list[str]:
         """Return the names that hold the value, or its members one after the other, by what is around it."""

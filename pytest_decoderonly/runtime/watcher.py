@@ -103,7 +103,7 @@ class Watcher:
             self.accepted += 1
             self._by_place[key] = finding
             self.accepted_findings.append(finding)
-        elif place is not None and _is_suppressed(finding, place):
+        elif any(_is_suppressed(finding, at) for at in (place, *finding.also_at) if at is not None):
             self.suppressed += 1
         else:
             finding.origin = self._origin

@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import runpy
 import threading
 
 import pytest
 import torch
+from decoderonly_checker.config import load_settings
+from decoderonly_checker.runner import check_paths
 from transformers import TextIteratorStreamer, TextStreamer, pipeline
 
 from pytest_decoderonly.runtime import watch
 
 PROMPTS = ["the question is", "Question: yes and no, what is the answer?"]
+READERS = """\
+from transformers import pipeline
+
+def in_a_loop(model, tokenizer):
+    outputs = pipeline("text-generation", model=model, tokenizer=tokenizer)(["the question is", "yes"], max_new_tokens=4)
+    texts = []
+    for number, output in enumerate(outputs):
+        texts.append(output[0]["generated_text"])
+    return texts
+
+def ask(pipe):
+    return pipe("the question is", max_new_tokens=4)
+
+def by_its_caller(model, tokenizer):
+    return [output["generated_text"] for output in ask(pipeline("text-generation", model=model, tokenizer=tokenizer))]
+"""
 NEW = {"max_new_tokens": 4, "do_sample": False, "eos_token_id": None}
 
 
@@ -290,6 +309,27 @@ class TestPipeline:
 
         for program in (at_the_pipeline, at_the_call, asked_for, not_read, chat):
             assert found(program) == [], program.__name__
+
+    @pytest.mark.parametrize("name", ["in_a_loop", "by_its_caller"])
+    def test_it_stands_where_the_text_is_read_as_for_the_checker(self, model, tokenizer, tmp_path, name):
+        """A comment silences it there, and where the pipeline is called."""
+        calls, reads = {"in_a_loop": (4, 7), "by_its_caller": (11, 14)}[name]
+        lines = READERS.splitlines()
+        for silenced, expected in ((None, [("DLM204", reads)]), (reads, []), (calls, [])):
+            text = [
+                line + "  # decoderonly: ignore[DLM204] shown" * (number == silenced)
+                for number, line in enumerate(lines, 1)
+            ]
+            path = tmp_path / f"readers{silenced}.py"
+            path.write_text("\n".join(text) + "\n", encoding="utf-8")
+            program = runpy.run_path(str(path))
+            with watch() as findings:
+                program[name](model, tokenizer)
+            assert [(finding.code, finding.place.line) for finding in findings] == expected, silenced
+        path = tmp_path / "readersNone.py"
+        checked = check_paths([path], load_settings(tmp_path)).diagnostics
+        assert reads in [diagnostic.place.line for diagnostic in checked if diagnostic.code == "DLM204"]
+        assert calls not in [diagnostic.place.line for diagnostic in checked]
 
 
 class TestStreamer:

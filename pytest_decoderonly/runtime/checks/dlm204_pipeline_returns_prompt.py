@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pytest_decoderonly.runtime.checks.base import GuardCheck
 from pytest_decoderonly.runtime.report import Step, call_text, plural, printable, shorten
-from pytest_decoderonly.runtime.usage import Fate, use_of
+from pytest_decoderonly.runtime.usage import Fate, key_read, use_of
 
 if TYPE_CHECKING:
     from types import CodeType
@@ -20,7 +20,8 @@ _KEY = "generated_text"
 class Check(GuardCheck):
     """Reports calls with plain texts, of a pipeline that nobody told whether the prompt is to be returned.
 
-    The code around the call must read `generated_text`; who only runs the pipeline reads no answer.
+    The code around the call must read `generated_text`; who only runs the pipeline reads no answer. The place is where it is
+    read, as for the checker; where the source does not show that, the pipeline's call.
     """
 
     def on_pipeline(self, call: PipelineCall) -> Finding | None:
@@ -32,11 +33,13 @@ class Check(GuardCheck):
         use = use_of(call.places)
         if use.fate is Fate.ECHO:
             return None
-        return self.finding(
+        read = key_read(call.places, _KEY)
+        found = self.finding(
             "warning" if use.fate in (Fate.CUT, Fate.SHOWN) else "error",
             f"generated_text of {plural(call.texts, 'prompt')} begins with the prompt",
-            call.place,
+            read or call.place,
             steps=[
+                *([Step("read", read, call_text(read))] if read is not None else []),
                 Step("called", call.place, call_text(call.place)),
                 *([Step("pipeline", call.made_at, call_text(call.made_at))] if call.made_at else []),
             ],
@@ -44,6 +47,8 @@ class Check(GuardCheck):
             effect="the text repeats the prompt for whoever reads, scores or compares it",
             help="return_full_text=False at the pipeline or at the call",
         )
+        found.also_at = (call.place,) if call.place is not None else ()
+        return found
 
 
 def _reads(code: CodeType | None) -> bool:
