@@ -10,6 +10,7 @@ import libcst as cst
 
 from decoderonly_checker.flow.calls import is_nested
 from decoderonly_checker.flow.choices import each, join, join_all
+from decoderonly_checker.flow.conditions import comparisons_in
 from decoderonly_checker.flow.contexts import Contexts
 from decoderonly_checker.flow.frames import Frame
 from decoderonly_checker.flow.patterns import Patterns
@@ -168,6 +169,12 @@ class Statements:
         return Exit.LOOP
 
     def assert_statement(self: Interpreter, node: cst.Assert) -> None:
+        # What is stated to be equal is known to whoever wrote it; `in` may be true of the wrong part of a text.
+        self.stated.update(
+            id(one)
+            for one in comparisons_in(node.test)
+            if all(isinstance(part.operator, cst.Equal | cst.NotEqual) for part in one.comparisons)
+        )
         self.eval(node.test)
         self.assume(node.test, truth=True)
 
