@@ -31,6 +31,7 @@ class PromptNotStripped(Rule):
     - Encoder-decoder models, whose `generate` returns the answer alone; `generate` on `inputs_embeds` alone.
     - A literal text that a base model continues for show alone: there the prompt is meant to be read, too.
     - Text that nothing uses, and text that is asked whether it begins with the prompt.
+    - Text that a test states to be equal to something, or not (`assert`, `assertEqual`): it would fail if that were wrong.
 
     ## Fix safety
 
