@@ -66,6 +66,10 @@ class Contents:
         """Take the bytes that are known already."""
         self._given = dict(given or {})
 
+    def given(self, path: str) -> bytes | None:
+        """Return the bytes that a file has here, whatever lies on disk; None where that is what counts."""
+        return self._given.get(path)
+
     def find(self, path: str) -> bytes | None:
         """Return a file's bytes, None where it cannot be read."""
         known = self._given.get(path)

@@ -71,6 +71,7 @@ def check_paths(
     cache: Cache | None = None,
     jobs: int | None = 1,
     use_baseline: bool = True,
+    unsaved: Mapping[str, bytes] | None = None,
 ) -> CheckResult:
     """Check files and folders.
 
@@ -89,6 +90,7 @@ def check_paths(
         jobs: Processes at most; as many as there are processors if None. More than one only where this process has no
             threads, as they are forked on Linux, and where its main module can be imported again elsewhere.
         use_baseline: Leave out the findings of before, where settings name a baseline.
+        unsaved: By absolute path the bytes of files that are to be taken instead of those on disk.
 
     Raises:
         SettingsError: A baseline is wrong; with `settings=None`: a settings file is.
@@ -112,7 +114,8 @@ def check_paths(
             progress(done, len(ordered))
 
     for governing in {id(one): one for one in files.values()}.values():
-        run.check([file for file in ordered if files[file] is governing], governing, tell, cache, jobs=jobs)
+        mine = [file for file in ordered if files[file] is governing]
+        run.check(mine, governing, tell, cache, unsaved, jobs=jobs)
     return run.result(errors)
 
 

@@ -8,6 +8,7 @@ import os
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -90,7 +91,9 @@ class Workers:
         chunks = [names[i : i + _CHUNK] for i in range(0, len(names), _CHUNK)]
         found: dict[str, Scan] = {}
         try:
-            for made in self._started().map(_scan_chunk, chunks, repeat(self._telling)):
+            for made in self._started().map(
+                _scan_chunk, chunks, repeat(self._telling), repeat(self._contents)
+            ):
                 found.update(made)
         except _broken():
             self.close()
@@ -116,10 +119,11 @@ class Workers:
 
         left = dict.fromkeys(range(len(units)))
         pool = self._started()
-        waiting: dict[Future[Outcome], int] = {
-            pool.submit(_analyse, unit, settings): number for number, unit in enumerate(units)
-        }
+        waiting: dict[Future[Outcome], int] = {}
         try:
+            for number, unit in enumerate(units):
+                # One that dies early breaks the pool for those that are still to be handed over.
+                waiting[pool.submit(_analyse, unit, settings, self._contents)] = number
             for done in as_completed(waiting):
                 number = waiting.pop(done)
                 outcome = done.result()
@@ -134,7 +138,7 @@ class Workers:
     def _alone(self, unit: Unit, settings: Settings) -> Outcome:
         pool = _pool(1)
         try:
-            return pool.submit(_analyse, unit, settings).result()
+            return pool.submit(_analyse, unit, settings, self._contents).result()
         except _broken():
             reason = "the analysis of this file ended its process (out of memory?): skipped"
             return Outcome(
@@ -191,8 +195,7 @@ def _scan(path: str, contents: Contents, telling: frozenset[bytes]) -> Scan:
     return found
 
 
-def _scan_chunk(paths: Sequence[str], telling: frozenset[bytes]) -> dict[str, Scan]:
-    contents = Contents()
+def _scan_chunk(paths: Sequence[str], telling: frozenset[bytes], contents: Contents) -> dict[str, Scan]:
     return {path: _scan(path, contents, telling) for path in paths}
 
 
@@ -231,9 +234,9 @@ def _begin() -> None:
     gc.freeze()  # what it has from its parent stays
 
 
-def _analyse(unit: Unit, settings: Settings) -> Outcome:
+def _analyse(unit: Unit, settings: Settings, contents: Contents) -> Outcome:
     """Analyse a unit in a process of its own."""
-    outcome = analyse_unit(unit, settings, Contents(), None)
+    outcome = analyse_unit(unit, settings, contents, None)
     _garbage.add(unit.weight)
     return outcome
 
@@ -258,7 +261,7 @@ def analyse_unit(
             outcome.errors.append(FileError(shown_path(Path(path)), internal_error(problem)))
     idle = {Path(path): names for path, names in unit.idle.items()}
     if sources:
-        _analyse_sources(sources, idle, settings, make or real_analyser, outcome)
+        _analyse_sources(sources, idle, settings, make or partial(_real_analyser, contents=contents), outcome)
     outcome.errors += [error for source in sources for error in source.errors if error not in outcome.errors]
     return outcome
 
@@ -310,12 +313,16 @@ def relevant_files(names: Sequence[str], settings: Settings) -> list[str]:
     return [*plan.checked, *plan.joined, *plan.unread]
 
 
-def real_analyser(settings: Settings) -> AnalyserLike:
-    """Make the analyser that settings ask for."""
+def _real_analyser(settings: Settings, contents: Contents) -> AnalyserLike:
+    """Make the analyser that settings ask for; modules that it follows into may be other than on disk."""
     from decoderonly_checker.analysis import Analyser  # brings libcst
     from decoderonly_checker.rules import codes, load_all
 
-    return Analyser(load_all(settings.enabled(codes())), [settings.root], settings.timeout, settings)
+    def load(path: Path) -> SourceFile:
+        return load_source(path, contents.given(str(path)))
+
+    rules = load_all(settings.enabled(codes()))
+    return Analyser(rules, [settings.root], settings.timeout, settings, load=load)
 
 
 def internal_error(problem: Exception) -> str:

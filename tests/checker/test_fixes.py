@@ -454,6 +454,55 @@ def test_diff_shows_and_changes_nothing(project):
     assert (run("--diff").returncode, run("--diff").stdout) == (0, "")
 
 
+TWO_PASSES = (
+    HEAD
+    + "from transformers import TextStreamer\n"
+    + 'ids = tokenizer.encode("Hi", return_tensors="pt")\n'
+    + "one = model.generate(ids)\ntwo = model.generate(ids)\n"
+)
+
+
+def test_diff_shows_what_several_passes_make(project):
+    """The first fix gives the encoding a name, which the second one uses."""
+    (project / "bad.py").write_text(TWO_PASSES)
+    drawn = run("--diff").stdout
+    assert run("--fix").stdout.startswith("Fixed 2 findings in 1 file.\n")
+    after = (project / "bad.py").read_text()
+    (project / "bad.py").write_text(TWO_PASSES)
+    subprocess.run(["patch", "-p0"], input=drawn, encoding="utf-8", check=True, capture_output=True)
+    assert (project / "bad.py").read_text() == after
+
+
+def test_diff_shows_all_files_of_a_project_as_they_would_be_in_the_end(project):
+    (project / "pyproject.toml").write_text("")
+    (project / "bad.py").write_text(TWO_PASSES.replace("ids = ", "import helper\nids = "))
+    (project / "helper.py").write_text(BAD)
+    drawn = run("--diff").stdout
+    subprocess.run(["patch", "-p0"], input=drawn, encoding="utf-8", check=True, capture_output=True)
+    assert run().returncode == 0
+
+
+def piped(text, *arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "decoderonly_checker", "check", *arguments, "-"],
+        input=text, capture_output=True, encoding="utf-8", check=False,
+    )  # fmt: skip
+
+
+def test_standard_input_is_fixed_to_standard_output(project):
+    done = piped(TWO_PASSES, "--fix", "--stdin-filename", "new.py")
+    assert (done.returncode, done.stderr) == (0, "Fixed 2 findings in 1 file.\n")
+    assert done.stdout.count("attention_mask=") == 2
+    assert piped(done.stdout, "--fix").stdout == done.stdout
+    assert not (project / "new.py").exists()
+    left = piped(BAD.replace("ids.input_ids", "**ids, max_length=9"), "--fix", "--output-format", "concise")
+    assert left.returncode == 1
+    assert left.stderr.startswith("<stdin>:5:7: warning DLM106 ")
+    drawn = piped(TWO_PASSES, "--diff", "--stdin-filename", "new.py")
+    assert drawn.returncode == 1
+    assert drawn.stdout.startswith("--- new.py\n+++ new.py\n")
+
+
 def test_unsafe_fixes_are_made_when_they_are_asked_for(project):
     text = BAD.replace("ids.input_ids", "**ids, max_length=20")
     (project / "bad.py").write_text(text.replace("out[0]", 'out[0, ids["input_ids"].shape[1]:]'))
@@ -467,7 +516,6 @@ def test_unsafe_fixes_are_made_when_they_are_asked_for(project):
     ("arguments", "said"),
     [
         (["--fix", "--diff"], "--fix cannot be combined with --diff"),
-        (["--fix", "-"], "--fix and --diff cannot be combined with `-` (standard input)"),
         (["--unsafe-fixes"], "--unsafe-fixes needs --fix or --diff"),
     ],
 )

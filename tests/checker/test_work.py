@@ -57,13 +57,13 @@ def spread(monkeypatch):
     seen = multiprocessing.get_context("fork").SimpleQueue()
     analyse, scan = work._analyse, work._scan_chunk
 
-    def analysed(unit, settings):
+    def analysed(unit, *more):
         seen.put(("analysed", os.getpid()))
-        return analyse(unit, settings)
+        return analyse(unit, *more)
 
-    def scanned(paths, telling):
+    def scanned(paths, *more):
         seen.put(("scanned", os.getpid()))
-        return scan(paths, telling)
+        return scan(paths, *more)
 
     # What is sent to another process is named by its module.
     for made, name in ((analysed, "_analyse"), (scanned, "_scan_chunk")):

@@ -23,6 +23,8 @@ from decoderonly_checker.source.excerpts import Excerpts
 from decoderonly_checker.source.files import SourceError, load_source
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from decoderonly_checker.diagnostics import CheckResult, Confidence
 
 _STDIN = "-"
@@ -100,9 +102,17 @@ class Job:
         """
         if self.add_ignore is not None:
             return self._silence(self.add_ignore)
+        given = sys.stdin.buffer.read() if self.reads_stdin else None
+        if self.diff:
+            if given is None:
+                return self._show_differences(self._check_paths)
+            return self._show_differences(self._checks_of(given), given={self._stdin_key: given})
+        if given is not None and self.fix:
+            return self._fix_stdin(given)
         done = None
-        if self.reads_stdin:
-            result, excerpts = self._check_stdin()
+        if given is not None:
+            result = self._checks_of(given)({})
+            excerpts = self._excerpts_of(given)
         elif self.fix:
             from decoderonly_checker.fixes.run import fix_all
 
@@ -110,8 +120,6 @@ class Job:
             result, excerpts = done.left, Excerpts()
         else:
             result, excerpts = self._check_paths(), Excerpts()
-        if self.diff:
-            return self._show_differences(result)
         use_color = self.output_file is None and wants_color(self.color)
         drawn = self._draw(result, excerpts, color=use_color)
         if self.output_file is None:
@@ -139,20 +147,26 @@ class Job:
         from decoderonly_checker.fixes.ignores import with_ignores
         from decoderonly_checker.fixes.run import fix_once
 
-        result = with_ignores(self._check_paths(), reason)
         if self.diff:
-            return self._show_differences(result)
-        done = fix_once(result)
+            return self._show_differences(lambda _: with_ignores(self._check_paths(), reason), passes=1)
+        done = fix_once(with_ignores(self._check_paths(), reason))
         for error in done.left.errors:
             click.echo(error_line(error), err=True)
         if not self.quiet:
             click.echo(silenced_line(done.cured, len(done.files), len(done.left.diagnostics)))
         return 2 if done.left.errors else 0
 
-    def _show_differences(self, result: CheckResult) -> int:
-        from decoderonly_checker.fixes.run import differences
+    def _show_differences(
+        self,
+        check: Callable[[Mapping[str, bytes]], CheckResult],
+        *,
+        passes: int | None = None,
+        given: Mapping[str, bytes] | None = None,
+    ) -> int:
+        from decoderonly_checker.fixes.run import PASSES, differences, rewrite_all
 
-        drawn, result = differences(result, unsafe=self.unsafe_fixes)
+        made = rewrite_all(check, unsafe=self.unsafe_fixes, given=given, passes=passes or PASSES)
+        drawn, result = differences(made), made.left
         if self.output_file is None:
             click.echo(drawn, nl=False)
         else:
@@ -178,7 +192,7 @@ class Job:
             result, self.output_format, excerpts, color=color, links=on_terminal and color, width=width
         )
 
-    def _check_paths(self) -> CheckResult:
+    def _check_paths(self, unsaved: Mapping[str, bytes] | None = None) -> CheckResult:
         governing = functools.cache(self.overrides.of)
         paths = self.paths or (Path(),)
         narrow = None
@@ -202,16 +216,58 @@ class Job:
                 cache=cache,
                 jobs=None,
                 use_baseline=self.use_baseline,
+                unsaved=unsaved,
             )
 
-    def _check_stdin(self) -> tuple[CheckResult, Excerpts]:
-        path = self.stdin_filename or Path("<stdin>")
-        data = sys.stdin.buffer.read()
-        result = check_source(data, path, self.overrides.of, confidence=self.confidence)
+    @property
+    def _stdin_path(self) -> Path:
+        return self.stdin_filename or Path("<stdin>")
+
+    @property
+    def _stdin_key(self) -> str:
+        return str(self._stdin_path.absolute())
+
+    def _checks_of(self, data: bytes) -> Callable[[Mapping[str, bytes]], CheckResult]:
+        """Return what checks standard input, or what fixes made of it."""
+        path = self._stdin_path
+
+        def check(unsaved: Mapping[str, bytes]) -> CheckResult:
+            now = unsaved.get(self._stdin_key, data)
+            return check_source(
+                now, path, self.overrides.of, confidence=self.confidence, use_baseline=self.use_baseline
+            )
+
+        return check
+
+    def _excerpts_of(self, data: bytes) -> Excerpts:
         try:
-            return result, Excerpts([load_source(path, data)])
+            return Excerpts([load_source(self._stdin_path, data)])
         except SourceError:  # told by the result
-            return result, Excerpts()
+            return Excerpts()
+
+    def _fix_stdin(self, data: bytes) -> int:
+        """Write standard input with its fixes to standard output, and what is left to standard error, as ruff does."""
+        from decoderonly_checker.fixes.run import rewrite_all
+
+        given = {self._stdin_key: data}
+        made = rewrite_all(self._checks_of(data), unsafe=self.unsafe_fixes, given=given)
+        now = made.data.get(self._stdin_key, data)
+        sys.stdout.buffer.write(now)
+        sys.stdout.buffer.flush()
+        drawn = self._draw(made.left, self._excerpts_of(now), color=False)
+        if self.output_file is None:
+            click.echo(drawn, nl=False, err=True)
+        else:
+            _write(self.output_file, drawn)
+        for error in made.left.errors:
+            click.echo(error_line(error), err=True)
+        if not self.quiet:
+            click.echo(fixed_line(made.cured, len(made.texts)), err=True)
+        if made.left.errors:
+            return 2
+        if made.cured and self.exit_non_zero_on_fix:
+            return 1
+        return 1 if made.left.diagnostics and not self.exit_zero else 0
 
     def check_options(self) -> None:
         """Refuse options that exclude each other.
@@ -228,8 +284,6 @@ class Job:
                 raise SettingsError("--add-ignore cannot be combined with `-` (standard input)")
             if "#" in self.add_ignore or len(self.add_ignore.splitlines()) > 1:
                 raise SettingsError("--add-ignore: the reason must be one line without `#`")
-        if self.reads_stdin and (self.fix or self.diff):
-            raise SettingsError("--fix and --diff cannot be combined with `-` (standard input)")
         if self.unsafe_fixes and not (self.fix or self.diff):
             raise SettingsError("--unsafe-fixes needs --fix or --diff")
         if self.statistics and self.output_format in FOR_MACHINES - {"json"}:

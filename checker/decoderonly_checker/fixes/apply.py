@@ -82,14 +82,19 @@ def _span(edit: Edit) -> tuple[_Position, _Position]:
     return (cell, place.line, place.column), (cell, place.end_line, place.end_column)
 
 
-def change(path: str, diagnostics: Sequence[Diagnostic]) -> Change:
+def change(path: str, diagnostics: Sequence[Diagnostic], data: bytes | None = None) -> Change:
     """Return what a file becomes; nothing is written.
+
+    Args:
+        path: The file, as findings name it.
+        diagnostics: Those of its findings whose fixes are to be made.
+        data: Its bytes, where they are not those on disk.
 
     Raises:
         FixError: It cannot be read, or would no longer be what it is but for the fixes.
     """
     try:
-        source = load_source(Path(path))
+        source = load_source(Path(path), data)
     except SourceError as problem:
         raise FixError(problem.error.message) from problem
     digest = digest_of(source.data).hex()

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
 from typing import TYPE_CHECKING
 
-from decoderonly_checker.diagnostics import Applicability, FileError
+from decoderonly_checker.diagnostics import Applicability, CheckResult, FileError
 from decoderonly_checker.fixes.apply import Change, FixError, change, choose, write
 from decoderonly_checker.immutable import immutable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from decoderonly_checker.diagnostics import CheckResult, Diagnostic
+    from decoderonly_checker.diagnostics import Diagnostic
 
-_PASSES = 10  # a fix may touch another; no fix makes room for ten others
+PASSES = 10  # a fix may touch another; no fix makes room for ten others
 
 
 @immutable
@@ -45,9 +46,9 @@ def fix_all(check: Callable[[], CheckResult], *, unsafe: bool) -> Fixed:
     cured = 0
     files: dict[str, None] = {}
     refused: dict[str, FileError] = {}
-    for number in range(_PASSES + 1):
+    for number in range(PASSES + 1):
         left = check()
-        if number == _PASSES:
+        if number == PASSES:
             break
         before = cured
         for made in _written(left, unsafe=unsafe, refused=refused):
@@ -80,30 +81,80 @@ def _written(result: CheckResult, *, unsafe: bool, refused: dict[str, FileError]
         yield made
 
 
-def differences(result: CheckResult, *, unsafe: bool) -> tuple[str, CheckResult]:
-    """Return what one pass would change, as a unified diff, and the result with what refused among its errors."""
+@immutable
+class Rewritten:
+    """What fixes would make of files, and what the last check found.
+
+    `data` holds the bytes of changed files by absolute path; `texts`, by the path that findings name and the index of a
+    cell (None of a file that is no notebook), the code before and after.
+    """
+
+    left: CheckResult
+    cured: int
+    data: Mapping[str, bytes]
+    texts: Mapping[str, Mapping[int | None, tuple[str, str]]]
+
+
+def rewrite_all(
+    check: Callable[[Mapping[str, bytes]], CheckResult],
+    *,
+    unsafe: bool,
+    given: Mapping[str, bytes] | None = None,
+    passes: int = PASSES,
+) -> Rewritten:
+    """Find out what `fix_all` would make of files, which stay as they are.
+
+    Args:
+        check: Checks everything, with other bytes than those on disk for some files, by absolute path.
+        unsafe: As for `fix_all`.
+        given: Bytes to begin with that are not those on disk.
+        passes: How often fixes are made at most: what one makes possible, the next one makes.
+    """
+    begun = dict(given or {})
+    data = dict(begun)
+    texts: dict[str, dict[int | None, tuple[str, str]]] = {}
     refused: dict[str, FileError] = {}
-    parts = [_diff(made) for made in _changes(result, unsafe=unsafe, refused=refused)]
-    return "".join(parts), _with_errors(result, refused.values())
+    cured = 0
+    left = CheckResult()
+    for _ in range(passes):
+        left = check(data)
+        made = list(_changes(left, unsafe=unsafe, refused=refused, data=data))
+        for one in made:
+            data[os.path.abspath(one.path)] = one.after  # noqa: PTH100 - links stay
+            cured += len(one.cured)
+            cells = texts.setdefault(one.path, {})
+            for cell, before, after in one.texts:
+                cells[cell] = cells.get(cell, (before, after))[0], after
+        if not made:
+            break
+    changed = {path: now for path, now in data.items() if begun.get(path) != now}
+    return Rewritten(_with_errors(left, refused.values()), cured, changed, texts)
 
 
-def _changes(result: CheckResult, *, unsafe: bool, refused: dict[str, FileError]) -> Iterator[Change]:
+def differences(made: Rewritten) -> str:
+    """Return what fixes would change as a unified diff; of a notebook one of each cell, as its JSON is nothing to read."""
+    return "".join(
+        _unified(before, after, path if cell is None else f"{path}:cell {cell + 1}")
+        for path, cells in made.texts.items()
+        for cell, (before, after) in sorted(cells.items(), key=lambda item: item[0] or 0)
+    )
+
+
+def _changes(
+    result: CheckResult,
+    *,
+    unsafe: bool,
+    refused: dict[str, FileError],
+    data: Mapping[str, bytes] | None = None,
+) -> Iterator[Change]:
     wanted = [one for one in result.diagnostics if is_wanted(one, unsafe=unsafe)]
     for path, diagnostics in choose(wanted).items():
         if path in refused:
             continue
         try:
-            yield change(path, diagnostics)
+            yield change(path, diagnostics, (data or {}).get(os.path.abspath(path)))  # noqa: PTH100 - as above
         except FixError as problem:
             refused[path] = FileError(path, f"not fixed: {problem}")
-
-
-def _diff(made: Change) -> str:
-    """Return a change as a unified diff; of a notebook one of each cell, as its JSON is nothing to read."""
-    return "".join(
-        _unified(before, after, made.path if cell is None else f"{made.path}:cell {cell + 1}")
-        for cell, before, after in made.texts
-    )
 
 
 def _unified(before: str, after: str, name: str) -> str:
