@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from pytest_decoderonly.runtime.wrapping import wrap, wrap_inherited
@@ -41,6 +42,45 @@ def _wrap_models(module: ModuleType, recorder: Recorder) -> None:
     owner = module.PreTrainedModel
     # Looked up anew at each call: a tracer may have put another one in its place meanwhile.
     wrap_inherited(owner, "__call__", _forwards(recorder)(lambda self: super(owner, self).__call__))
+    own_generate = _own_generates(recorder)
+    classes = [owner]
+    for known in classes:
+        _wrap_own_generate(known, own_generate)
+        classes += known.__subclasses__()
+
+    def wrapper_of(before: Any) -> Any:
+        def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
+            __tracebackhide__ = True
+            before(self, *args, **kwargs)
+            if recorder.active:
+                for made in type(self).__mro__:
+                    _wrap_own_generate(made, own_generate)
+
+        return __init__
+
+    wrap(owner, "__init__", wrapper_of)
+
+
+def _wrap_own_generate(owner: type, wrapper_of: Callable[[Any], Any]) -> None:
+    """Wrap the `generate` that a class of the program defines: it may never call the library's."""
+    if isinstance(vars(owner).get("generate"), FunctionType) and not owner.__module__.startswith(
+        "transformers."
+    ):
+        wrap(owner, "generate", wrapper_of)
+
+
+def _own_generates(recorder: Recorder) -> Callable[[Any], Any]:
+    def wrapper_of(before: Any) -> Any:
+        def generate(self: Any, *args: Any, **kwargs: Any) -> Any:
+            __tracebackhide__ = True
+            result = before(self, *args, **kwargs)
+            if recorder.active and not getattr(recorder.local, "generate", 0):
+                recorder.own_generate_ended(self, args, kwargs, result)
+            return result
+
+        return generate
+
+    return wrapper_of
 
 
 def _wrap_peft(module: ModuleType, recorder: Recorder) -> None:

@@ -256,6 +256,10 @@ class Log:
         ):
             self._forget_output(self._encoded.popleft())
 
+    def returned(self, value: Any) -> bool:
+        """Whether a tensor is what a remembered call returned, or a view of it."""
+        return self._owner(value) is not None
+
     def tokenized_row(self, row: bytes) -> tuple[Tokenized, int] | None:
         """Return the tokenizer call that made exactly this row, and its number there."""
         return self._rows.get(row)

@@ -336,6 +336,29 @@ class Recorder:
                 event.block = self.watcher.number
                 self._log.add_generated(event)
 
+    def own_generate_ended(
+        self, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
+    ) -> None:
+        """Remember what a `generate` of the program's own making returned: a tokenizer's rows, and more behind them.
+
+        What it does with masks and padding is its own business, and not judged.
+        """
+        with self.shielded:
+            who = caller()
+            tensor = getattr(result, "sequences", result)
+            if who.ours or not reading.decodes_only(model):
+                return
+            with self._lock:
+                if self._log.returned(tensor):
+                    return  # by the library's, which it called
+                call = reading.generate_call(who, model, args, kwargs, self._log)
+                if call is None or call.tokenized is None or self.watcher is None:
+                    return
+                event = reading.generated(call, model, result)
+                if event is not None:
+                    event.block = self.watcher.number
+                    self._log.add_generated(event)
+
     def tokenized(
         self, tokenizer: Any, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
     ) -> None:
