@@ -12,6 +12,7 @@ from pytest_decoderonly.compare.drive import Batch, CannotDriveError, Driver, Ro
 from pytest_decoderonly.compare.judge import has_experts, judge_rounding, limits_of
 from pytest_decoderonly.compare.layers import first_layer
 from pytest_decoderonly.compare.measure import argmaxes, row_error
+from pytest_decoderonly.compare.memory import free_memory, halving
 from pytest_decoderonly.compare.plan import Plan
 from pytest_decoderonly.compare.precision import (
     CannotCastError,
@@ -69,8 +70,11 @@ def run_battery(
     Returns:
         A `BatteryResult` that holds no tensors.
 
+    Where a run does not fit into memory all are made again with half of the rows; the notes say so.
+
     Raises:
         ValueError: `rows` is empty or holds an empty row, or `steps` is not positive.
+        NoRoomError: Not even one row fits into memory.
     """
     clean_rows = tuple(tuple(int(i) for i in row) for row in rows)
     if not clean_rows or not all(clean_rows):
@@ -78,9 +82,40 @@ def run_battery(
     if steps < 1:
         raise ValueError(f"steps: must be at least 1, got {steps}")
     wanted = tuple(Relation) if relations is None else tuple(relations)
+
+    def at_most(most: int | None) -> BatteryResult:
+        return _at_most(
+            most,
+            model,
+            clean_rows[:most],
+            pad_id=pad_id,
+            wanted=wanted,
+            steps=steps,
+            widths=widths,
+            solo_rows=solo_rows,
+        )
+
+    result, halved = halving(at_most, free_memory(model))
+    return dataclasses.replace(result, notes=(*result.notes, halved)) if halved else result
+
+
+def _at_most(
+    most: int | None,
+    model: Any,
+    clean_rows: tuple[Row, ...],
+    *,
+    pad_id: int,
+    wanted: tuple[Relation, ...],
+    steps: int,
+    widths: Sequence[int] | None,
+    solo_rows: int,
+) -> BatteryResult:
     started = time.perf_counter()
     with undisturbed(model):
-        run = _Battery(model, clean_rows, pad_id=pad_id, steps=steps, widths=widths, solo_rows=solo_rows)
+        plan = Plan(
+            model, clean_rows, pad_id=pad_id, steps=steps, widths=widths, solo_rows=solo_rows, most=most
+        )
+        run = _Battery(model, clean_rows, plan)
         verdict, results, culprit, layer = run.judge(wanted)
     result = BatteryResult(
         verdict=verdict,
@@ -130,22 +165,13 @@ _Measured = dict[Relation, "_Errors | CannotDriveError"]
 
 
 class _Battery:
-    def __init__(
-        self,
-        model: Any,
-        rows: tuple[Row, ...],
-        *,
-        pad_id: int,
-        steps: int,
-        widths: Sequence[int] | None,
-        solo_rows: int,
-    ) -> None:
+    def __init__(self, model: Any, rows: tuple[Row, ...], plan: Plan) -> None:
         import torch
 
         self.model = model
         self.rows = rows
-        self.plan = Plan(model, rows, pad_id=pad_id, steps=steps, widths=widths, solo_rows=solo_rows)
-        self.driver = Driver(model, pad_id)
+        self.plan = plan
+        self.driver = Driver(model, plan.pad_id)
         self.dtype = dtype_of(model)
         self.limits = limits_of(model)
         self.experts = has_experts(model)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_decoderonly.compare.culprit import virtual_tokens
+from pytest_decoderonly.compare.memory import NoRoomError, is_no_room
 from pytest_decoderonly.compare.precision import device_of, first_generator
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ class Driver:
 
         Raises:
             CannotDriveError: `run` raised.
+            NoRoomError: It raised because memory has run out.
         """
         self.runs += 1
         try:
@@ -102,6 +104,13 @@ class Driver:
         except CannotDriveError:
             raise
         except Exception as error:
+            if is_no_room(error):
+                many = len(batch.rows)
+                raise NoRoomError(
+                    f"{many} row{'s' * (many > 1)} of width {batch.width} did not fit into memory "
+                    f"({type(error).__name__})",
+                    many,
+                ) from None
             text = " ".join(str(error).split())[:300]
             raise CannotDriveError(
                 f"{type(self.model).__name__} raised {type(error).__name__} on {len(batch.rows)} rows "

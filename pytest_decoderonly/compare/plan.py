@@ -22,7 +22,7 @@ _SIZES = (2, 5)
 
 
 class Plan:
-    """Batches of a model's rows, for each relation."""
+    """Batches of a model's rows, for each relation; of at most `most` rows."""
 
     def __init__(
         self,
@@ -33,11 +33,13 @@ class Plan:
         steps: int,
         widths: Sequence[int] | None,
         solo_rows: int,
+        most: int | None = None,
     ) -> None:
         self.model = model
         self.rows = rows
         self.pad_id = pad_id
         self.steps = steps
+        self.sizes = [size for size in _SIZES if most is None or size <= most]
         self.ordinary = ordinary_ids(model, rows)
         draw = random.Random(7)  # noqa: S311 - test data
         self.continuation = tuple(self._draw(draw, steps) for _ in rows)
@@ -151,7 +153,7 @@ class Plan:
         elif relation is Relation.BATCH_VS_SOLO and len(self.rows) > 1:
             for i in self.solo:
                 yield self.alone(i), self.base(), [(0, i)]
-            for count in _SIZES:
+            for count in self.sizes:
                 if count != len(self.rows):
                     order = [self.solo[j % len(self.solo)] for j in range(count)]
                     some = self.batch(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
+from pytest_decoderonly.compare.memory import is_no_room
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -96,7 +98,7 @@ def precision(model: torch.nn.Module, dtype: torch.dtype) -> Iterator[None]:
     cast, and the original tensor object's storage is put back afterwards, bit for bit. TF32 is off inside.
 
     Raises:
-        CannotCastError: Weights are quantised or not in memory.
+        CannotCastError: Weights are quantised or not in memory, or do not fit into it in that precision.
     """
     import torch
 
@@ -114,10 +116,15 @@ def precision(model: torch.nn.Module, dtype: torch.dtype) -> Iterator[None]:
     try:
         torch.set_float32_matmul_precision("highest")
         torch.backends.cudnn.allow_tf32 = False
-        for parameter, original in parameters:
-            parameter.data = original.to(dtype)
-        for module, name, buffer in buffers:
-            module._buffers[name] = buffer.to(dtype)
+        try:
+            for parameter, original in parameters:
+                parameter.data = original.to(dtype)
+            for module, name, buffer in buffers:
+                module._buffers[name] = buffer.to(dtype)
+        except Exception as error:
+            if not is_no_room(error):
+                raise
+            raise CannotCastError(f"the weights do not fit into memory in {dtype_name(dtype)}") from None
         yield
     finally:
         for parameter, original in parameters:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import random
 import time
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from pytest_decoderonly.compare.drive import Batch, CannotDriveError, Driver, Ro
 from pytest_decoderonly.compare.judge import Ruling, judge_rounding, limits_of
 from pytest_decoderonly.compare.layers import first_layer
 from pytest_decoderonly.compare.measure import row_error
+from pytest_decoderonly.compare.memory import free_memory, halving
 from pytest_decoderonly.compare.precision import (
     CannotCastError,
     dtype_name,
@@ -56,6 +58,7 @@ def run_change(
     Raises:
         ValueError: `rows` is empty or holds an empty row, or `steps` is not positive.
         TypeError: `change` is none of `pytest_decoderonly.changes`.
+        NoRoomError: Not even one row fits into memory; where fewer rows do, the notes say so.
     """
     clean = tuple(tuple(int(i) for i in row) for row in rows)
     if not clean or not all(clean):
@@ -66,6 +69,17 @@ def run_change(
         raise TypeError(
             f"change: must be one of pytest_decoderonly.changes, such as Cache('static'), got {change!r}"
         )
+
+    def at_most(most: int | None) -> ChangeResult:
+        return _run_rows(model, clean[:most], change, pad_id=pad_id, steps=steps)
+
+    result, halved = halving(at_most, free_memory(model))
+    return dataclasses.replace(result, notes=(*result.notes, halved)) if halved else result
+
+
+def _run_rows(
+    model: Any, clean: tuple[Row, ...], change: kinds.Change, *, pad_id: int, steps: int
+) -> ChangeResult:
     started = time.perf_counter()
     with undisturbed(model):
         run = _Comparison(model, clean, change, pad_id=pad_id, steps=steps)
