@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from pytest_decoderonly.modes import GuardMode
 
+SUITES = ("default", "full")
 MODEL_FORM = (
     "a model folder, an adapter folder, a hub id, gguf:FILE, tiny:ARCHITECTURE, tiny:all, or module:function that "
     "returns the model and its tokenizer; options follow behind commas (MODEL,dtype=bfloat16,attn=eager,device=cpu)"
@@ -31,6 +32,7 @@ MARKERS = (
         "decoderonly_allow(*codes, reason=...): let the runtime guard accept these codes in this test "
         "(all codes when none is given)."
     ),
+    "decoderonly_model: an item of the conformance suite; its kind is a marker too (decoderonly_cache, ...).",
     (
         "decoderonly_expect(*codes, reason=...): fail this test unless the runtime guard finds each of these codes in it."
     ),
@@ -42,6 +44,7 @@ MARKERS = (
 
 _INI_KEYS = {
     "--decoderonly-model": "decoderonly_models",
+    "--decoderonly-suite": "decoderonly_suite",
     "--decoderonly-guard": "decoderonly_guard",
     "--decoderonly-guard-rule": "decoderonly_guard_rules",
     "--decoderonly-report": "decoderonly_report",
@@ -68,6 +71,15 @@ def add_options(parser: pytest.Parser) -> None:
         dest="decoderonly_models",
         metavar="SPEC",
         help=f"Model for the conformance suite: {MODEL_FORM}. May be repeated. Needs --decoderonly-checks.",
+    )
+    group.addoption(
+        "--decoderonly-suite",
+        choices=SUITES,
+        default=None,
+        dest="decoderonly_suite",
+        metavar="SIZE",
+        help="How much of the conformance suite runs: default, or full (more cache kinds, backends, longer prompts and "
+        "larger batches). Needs --decoderonly-checks.",
     )
     group.addoption(
         "--decoderonly-guard",
@@ -111,6 +123,7 @@ def add_options(parser: pytest.Parser) -> None:
     parser.addini(
         "decoderonly_models", "Models for the conformance suite, one per line.", type="linelist", default=[]
     )
+    parser.addini("decoderonly_suite", "How much of the conformance suite runs: default or full.", default="")
     parser.addini("decoderonly_guard", "Mode of the runtime guard: error (default), warn or off.", default="")
     parser.addini(
         "decoderonly_paths",
@@ -135,6 +148,7 @@ def validate(config: pytest.Config) -> None:
     if not enabled(config):
         for option, value in (
             ("--decoderonly-model", config.getoption("decoderonly_models")),
+            ("--decoderonly-suite", config.getoption("decoderonly_suite")),
             ("--decoderonly-guard", config.getoption("decoderonly_guard")),
             ("--decoderonly-guard-rule", config.getoption("decoderonly_guard_rules")),
             ("--decoderonly-report", config.getoption("decoderonly_report")),
@@ -147,6 +161,7 @@ def validate(config: pytest.Config) -> None:
         return
     guard_mode(config)
     rule_modes(config)
+    suite(config)
     models(config)
 
 
@@ -235,6 +250,20 @@ def report_files(config: pytest.Config) -> dict[str, Path]:
     return {
         f"ini key decoderonly_report: {one}": Path(one) for one in config.getini("decoderonly_report") or ()
     }
+
+
+def suite(config: pytest.Config) -> str:
+    """Return how much of the conformance suite runs: the option's, else the ini key's, else `default`.
+
+    Raises:
+        pytest.UsageError: The ini key holds something else.
+    """
+    value = config.getoption("decoderonly_suite") or str(config.getini("decoderonly_suite")).strip()
+    if value and value not in SUITES:
+        raise pytest.UsageError(
+            f"ini key decoderonly_suite: expected one of {', '.join(SUITES)}, got {value!r}"
+        )
+    return value or "default"
 
 
 def settings(config: pytest.Config) -> Settings:

@@ -91,15 +91,33 @@ def render_change(result: ChangeResult, *, model: str) -> str:
     return "\n".join([*top, *rows, *rest])
 
 
+def drawn_rows(result: BatteryResult | ChangeResult) -> list[str]:
+    """Return the rows that a report of this result draws, with their legend; empty where all are right."""
+    if isinstance(result, ChangeResult):
+        return _rows(result.change, result.limit, result.failing, 0)
+    if not result.failing:
+        return []
+    relation = result.failing[0]
+    return _rows(str(relation.relation), relation.limit, relation.failing, 0)
+
+
+def first_parting(result: BatteryResult | ChangeResult) -> str:
+    """Return where the activations of two runs part first, in one line; empty where that was not looked for."""
+    layer = result.layer
+    if layer is None:
+        return ""
+    off = f"(activations off by {number(layer.error)} of their spread)"
+    return f"{layer.name}: row {layer.row}, {layer.place} {off}"
+
+
 def _top(result: BatteryResult | ChangeResult, subject: str, reason: str) -> list[str]:
     """The verdict, who is to blame (or why it is undecided), what to do, where it begins."""
-    culprit, layer = result.culprit, result.layer
+    culprit = result.culprit
     facts = []
     if culprit is not None:
         facts += [("culprit", f"{culprit.name}: {culprit.sentence}"), ("do", culprit.advice)]
-    if layer is not None:
-        off = f"(activations off by {number(layer.error)} of their spread)"
-        facts.append(("first", f"{layer.name}: row {layer.row}, {layer.place} {off}"))
+    if result.layer is not None:
+        facts.append(("first", first_parting(result)))
     named = f" ({culprit.name})" if culprit is not None else ""
     if result.verdict is Verdict.UNDECIDED and reason:
         named = f": {reason}"

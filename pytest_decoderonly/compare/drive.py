@@ -25,6 +25,10 @@ class CannotDriveError(Exception):
     """The model could not be run; the message is one line."""
 
 
+class NotOfferedError(CannotDriveError):
+    """The model declares that it has no such thing (no cache, no choice of backends); the message is one line."""
+
+
 @dataclass(frozen=True)
 class Batch:
     """Left-padded rows: `rows` are the real tokens, `fills[i]` the ids under the padding of row i."""

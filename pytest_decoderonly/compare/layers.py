@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_decoderonly.compare.verdict import Layer
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     import torch
 
 # (call, module, activations of the row at its real positions), in the order in which the modules finished
+EMBEDDINGS = "the embeddings (before the first layer)"
 Record = list[tuple[int, str, "torch.Tensor"]]
 
 
@@ -33,24 +35,44 @@ def first_layer(
             bit.
     """
     first, second = (_record(model, *run) for run in (reference, other))
-    rows = other[1]
     pairs = {(call, name): value for call, name, value in second}
+    blocks = _block_names(model)
+    found: Layer | None = None
+    profile: list[tuple[str, float]] = []
     for call, name, value in first:
         match = pairs.get((call, name))
-        if match is None:
+        error = None if match is None else _deviation(value, match)
+        if error is None:
             continue
-        tokens = min(value.shape[0], match.shape[0])
-        mine, theirs = value[-tokens:], match[-tokens:]
-        if mine.shape != theirs.shape:
-            continue
-        spread = float(mine[mine.isfinite()].std()) if int(mine.isfinite().sum()) > 1 else 1.0
-        error = (mine - theirs).abs().amax(-1) / (spread or 1.0)
-        over = ~(error <= limit)
-        if bool(over.any()):
-            position = int(over.int().argmax())
-            where = f"prompt token {position} of {tokens}" if call == 0 else f"cached step {call}"
-            return Layer(name=name, row=rows, place=where, error=float(error[position]), call=call)
-    return None
+        if found is None:
+            if profile and name == EMBEDDINGS:
+                profile.clear()  # another call begins
+            over = ~(error <= limit)
+            if bool(over.any()):
+                position, tokens = int(over.int().argmax()), error.shape[0]
+                where = f"prompt token {position} of {tokens}" if call == 0 else f"cached step {call}"
+                found = Layer(name=name, row=other[1], place=where, error=float(error[position]), call=call)
+        elif call != found.call:
+            break
+        if name in blocks or name == EMBEDDINGS:
+            profile.append((name, float(error.max())))
+    return None if found is None else replace(found, profile=tuple(profile))
+
+
+def _deviation(value: torch.Tensor, match: torch.Tensor) -> torch.Tensor | None:
+    """Return how far apart two records of (positions, size) are at each position, None where they cannot be held."""
+    tokens = min(value.shape[0], match.shape[0])
+    mine, theirs = value[-tokens:], match[-tokens:]
+    if mine.shape != theirs.shape:
+        return None
+    spread = float(mine[mine.isfinite()].std()) if int(mine.isfinite().sum()) > 1 else 1.0
+    error: torch.Tensor = (mine - theirs).abs().amax(-1) / (spread or 1.0)
+    return error
+
+
+def _block_names(model: Any) -> set[str]:
+    blocks = {id(block) for block in decoder_layers(model)}
+    return {name for name, module in model.named_modules() if id(module) in blocks}
 
 
 def _record(model: Any, run: Callable[[], object], row: int, tokens: int) -> Record:
@@ -62,7 +84,7 @@ def _record(model: Any, run: Callable[[], object], row: int, tokens: int) -> Rec
 
 @contextlib.contextmanager
 def _hooks(model: Any, row: int, tokens: int, record: Record) -> Iterator[None]:
-    blocks = _blocks(model)
+    blocks = decoder_layers(model)
     calls = {"n": -1}
     handles = []
     if blocks:
@@ -70,7 +92,7 @@ def _hooks(model: Any, row: int, tokens: int, record: Record) -> Iterator[None]:
 
         def start(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             calls["n"] += 1
-            keep("the embeddings (before the first layer)", args[0] if args else kwargs.get("hidden_states"))
+            keep(EMBEDDINGS, args[0] if args else kwargs.get("hidden_states"))
 
         def keep(name: str, value: Any) -> None:
             tensor = value[0] if isinstance(value, (tuple, list)) and value else value
@@ -93,7 +115,7 @@ def _hooks(model: Any, row: int, tokens: int, record: Record) -> Iterator[None]:
             handle.remove()
 
 
-def _blocks(model: Any) -> list[Any]:
+def decoder_layers(model: Any) -> list[Any]:
     """The decoder's layers: the list of modules that holds most of the weights."""
     import torch
 

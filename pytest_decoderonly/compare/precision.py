@@ -135,6 +135,15 @@ def precision(model: torch.nn.Module, dtype: torch.dtype) -> Iterator[None]:
         torch.backends.cudnn.allow_tf32 = cudnn
 
 
+def why_not_castable(model: torch.nn.Module) -> str:
+    """Return why there is no copy of these weights in another precision; empty where there is."""
+    try:
+        _refuse(model)
+    except CannotCastError as error:
+        return str(error)
+    return ""
+
+
 def _refuse(model: torch.nn.Module) -> None:
     if getattr(model, "is_quantized", False) or getattr(model, "hf_quantizer", None) is not None:
         raise CannotCastError(

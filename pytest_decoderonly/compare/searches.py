@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pytest_decoderonly.compare.drive import Batch, CannotDriveError
+from pytest_decoderonly.compare.drive import Batch, CannotDriveError, NotOfferedError
 from pytest_decoderonly.compare.judge import Ruling
 from pytest_decoderonly.compare.verdict import RowError, Verdict
 
@@ -246,7 +246,7 @@ def _padded(rows: Sequence[Row], pad_id: int) -> Batch:
 
 def _needs_generate(driver: Driver) -> None:
     if driver.target is None:
-        raise CannotDriveError("the model has no `generate` of transformers")
+        raise NotOfferedError("the model has no `generate` of transformers")
 
 
 def _ruling(errors: tuple[RowError, ...], limits: Limits, what: str) -> Ruling:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import random
+import re
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,16 @@ from typing import TYPE_CHECKING, Any
 from pytest_decoderonly import changes as kinds
 from pytest_decoderonly.compare import ways
 from pytest_decoderonly.compare.accused import accuse
-from pytest_decoderonly.compare.drive import Batch, CannotDriveError, Driver, Row, Trace, ordinary_ids, wide
+from pytest_decoderonly.compare.drive import (
+    Batch,
+    CannotDriveError,
+    Driver,
+    NotOfferedError,
+    Row,
+    Trace,
+    ordinary_ids,
+    wide,
+)
 from pytest_decoderonly.compare.judge import Ruling, judge_rounding, limits_of
 from pytest_decoderonly.compare.layers import first_layer
 from pytest_decoderonly.compare.measure import row_error
@@ -33,6 +43,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pytest_decoderonly.compare.searches import Findings
+
+
+# What transformers and models say where they refuse: "does not support static cache", "is not supported".
+_REFUSED = re.compile(
+    r" raised \w+ on .*(not support|unsupported|not implemented|n't have its forwarding implemented)",
+    re.IGNORECASE,
+)
 
 
 def run_change(
@@ -109,6 +126,7 @@ def _run_rows(
         notes=(*run.notes, *(found.notes if found else ())),
         runs=run.driver.runs,
         seconds=time.perf_counter() - started,
+        applicable=run.applicable,
     )
 
 
@@ -161,6 +179,7 @@ class _Comparison:
         self.caches: tuple[set[str], set[str]] = (set(), set())
         self.answer = tuple(draw.choice(words) for _ in range(getattr(change, "answer", 0)))
         self.pairs: list[_Pair] = []
+        self.applicable = True
 
     # Batches
 
@@ -237,7 +256,7 @@ class _Comparison:
         both = [(each, everyone), *(([i], batch) for i, batch in self._lone() if batch != everyone)]
         needs = (kinds.Cache, kinds.ReusedCache, kinds.Attention, kinds.InputsEmbeds)
         if isinstance(change, needs) and driver.target is None:
-            raise CannotDriveError("the model has no `generate` of transformers")
+            raise NotOfferedError("the model has no `generate` of transformers")
         if isinstance(change, kinds.Cache):
             _known_cache(change.kind)
             settings: dict[str, Any] = (
@@ -390,6 +409,7 @@ class _Comparison:
             self.pairs = self._make()
             work = self._errors()
         except CannotDriveError as error:
+            self.applicable = not (isinstance(error, NotOfferedError) or _REFUSED.search(str(error)))
             return Ruling(Verdict.UNDECIDED, str(error)), none, none, None
         single, cannot = work, ""
         if not self.exact:
@@ -408,9 +428,10 @@ class _Comparison:
                 f"{self.change.backend!r} gives the same bits as the model's own attention: this model does not "
                 "seem to have the choice, so nothing was compared"
             )
-            ruling = Ruling(Verdict.UNDECIDED, reason)
+            ruling, self.applicable = Ruling(Verdict.UNDECIDED, reason), False
         elif ruling.verdict is Verdict.EQUAL and self.caches[0] and self.caches[0] == self.caches[1]:
             names = ", ".join(sorted(self.caches[0]))
+            self.applicable = False
             ruling = Ruling(
                 Verdict.UNDECIDED, f"generate takes the same cache as it is ({names}): nothing was compared"
             )

@@ -158,13 +158,17 @@ class Culprit:
 
 @dataclass(frozen=True)
 class Layer:
-    """The first module whose activations part, at a real position of a row."""
+    """The first module whose activations part, at a real position of a row.
+
+    `profile` holds the greatest deviation after each layer at the same call: names and numbers, in order.
+    """
 
     name: str
     row: int
     place: str
     error: float
     call: int
+    profile: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -218,7 +222,8 @@ class ChangeResult:
     """What came of one change: the plain run held against the run with one thing changed.
 
     `work` is in the model's dtype, `single` in float32; searches are judged in float32 alone. `details` are
-    sentences on what a search found, ties among them; `notes` what a reader needs to judge it.
+    sentences on what a search found, ties among them; `notes` what a reader needs to judge it. `applicable` is
+    False where the model declares that it has no such thing, or runs that way by itself.
     """
 
     verdict: Verdict
@@ -236,6 +241,7 @@ class ChangeResult:
     notes: tuple[str, ...] = ()
     runs: int = 0
     seconds: float = 0.0
+    applicable: bool = True
 
     @property
     def decisive(self) -> tuple[RowError, ...]:

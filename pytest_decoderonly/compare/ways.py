@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from pytest_decoderonly.compare.drive import CannotDriveError, Driver, Trace, logits_of, wide
+from pytest_decoderonly.compare.drive import CannotDriveError, Driver, NotOfferedError, Trace, logits_of, wide
 from pytest_decoderonly.compare.precision import device_of, first_generator
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Session:
     def feed(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         """Run `ids` (rows, tokens) after what the cache holds; `mask` covers both. Return all logits."""
         if self.name not in self.accepts:
-            raise CannotDriveError("the model's forward takes no cache, so there is nothing to continue from")
+            raise NotOfferedError("the model's forward takes no cache, so there is nothing to continue from")
         extra: dict[str, Any] = {"use_cache": True}
         if self.cache is not None:
             extra[self.name] = self.cache
@@ -41,7 +41,7 @@ class Session:
             raise CannotDriveError("forward gave no logits of shape (rows, positions, vocabulary)")
         cache = getattr(output, self.name, None)
         if cache is None:
-            raise CannotDriveError("forward gave no cache back, so there is nothing to continue from")
+            raise NotOfferedError("forward gave no cache back, so there is nothing to continue from")
         self.cache = cache
         return logits
 
@@ -108,12 +108,12 @@ def _trimmed(cache: Any, kept: int, taken: int, trim: Callable[[Any, int], Any] 
         return cache if changed is None else changed
     crop = getattr(cache, "crop", None)
     if crop is None:
-        raise CannotDriveError(f"{type(cache).__name__} has no `crop`; give trim=")
+        raise NotOfferedError(f"{type(cache).__name__} has no `crop`; give trim=")
     if _held(cache) not in (None, kept + taken):
         raise CannotDriveError(f"{type(cache).__name__} holds {_held(cache)} tokens, expected {kept + taken}")
     for layer in getattr(cache, "layers", ()):
         if getattr(layer, "is_croppable", True) is False:
-            raise CannotDriveError(
+            raise NotOfferedError(
                 f"{type(layer).__name__} says that it cannot be cut back (a recurrent state keeps no past); give trim="
             )
     crop(-taken)  # a negative number takes tokens away, in every version
@@ -156,7 +156,7 @@ def packed(driver: Driver, rows: Sequence[Row], *, mask: bool, use_cache: bool) 
     import torch
 
     if "position_ids" not in driver.accepts:
-        raise CannotDriveError("the model's forward takes no position_ids, so it cannot know packed rows")
+        raise NotOfferedError("the model's forward takes no position_ids, so it cannot know packed rows")
     ids = torch.tensor([[token for row in rows for token in row]], device=driver.device)
     positions = torch.tensor([[i for row in rows for i in range(len(row))]], device=driver.device)
     extra: dict[str, Any] = {"attention_mask": torch.ones_like(ids)} if mask else {}
@@ -194,7 +194,7 @@ def plain(
             else torch.tensor([list(positions)], device=driver.device)
         )
     elif positions not in (True, False, None):
-        raise CannotDriveError("the model's forward takes no position_ids")
+        raise NotOfferedError("the model's forward takes no position_ids")
     logits = logits_of(driver.model(input_ids=ids, **extra))
     if logits is None or logits.dim() != 3 or logits.shape[1] < ids.shape[1]:
         raise CannotDriveError("forward gave no logits of shape (rows, positions, vocabulary)")
@@ -210,9 +210,9 @@ def attention(model: Any, backend: str) -> Iterator[None]:
     """
     setter = getattr(model, "set_attn_implementation", None)
     if setter is None:
-        raise CannotDriveError(f"{type(model).__name__} has no choice of attention backends")
+        raise NotOfferedError(f"{type(model).__name__} has no choice of attention backends")
     if getattr(model.config, "_attn_implementation", None) == backend:
-        raise CannotDriveError(f"the model runs attention {backend!r} as it is: there is nothing to compare")
+        raise NotOfferedError(f"the model runs attention {backend!r} as it is: there is nothing to compare")
     configs = {id(m.config): m.config for m in model.modules() if hasattr(m, "config")}
     before = [(config, getattr(config, "_attn_implementation", None)) for config in configs.values()]
     with contextlib.ExitStack() as stack:
@@ -225,9 +225,9 @@ def attention(model: Any, backend: str) -> Iterator[None]:
             setter(backend)
         except Exception as error:
             text = " ".join(str(error).split())[:240]
-            raise CannotDriveError(f"attention {backend!r} is not to be had here: {text}") from error
+            raise NotOfferedError(f"attention {backend!r} is not to be had here: {text}") from error
         if getattr(model.config, "_attn_implementation", None) != backend:
-            raise CannotDriveError(f"{type(model).__name__} does not take attention {backend!r}")
+            raise NotOfferedError(f"{type(model).__name__} does not take attention {backend!r}")
         yield
 
 
@@ -279,7 +279,7 @@ def new_cache(model: Any, kind: str, length: int) -> Any:
         return transformers.DynamicCache(config=config)
     except Exception as error:
         text = " ".join(str(error).split())[:240]
-        raise CannotDriveError(f"no {kind} cache is to be had for this model: {text}") from error
+        raise NotOfferedError(f"no {kind} cache is to be had for this model: {text}") from error
 
 
 def reused(
@@ -353,3 +353,18 @@ def unmarked(model: Any) -> Iterator[None]:
         for name in set(target.__dict__) - set(before):
             del target.__dict__[name]
         target.__dict__.update(before)
+
+
+def right_padded(driver: Driver, rows: Sequence[Sequence[int]]) -> list[torch.Tensor]:
+    """Run a right-padded batch through forward with its mask alone; return each row's logits at its own tokens."""
+    import torch
+
+    width = max(map(len, rows))
+    ids = torch.tensor([[*row, *[driver.pad_id] * (width - len(row))] for row in rows], device=driver.device)
+    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=driver.device)
+    extra = {"use_cache": False} if "use_cache" in driver.accepts else {}
+    logits = logits_of(driver.model(input_ids=ids, attention_mask=mask, **extra))
+    if logits is None or logits.dim() != 3 or logits.shape[1] < width:
+        raise CannotDriveError("forward gave no logits of shape (rows, positions, vocabulary)")
+    start = logits.shape[1] - width  # learned tokens of prompt tuning come first
+    return [wide(logits[i, start : start + len(row)]) for i, row in enumerate(rows)]

@@ -6,16 +6,26 @@ width, and models whose `generate` leaves the prompt out, where the usual cut wo
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_decoderonly.compare.outputs import find_prompt_ids
-from pytest_decoderonly.conformance.case import Case, CheckFailed, NotApplicable
+from pytest_decoderonly.conformance.checks import Variant
+from pytest_decoderonly.conformance.found import Found, NotApplicable, failed
 
-ORDER = 50
+if TYPE_CHECKING:
+    from pytest_decoderonly.conformance.case import Case
+
+ORDER = 60
+KIND = "generate"
+VARIANTS = (Variant({"batch": 3, "length": 12}),)
 _NEW = 8
 
 
-def run(case: Case) -> str:
+class _RaisedError(Exception):
+    """`generate` raised; the message is one line."""
+
+
+def run(case: Case, _variant: Variant) -> Found:
     """Generate from a left-padded batch and cut at its width."""
     from pytest_decoderonly.compare.precision import first_generator, undisturbed
 
@@ -23,8 +33,11 @@ def run(case: Case) -> str:
         raise NotApplicable("the model has no `generate` of transformers")
     rows = case.rows((5, 9, 12))
     width = max(map(len, rows))
-    with undisturbed(case.model):
-        out = _generate(case, rows, width)
+    try:
+        with undisturbed(case.model):
+            out = _generate(case, rows, width)
+    except _RaisedError as error:
+        return failed(f"{case.name}: {error}", [])
     problems = []
     for i, (row, ids) in enumerate(zip(rows, out, strict=True)):
         padded = [case.pad_id] * (width - len(row)) + row
@@ -48,10 +61,12 @@ def run(case: Case) -> str:
                 f"row {i}: {len(ids) - width} ids follow the prompt, {_NEW} were asked for (max_new_tokens)"
             )
     if problems:
-        raise CheckFailed(
-            "\n".join([f"{case.name}: what generate returns cannot be cut at the padded width", *problems])
+        return failed(
+            f"{case.name}: what generate returns cannot be cut at the padded width",
+            problems,
+            codes=("DLM203",),
         )
-    return f"prompt once in {len(rows)} rows of width {width}, then at most {_NEW} new ids"
+    return Found(f"prompt once in {len(rows)} rows of width {width}, then at most {_NEW} new ids")
 
 
 def _generate(case: Case, rows: list[list[int]], width: int) -> list[list[int]]:
@@ -72,8 +87,8 @@ def _generate(case: Case, rows: list[list[int]], width: int) -> list[list[int]]:
             pad_token_id=case.pad_id,
         )
     except Exception as error:
-        raise CheckFailed(
-            f"{case.name}: generate raised {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        raise _RaisedError(
+            f"generate raised {type(error).__name__}: {' '.join(str(error).split())[:300]}"
         ) from error
     found: list[list[int]] = getattr(out, "sequences", out).tolist()
     return found

@@ -1,0 +1,45 @@
+"""The model's own loss is taken over the tokens that have labels, each at its own place, and over nothing else.
+
+By the gradient of the loss at each position's logits, with the prompt and the padding labelled -100.
+
+Protects from: a loss that teaches the prompt or the padding, shifts labels twice or not at all, or leaves tokens out.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_decoderonly.conformance.checks import Variant, variants
+from pytest_decoderonly.conformance.found import Found, NotApplicable, failed
+from pytest_decoderonly.conformance.training import labelled_batch
+
+if TYPE_CHECKING:
+    from pytest_decoderonly.conformance.case import Case
+
+ORDER = 70
+KIND = "training"
+VARIANTS = variants(side=("left", "right"))
+
+
+def run(case: Case, variant: Variant) -> Found:
+    """Read off what each position is taught."""
+    from pytest_decoderonly.assertions.loss import assert_loss_ignores_prompt
+    from pytest_decoderonly.compare.attribution import UndecidedError
+    from pytest_decoderonly.compare.precision import undisturbed
+
+    batch = labelled_batch(case, str(variant.parameters["side"]))
+    try:
+        with undisturbed(case.model):
+            taught = assert_loss_ignores_prompt(
+                case.model, batch, tokenizer=case.tokenizer, pad_token_id=case.pad_id
+            )
+    except UndecidedError as error:
+        raise NotApplicable(f"cannot be told: {error}") from error
+    except AssertionError as error:
+        return failed(f"{case.name}, padded on the {variant.parameters['side']}: {error}", [])
+    except (TypeError, ValueError) as error:
+        raise NotApplicable(
+            f"the model computes no loss from labels: {' '.join(str(error).split())[:200]}"
+        ) from error
+    count = sum(token is not None for row in taught.taught for token in row)
+    return Found(f"{count} completion tokens taught, nothing else (read off the gradient at the {taught.by})")
