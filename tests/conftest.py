@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -14,6 +17,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 pytest_plugins = ["pytester"]
+_SHARED = "DECODERONLY_TESTS_SHARED"
 
 # A busy machine, or a run of drawn examples that an `assume` turns away, is no failure.
 hypothesis.settings.register_profile(
@@ -22,6 +26,35 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.filter_too_much],
 )
 hypothesis.settings.load_profile("repository")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Make a folder for what is made once a run, whichever process makes it, and remove it at the end."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return
+    os.environ[_SHARED] = tempfile.mkdtemp(prefix="decoderonly-tests-")
+    config.add_cleanup(lambda: shutil.rmtree(os.environ.pop(_SHARED)))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder that all processes of a run share; who makes something in it holds a lock of its name."""
+    return Path(os.environ[_SHARED])
+
+
+@pytest.fixture(scope="session")
+def smollm2(shared: Path) -> Path:
+    """A folder with the real model: reading it from its GGUF file takes a quarter of a minute, so it is read once."""
+    import smollm2
+    from filelock import FileLock
+
+    folder = shared / "smollm2"
+    with FileLock(shared / "smollm2.lock"):
+        if not folder.exists():
+            smollm2.write(shared / "smollm2.part")
+            (shared / "smollm2.part").rename(folder)
+    return folder
 
 
 @pytest.fixture(autouse=True)

@@ -173,7 +173,7 @@ def _inside(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _checkpoints(keep: Path | None = None) -> Iterator[Checkpoints]:
+def _checkpoints(keep: Path | None = None, real: Path | None = None) -> Iterator[Checkpoints]:
     """Let transformers find checkpoints in a cache of ours, quietly, in a working directory of ours."""
     import torch
     from huggingface_hub import constants
@@ -187,11 +187,10 @@ def _checkpoints(keep: Path | None = None) -> Iterator[Checkpoints]:
     threads = torch.get_num_threads()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    torch.set_num_threads(
-        1
-    )  # small models: where cores are shared, threads that wait for each other cost minutes
+    # Small models: where cores are shared, threads that wait for each other cost minutes.
+    torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]), _inside(Path(folder)):
-        checkpoints = Checkpoints(kept or Path(folder))
+        checkpoints = Checkpoints(kept or Path(folder), real)
         constants.HF_HUB_CACHE = str(checkpoints.cache)
         try:
             yield checkpoints
@@ -248,13 +247,14 @@ class Bench:
 
 
 @contextlib.contextmanager
-def bench(keep: Path | None = None) -> Iterator[Bench]:
+def bench(keep: Path | None = None, real: Path | None = None) -> Iterator[Bench]:
     """Give what measures rules.
 
     Args:
         keep: Folder for the checkpoints, used again where it has them; else they live as long as the bench.
+        real: Folder of the real model, where it has been written.
     """
-    with _checkpoints(keep) as checkpoints:
+    with _checkpoints(keep, real) as checkpoints:
         yield Bench(checkpoints)
 
 

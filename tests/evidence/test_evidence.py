@@ -15,13 +15,14 @@ from decoderonly_checker.runner import check_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from bench import Bench
 
 
 @pytest.fixture(scope="module")
-def measure() -> Iterator[Bench]:
-    with bench() as measured:
+def measure(smollm2: Path) -> Iterator[Bench]:
+    with bench(real=smollm2) as measured:
         yield measured
 
 

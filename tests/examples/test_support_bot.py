@@ -4,12 +4,14 @@ import filecmp
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import smollm2
 
 HERE = Path(__file__).parent
 PROJECT = HERE.parents[1] / "examples" / "support_bot"
@@ -23,16 +25,22 @@ def pairs_of(twin, catcher):
     return [tuple(pair) for pair in EXPECTED[twin][catcher]]
 
 
-def run(*command, cwd, timeout=540, threads=2):
+def run(*command, cwd, timeout=540, threads=2, **environment):
     return subprocess.run(
         [str(part) for part in command],
         cwd=cwd,
-        env={**ENVIRONMENT, "OMP_NUM_THREADS": str(threads)},
+        env={**ENVIRONMENT, "OMP_NUM_THREADS": str(threads), **environment},
         capture_output=True,
         text=True,
         timeout=timeout,
         check=False,
     )
+
+
+@pytest.fixture(scope="module")
+def model_folder(smollm2):
+    """The model that the twins load: the same that is in their package's file, read once for all of their processes."""
+    return str(smollm2)
 
 
 @pytest.mark.parametrize("twin", TWINS)
@@ -62,8 +70,16 @@ def is_source(path):
     return path.is_file() and path.suffix in (".py", ".toml")
 
 
-def test_demo_shows_what_each_catcher_finds():
-    done = run(sys.executable, PROJECT / "demo.py", cwd=PROJECT)
+def test_both_twins_name_the_file_of_the_model():
+    for twin in TWINS:
+        settings = runpy.run_path(str(PROJECT / twin / "support_bot" / "settings.py"))["Settings"]()
+        assert (settings.model_package, settings.gguf_file) == (smollm2.PACKAGE, smollm2.FILE)
+        assert settings.model_folder is None
+    assert (smollm2.source() / smollm2.FILE).is_file()
+
+
+def test_demo_shows_what_each_catcher_finds(model_folder):
+    done = run(sys.executable, PROJECT / "demo.py", cwd=PROJECT, SUPPORT_BOT_MODEL=model_folder)
     assert done.returncode == 0, done.stdout + done.stderr
     table = done.stdout.partition("what was found")[2]
     rows = re.findall(r"^  (\S+):(\d+) +(DLM\d+) +([\w-]+) +(.+)$", table, re.MULTILINE)
@@ -79,11 +95,13 @@ def test_demo_shows_what_each_catcher_finds():
 
 
 @pytest.fixture(scope="module")
-def behaviour():
+def behaviour(model_folder):
     # Side by side, a thread each: loading the model takes most of the time and uses one core.
     with ThreadPoolExecutor(len(TWINS)) as pool:
         runs = {
-            twin: pool.submit(run, sys.executable, HERE / "behaviour.py", cwd=PROJECT / twin, threads=1)
+            twin: pool.submit(
+                run, sys.executable, HERE / "behaviour.py", cwd=PROJECT / twin, threads=1, SUPPORT_BOT_MODEL=model_folder
+            )
             for twin in TWINS
         }
     found = {}

@@ -10,6 +10,7 @@ from checkpoints import LIKE_GPT2, LIKE_LLAMA, SMOLLM2_REAL, TINY_GPT2
 from transformers import AutoModelForCausalLM
 
 from measures.common import alone, calls_of, next_token, shown
+from pytest_decoderonly import record_generate
 
 if TYPE_CHECKING:
     from bench import Program, Programs
@@ -115,19 +116,14 @@ LONG_QUESTION = (
 )
 
 
-@drive("DLM106")
-def _ask(program: Program) -> None:
-    program.call("answer", LONG_QUESTION)
-
-
 @evidence("DLM106", gpt2=LIKE_GPT2)
 def max_length_counts_prompt(programs: Programs) -> tuple[str, str]:
     question, answers, new = LONG_QUESTION, [], []
     for program in (programs.bad, programs.good):
-        with calls_of(program["model"]) as calls:
+        with record_generate() as recorder:
             answers.append(program.call("answer", question))
-        width = calls[0]["input_ids"].shape[1]
-        new.append(calls[0]["result"].shape[1] - width)
+        width = recorder.call.prompt_width
+        new.append(recorder.call.new_tokens.shape[1])
     assert 0 < new[0] == 64 - width
     assert answers[1].startswith(answers[0])
     assert len(answers[1]) > len(answers[0])

@@ -13,7 +13,9 @@ from support_bot.settings import Settings
 
 
 def model_folder(settings: Settings) -> Path:
-    """Where the model's package keeps its file. The package itself is not imported."""
+    """The model's folder, or where its package keeps its file. The package itself is not imported."""
+    if settings.model_folder:
+        return Path(settings.model_folder)
     spec = importlib.util.find_spec(settings.model_package)
     if spec is None or not spec.submodule_search_locations:
         raise RuntimeError(
