@@ -3,7 +3,7 @@
 import json
 import os
 import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -235,12 +235,12 @@ def test_no_git(project, tmp_path, monkeypatch):
     assert refusal() == "--changed-since needs git, which is not installed (no `git` on PATH)"
 
 
-def check(*arguments):
-    command = [sys.executable, "-m", "decoderonly_checker", "check", "--no-cache", *arguments]
-    return subprocess.run(command, capture_output=True, encoding="utf-8", timeout=60, check=False)
+@pytest.fixture
+def check(command):
+    return partial(command, "check", "--no-cache")
 
 
-def test_the_command(project):
+def test_the_command(project, check):
     write(project, {"old": BAD})
     commit(project)
     git(project, "branch", "-f", "main")
@@ -263,7 +263,7 @@ def test_the_command(project):
     assert done.stderr == "error: --changed-since cannot be combined with `-` (standard input)\n"
 
 
-def test_a_finding_in_an_unchanged_caller_is_reported(project):
+def test_a_finding_in_an_unchanged_caller_is_reported(project, check):
     first, _, *lines = BAD.splitlines(keepends=True)
     loading = [line for line in lines if line.startswith("tok")]
     helper = "".join([first, *loading]).replace('"gpt2")', '"gpt2", padding_side="left")')

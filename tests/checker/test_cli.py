@@ -1,7 +1,6 @@
 """The command as users run it: a process, its output, its exit code."""
 
 import contextlib
-import io
 import json
 import os
 import pty
@@ -11,11 +10,11 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 from decoderonly_checker import rules
-from decoderonly_checker.__main__ import main
 
 BAD = """\
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -74,24 +73,8 @@ def process(tmp_path):
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
-    """Run the entry point in this process, which is ten times faster; what differs is tested with `process`."""
-
-    def run(*arguments, stdin="", **environment):
-        with monkeypatch.context() as patch:
-            patch.chdir(tmp_path)
-            for name in ("NO_COLOR", "FORCE_COLOR"):
-                patch.delenv(name, raising=False)
-            for name, value in environment.items():
-                patch.setenv(name, value)
-            patch.setattr(sys, "argv", ["decoderonly", *arguments])
-            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
-            capsys.readouterr()
-            with pytest.raises(SystemExit) as done:
-                main()
-        return subprocess.CompletedProcess(arguments, done.value.code, *capsys.readouterr())
-
-    return run
+def run(command, tmp_path):
+    return partial(command, cwd=tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,9 @@
 
 import contextlib
 import sqlite3
-import subprocess
-import sys
+from functools import partial
 
 import pytest
-from decoderonly_checker.__main__ import main
 from decoderonly_checker.cache import Cache
 
 CODE = """\
@@ -28,22 +26,9 @@ def project(tmp_path):
 
 
 @pytest.fixture
-def run(project, monkeypatch, capsys):
-    """Run the entry point in the project's folder."""
-
-    def run(*arguments, **environment):
-        with monkeypatch.context() as patch:
-            patch.chdir(project)
-            patch.delenv("DECODERONLY_CACHE_DIR", raising=False)
-            for name, value in environment.items():
-                patch.setenv(name, value)
-            patch.setattr(sys, "argv", ["decoderonly", *map(str, arguments)])
-            capsys.readouterr()
-            with pytest.raises(SystemExit) as done:
-                main()
-        return subprocess.CompletedProcess(arguments, done.value.code, *capsys.readouterr())
-
-    return run
+def run(command, project, monkeypatch):
+    monkeypatch.delenv("DECODERONLY_CACHE_DIR", raising=False)
+    return partial(command, cwd=project)
 
 
 def remember(folder):

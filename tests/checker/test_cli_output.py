@@ -1,9 +1,9 @@
 """Where findings go: a file, a terminal, another program."""
 
 import json
-import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,17 +24,9 @@ def answer(prompt):
 
 
 @pytest.fixture
-def check(tmp_path):
+def check(command, tmp_path):
     (tmp_path / "bad.py").write_text(BAD, encoding="utf-8")
-
-    def run(*arguments, **environment):
-        return subprocess.run(
-            [sys.executable, "-m", "decoderonly_checker", "check", "--no-cache", *arguments],
-            cwd=tmp_path, capture_output=True, encoding="utf-8", check=False,
-            env={**os.environ, **environment},
-        )  # fmt: skip
-
-    return run
+    return partial(command, "check", "--no-cache", cwd=tmp_path)
 
 
 @pytest.mark.parametrize("output_format", FORMATS)
@@ -88,8 +80,12 @@ def test_a_report_that_cannot_be_written_is_told(check, tmp_path):
     assert done.stderr == "error: --output-file: full: no space left on device\n"
 
 
-def test_a_device_can_be_the_file(check):
-    done = check("-q", "--output-format", "concise", "-o", "/dev/stdout")
+def test_a_device_can_be_the_file(check, tmp_path):
+    options = ["--no-cache", "-q", "--output-format", "concise", "-o", "/dev/stdout"]
+    done = subprocess.run(
+        [sys.executable, "-m", "decoderonly_checker", "check", *options],
+        cwd=tmp_path, capture_output=True, encoding="utf-8", check=False,
+    )  # fmt: skip
     assert done.stdout.startswith("bad.py:9:12: ")
 
 

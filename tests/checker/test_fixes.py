@@ -4,10 +4,10 @@ import ast
 import codecs
 import os
 import subprocess
-import sys
 import textwrap
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -421,14 +421,12 @@ def test_fixes_that_touch_are_made_one_after_the_other(project):
 # -- the command ------------------------------------------------------------------------------------------------------
 
 
-def run(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "decoderonly_checker", "check", "--no-cache", *arguments],
-        capture_output=True, encoding="utf-8", check=False,
-    )  # fmt: skip
+@pytest.fixture
+def run(command):
+    return partial(command, "check", "--no-cache")
 
 
-def test_fix_changes_files_and_says_so(project):
+def test_fix_changes_files_and_says_so(project, run):
     plain = run("-q")
     assert "(fix available, safe)" in plain.stdout
     assert run().stdout.endswith("2 warnings in 1 file (1 file checked). 2 fixes with --fix.\n")
@@ -437,12 +435,12 @@ def test_fix_changes_files_and_says_so(project):
     assert run("--fix").stdout == "Nothing was fixed.\nNo findings in 1 file.\n"
 
 
-def test_the_exit_code_may_tell_that_something_was_fixed(project):
+def test_the_exit_code_may_tell_that_something_was_fixed(project, run):
     assert run("--fix", "--exit-non-zero-on-fix").returncode == 1
     assert run("--fix", "--exit-non-zero-on-fix").returncode == 0
 
 
-def test_diff_shows_and_changes_nothing(project):
+def test_diff_shows_and_changes_nothing(project, run):
     before = (project / "bad.py").stat().st_mtime_ns
     time.sleep(0.01)
     done = run("--diff")
@@ -462,7 +460,7 @@ TWO_PASSES = (
 )
 
 
-def test_diff_shows_what_several_passes_make(project):
+def test_diff_shows_what_several_passes_make(project, run):
     """The first fix gives the encoding a name, which the second one uses."""
     (project / "bad.py").write_text(TWO_PASSES)
     drawn = run("--diff").stdout
@@ -473,7 +471,7 @@ def test_diff_shows_what_several_passes_make(project):
     assert (project / "bad.py").read_text() == after
 
 
-def test_diff_shows_all_files_of_a_project_as_they_would_be_in_the_end(project):
+def test_diff_shows_all_files_of_a_project_as_they_would_be_in_the_end(project, run):
     (project / "pyproject.toml").write_text("")
     (project / "bad.py").write_text(TWO_PASSES.replace("ids = ", "import helper\nids = "))
     (project / "helper.py").write_text(BAD)
@@ -503,7 +501,7 @@ def test_standard_input_is_fixed_to_standard_output(project):
     assert drawn.stdout.startswith("--- new.py\n+++ new.py\n")
 
 
-def test_unsafe_fixes_are_made_when_they_are_asked_for(project):
+def test_unsafe_fixes_are_made_when_they_are_asked_for(project, run):
     text = BAD.replace("ids.input_ids", "**ids, max_length=20")
     (project / "bad.py").write_text(text.replace("out[0]", 'out[0, ids["input_ids"].shape[1]:]'))
     assert run().stdout.endswith(" 1 fix with --fix --unsafe-fixes.\n")
@@ -519,12 +517,12 @@ def test_unsafe_fixes_are_made_when_they_are_asked_for(project):
         (["--unsafe-fixes"], "--unsafe-fixes needs --fix or --diff"),
     ],
 )
-def test_options_that_exclude_each_other(project, arguments, said):
+def test_options_that_exclude_each_other(project, arguments, said, run):
     done = run(*arguments)
     assert (done.returncode, done.stderr) == (2, f"error: {said}\n")
 
 
-def test_silenced_findings_are_not_fixed(project):
+def test_silenced_findings_are_not_fixed(project, run):
     text = BAD.replace("input_ids)\n", "input_ids)  # decoderonly: ignore[DLM101] no padding\n")
     (project / "bad.py").write_text(text)
     run("--fix")

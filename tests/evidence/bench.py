@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     Drive = Callable[["Program"], object]
 
 FAMILIES = ("inputs", "outputs", "losses", "scores")
+ROOT = Path(__file__).parents[2]
 MEASURED = Path(rules.__file__).parent / "measured.json"
-PAGE = Path(__file__).parents[2] / "docs" / "reference" / "evidence.md"
+PAGE = ROOT / "docs" / "reference" / "evidence.md"
 REPORTS = Path(__file__).with_name("guard_reports.json")
 """What the guard says of each bad example, for the rules' pages of the documentation."""
 
@@ -241,9 +242,12 @@ class Bench:
         return self._seen[code]
 
     def report(self, code: str) -> str:
-        """Return what the guard says of the bad example, which is called example.py; empty where it says nothing."""
+        """Return what the guard says of the bad example, which is called example.py; empty where it says nothing.
+
+        Paths of the repository are relative: the same wherever it stands.
+        """
         said = "\n\n".join(str(finding) for finding in self.seen(code)["bad"])
-        return said.replace(f"<{code} bad>", "example.py")
+        return said.replace(f"<{code} bad>", "example.py").replace(f"{ROOT}{os.sep}", "")
 
 
 @contextlib.contextmanager

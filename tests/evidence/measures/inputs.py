@@ -9,7 +9,7 @@ from bench import drive, evidence
 from checkpoints import LIKE_GPT2, LIKE_LLAMA, SMOLLM2_REAL, TINY_GPT2
 from transformers import AutoModelForCausalLM
 
-from measures.common import alone, calls_of, next_token, shown
+from measures.common import alone, next_token, shown
 from pytest_decoderonly import record_generate
 
 if TYPE_CHECKING:
@@ -92,11 +92,10 @@ def right_truncated_prompt(programs: Programs) -> tuple[str, str]:
     question = "When is the shop closed?"
     seen, answers = [], []
     for program in (programs.bad, programs.good):
-        with calls_of(program["model"]) as calls:
+        with record_generate() as recorder:
             answers.append(program.call("answer", document, question))
-        (call,) = calls
-        assert call["input_ids"].shape[1] == 512
-        seen.append(question in program["tokenizer"].decode(call["input_ids"][0]))
+        assert recorder.call.prompt_width == 512
+        seen.append(question in program["tokenizer"].decode(recorder.call.input_ids[0]))
     assert seen == [False, True]
     assert "Sunday" not in answers[0]
     assert "Sunday" in answers[1]
@@ -138,9 +137,9 @@ def doubled_special_tokens(programs: Programs) -> tuple[str, str]:
     question = "Hi."
     starts, answers = [], []
     for program in (programs.bad, programs.good):
-        with calls_of(program["model"]) as calls:
+        with record_generate() as recorder:
             answers.append(program.call("answer", question))
-        ids, bos = calls[0]["input_ids"][0].tolist(), program["tokenizer"].bos_token_id
+        ids, bos = recorder.call.input_ids[0].tolist(), program["tokenizer"].bos_token_id
         starts.append([i == bos for i in ids].index(False))
         assert bos not in ids[starts[-1] :]
     assert starts == [2, 1]
