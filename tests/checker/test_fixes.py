@@ -480,14 +480,12 @@ def test_diff_shows_all_files_of_a_project_as_they_would_be_in_the_end(project, 
     assert run().returncode == 0
 
 
-def piped(text, *arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "decoderonly_checker", "check", *arguments, "-"],
-        input=text, capture_output=True, encoding="utf-8", check=False,
-    )  # fmt: skip
+@pytest.fixture
+def piped(command):
+    return lambda text, *arguments: command("check", *arguments, "-", stdin=text)
 
 
-def test_standard_input_is_fixed_to_standard_output(project):
+def test_standard_input_is_fixed_to_standard_output(project, piped):
     done = piped(TWO_PASSES, "--fix", "--stdin-filename", "new.py")
     assert (done.returncode, done.stderr) == (0, "Fixed 2 findings in 1 file.\n")
     assert done.stdout.count("attention_mask=") == 2
