@@ -23,6 +23,7 @@ from pytest_decoderonly import options
 from pytest_decoderonly.conformance.outcome import Outcome, outcome_of
 from pytest_decoderonly.reporting import files
 from pytest_decoderonly.reporting.run import Environment, Found, ReportError, Run, Unchecked
+from pytest_decoderonly.runtime.plugin import findings_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -151,6 +152,7 @@ class Writer:
             self._run.findings.append(Found(**found))
         for one in getattr(report, _UNCHECKED, ()):
             self._run.unchecked.append(Unchecked(**one))
+        self._run.findings += [Found("guard", report.nodeid, one) for one in findings_of(report)]
         outcome = outcome_of(report)
         if outcome is not None:
             self._run.outcomes.append(outcome)

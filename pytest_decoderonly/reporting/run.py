@@ -29,7 +29,7 @@ class Found:
         catcher: Who found it.
         item: The id of the test or item in which it was found.
         finding: The finding itself, with the fields of the checker's JSON (docs/reference/json.md).
-        text: The report that the terminal shows.
+        text: The report that the terminal shows; empty for the guard's, whose test failed with it.
     """
 
     catcher: Catcher

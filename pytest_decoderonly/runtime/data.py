@@ -6,13 +6,11 @@ docs/reference/json.md describes the fields.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from pytest_decoderonly.runtime.frames import CallPlace
     from pytest_decoderonly.runtime.report import Finding
@@ -47,22 +45,9 @@ def write_json(findings: Iterable[dict[str, Any]], path: Path) -> None:
     Raises:
         OSError: The file cannot be written.
     """
-    text = json.dumps(list(findings), indent=2) + "\n"
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="ascii") as file:
-            file.write(text)
-        Path(name).chmod(0o666 & ~_umask())  # mkstemp's files are for their owner alone
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    from decoderonly_checker.written import write_whole
 
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    write_whole(path, (json.dumps(list(findings), indent=2) + "\n").encode("ascii"))
 
 
 def _place(place: CallPlace | None) -> dict[str, Any]:

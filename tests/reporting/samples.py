@@ -134,7 +134,7 @@ def whole_run() -> Run:
             numbers=(),
         ),
     ]
-    guard = {key: value for key, value in FINDING.items() if key not in ("confidence", "fix")}
+    guard = {**FINDING, "count": 3, "test": None, "rows": [{"label": "row 1", "text": "____abc"}]}
     return Run(
         started="2026-11-23T16:00:00+00:00",
         environments=[environment()],
@@ -152,7 +152,12 @@ def whole_run() -> Run:
                 FINDING,
                 "error[DLM101]: ...\n  --> app/serve.py:11:14",
             ),
-            Found("guard", "tests/test_serve.py::test_answer", guard, "DecoderOnlyError[DLM101]: ..."),
+            Found("guard", "tests/test_serve.py::test_answer", guard),
+            Found(
+                "guard",
+                "tests/test_thread.py::test_it",
+                {**guard, "path": None, "line": None, "column": None},
+            ),
         ],
         unchecked=[Unchecked("app/broken.py", "does not parse", 3)],
     )

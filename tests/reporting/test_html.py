@@ -159,6 +159,9 @@ def test_a_run_is_told_in_full():
         "app/serve.py:11",
         "the guard, in a test: tests/test_serve.py::test_answer",
         "app/broken.py:3: does not parse",
+        "3 times at this place",
+        "____abc",
+        "no line of yours",
         "12 passed",
         "5.23.0",
     ):

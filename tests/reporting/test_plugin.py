@@ -177,3 +177,38 @@ def test_workers_of_xdist_make_one_report(project):
     assert {one["finding"]["code"] for one in data["findings"]} == {"DLM101", "DLM102"}
     assert data["environments"][0]["processes"] == 2
     assert result.stdout.str().count("decoderonly report: ") == 1
+
+
+GUARDED = """
+    import pytest
+    from pytest_decoderonly import tiny_decoder, tiny_tokenizer
+
+    @pytest.fixture(scope="module")
+    def model():
+        return tiny_decoder("llama")
+
+    def test_answer(model):
+        tokenizer = tiny_tokenizer()
+        batch = tokenizer(["Hi", "Is the sky blue?"], padding=True, return_tensors="pt")
+        model.generate(batch["input_ids"], max_new_tokens=2)
+"""
+
+
+@pytest.mark.parametrize("workers", [(), ("-n1",)], ids=["alone", "xdist"])
+def test_the_guards_findings_are_in_it(pytester, workers):
+    pytester.makepyfile(test_it=GUARDED)
+    args = (
+        "--decoderonly-checks",
+        "--decoderonly-report=out.json",
+        "--decoderonly-report=out.html",
+        "test_it.py",
+    )
+    started = pytester.runpytest_subprocess if workers else pytester.runpytest_inprocess
+    started(*args, *workers, "-p", "no:cacheprovider")
+    data = read(pytester.path / "out.json")
+    (found,) = [one for one in data["findings"] if one["catcher"] == "guard"]
+    assert found["item"] == "test_it.py::test_answer"
+    assert (found["finding"]["code"], found["finding"]["line"]) == ("DLM101", 11)
+    assert found["finding"]["rows"]
+    page = (pytester.path / "out.html").read_text("utf-8")
+    assert "the guard, in a test" in page
