@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from decoderonly_checker.cache import digest_of
 from decoderonly_checker.config import selects
-from decoderonly_checker.diagnostics import Applicability, Edit, Fix, Place
+from decoderonly_checker.diagnostics import Applicability, Edit, Fix, Place, Silenced
 from decoderonly_checker.patterns import Patterns
 from decoderonly_checker.ruff import hint_about_noqa
 from decoderonly_checker.rules import codes, findable, load
@@ -60,17 +60,21 @@ class Comments:
         self._skip = any(read.skip_file for read in self._read.values())
         self._ignored = _ignored_here(path, settings.root, settings.per_file_ignores)
 
-    def covers(self, diagnostic: Diagnostic) -> bool:
-        """Whether a finding is silenced; notes by what."""
+    def silenced(self, diagnostic: Diagnostic) -> Silenced | None:
+        """Return by what a finding is silenced, and note it; None where it is not."""
         code, name, place = diagnostic.code, diagnostic.name, diagnostic.place
         found = self._read.get(place.cell)
-        covered = False
+        reasons: list[str] = []
         for directive in () if found is None else found.matches(code, place.line, name):
-            covered = True
+            reasons.append(directive.reason)
             for word in directive.codes or ("",):
                 if not word or selects(word, code, name):
                     self._used.add((place.cell, directive.start, word))
-        return covered or self._skip or self.ignores(code, name)
+        if self._skip:
+            reasons += [directive.reason for _, directive in self.skips()]
+        if reasons:
+            return Silenced(diagnostic, "comment", next(filter(None, reasons), ""))
+        return Silenced(diagnostic, "settings", "per-file-ignores") if self.ignores(code, name) else None
 
     def ignores(self, code: str, name: str) -> bool:
         """Whether settings silence a rule in this file."""

@@ -134,12 +134,22 @@ class FileError:
 
 
 @immutable
+class Silenced:
+    """A finding that is not shown, and what silences it: "comment" (`reason` as it says), "settings" or "baseline"."""
+
+    diagnostic: Diagnostic
+    by: str
+    reason: str = ""
+
+
+@immutable
 class CheckResult:
     """What one run found.
 
     `checked` are the files that were analysed, `skipped` those that hold no language-model code;
     `suppressed` counts findings silenced by a comment or by settings, `hidden` those below the wanted confidence, `baselined`
-    those of before; `gone` counts those of before that are no more. `hints` are for people, a line each.
+    those of before; `gone` counts those of before that are no more. `hints` are for people, a line each. `silenced` are the
+    findings that would show, were they not silenced by a comment or by settings, or of before.
     """
 
     diagnostics: tuple[Diagnostic, ...] = ()
@@ -151,6 +161,7 @@ class CheckResult:
     baselined: int = 0
     gone: int = 0
     hints: tuple[str, ...] = ()
+    silenced: tuple[Silenced, ...] = ()
 
 
 def without_duplicates(found: Iterable[Diagnostic]) -> list[Diagnostic]:

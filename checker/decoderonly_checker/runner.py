@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from decoderonly_checker.config import Settings, load_settings
-from decoderonly_checker.diagnostics import CheckResult, Confidence, Diagnostic, FileError, without_duplicates
+from decoderonly_checker.diagnostics import (
+    CheckResult,
+    Confidence,
+    Diagnostic,
+    FileError,
+    Silenced,
+    without_duplicates,
+)
 from decoderonly_checker.discovery import find_files
 from decoderonly_checker.plan import Contents, make_plan, project_files
 from decoderonly_checker.source.files import (
@@ -320,13 +327,14 @@ class _Run:
         """Sum up what was found."""
         every_error = dict.fromkeys([*errors, *self._errors])
         left: list[tuple[Diagnostic, Settings]] = []
-        suppressed = 0
+        silenced: list[tuple[Silenced, Settings]] = []
         for diagnostic in without_duplicates(self._found):
             known = self._governing.get(diagnostic.place.path)
             if known is None:
                 continue  # a module that was followed, but not asked about
-            if self._comments_of(diagnostic.place.path).covers(diagnostic):
-                suppressed += 1
+            by = self._comments_of(diagnostic.place.path).silenced(diagnostic)
+            if by is not None:
+                silenced.append((by, known[1]))
             else:
                 left.append((diagnostic, known[1]))
         about = [
@@ -334,11 +342,21 @@ class _Run:
             for diagnostic in self._about_comments({error.path for error in every_error})
         ]
         left += about
+        suppressed = len(silenced)
         left, baselined, gone = self._without_baseline(left, {error.path for error in every_error})
-        shown = [
-            _with_severity(diagnostic, settings)
-            for diagnostic, settings in left
-            if diagnostic.confidence.rank >= (self._confidence or settings.min_confidence).rank
+        silenced += [
+            (Silenced(one, "baseline", "was there before, and is in the baseline"), settings)
+            for one, settings in baselined
+        ]
+
+        def shows(diagnostic: Diagnostic, settings: Settings) -> bool:
+            return diagnostic.confidence.rank >= (self._confidence or settings.min_confidence).rank
+
+        shown = [_with_severity(one, settings) for one, settings in left if shows(one, settings)]
+        kept_quiet = [
+            replace(one, diagnostic=_with_severity(one.diagnostic, settings))
+            for one, settings in silenced
+            if shows(one.diagnostic, settings)
         ]
         return CheckResult(
             diagnostics=tuple(sorted(shown, key=lambda diagnostic: diagnostic.sort_key)),
@@ -347,9 +365,10 @@ class _Run:
             skipped=tuple(sorted(self._skipped)),
             suppressed=suppressed,
             hidden=len(left) - len(shown),
-            baselined=baselined,
+            baselined=len(baselined),
             gone=gone,
             hints=tuple(dict.fromkeys(self._hints())),
+            silenced=tuple(sorted(kept_quiet, key=lambda one: one.diagnostic.sort_key)),
         )
 
     def _hints(self) -> Iterator[str]:
@@ -388,16 +407,17 @@ class _Run:
 
     def _without_baseline(
         self, found: list[tuple[Diagnostic, Settings]], failed: Container[str]
-    ) -> tuple[list[tuple[Diagnostic, Settings]], int, int]:
-        """Return the findings that no baseline covers, how many one does, and how many of those of before are gone."""
+    ) -> tuple[list[tuple[Diagnostic, Settings]], list[tuple[Diagnostic, Settings]], int]:
+        """Return the findings that no baseline covers, those that one does, and how many of those of before are gone."""
         files = {settings.baseline for _, settings, _ in self._governing.values()} - {None}
         if not files or not self._use_baseline:
-            return found, 0, 0
+            return found, [], 0
         from decoderonly_checker import baseline
         from decoderonly_checker.rules import codes
 
         left: list[tuple[Diagnostic, Settings]] = []
-        covered = gone = 0
+        covered: list[tuple[Diagnostic, Settings]] = []
+        gone = 0
         for file in {settings.baseline: None for _, settings, _ in self._governing.values()}:
             mine = [(one, settings) for one, settings in found if settings.baseline == file]
             if file is None:
@@ -414,7 +434,7 @@ class _Run:
             for one, settings in mine:
                 key = baseline.name_of(self._governing[one.place.path][0], file), one.code
                 if key in fine and one.confidence.rank >= settings.min_confidence.rank:
-                    covered += 1
+                    covered.append((one, settings))
                 else:
                     left.append((one, settings))
             for shown, (path, settings, _) in self._governing.items():

@@ -109,3 +109,42 @@ def test_places_are_links_on_terminals_alone(check, tmp_path, monkeypatch):
         plain = render(result, output_format, Excerpts())
         assert linked.replace(f"\x1b]8;;{uri}\x1b\\", "").replace("\x1b]8;;\x1b\\", "") == plain
     assert "\x1b]8" not in check("--color").stdout
+
+
+def test_silenced_findings_are_suppressed_results_where_that_is_asked_for(check, tmp_path):
+    call = "    return tokenizer.decode"
+    (tmp_path / "by_comment.py").write_text(
+        BAD.replace("=20)[0])", "=20)[0])  # decoderonly: ignore[DLM201] an echo")
+    )
+    (tmp_path / "by_noqa.py").write_text(BAD.replace("=20)[0])", "=20)[0])  # noqa: DLM201"))
+    (tmp_path / "whole.py").write_text(f"# decoderonly: skip-file a demo\n{BAD}")
+    (tmp_path / "by_settings.py").write_text(BAD)
+    (tmp_path / "old.py").write_text(BAD)
+    (tmp_path / "unsure.py").write_text(
+        BAD.replace(call, "    # decoderonly: ignore\n" + call).replace("AutoModelForCausalLM.", "load.")
+    )
+    counted = {"version": 1, "findings": {"old.py": {"DLM201": 1}}}
+    (tmp_path / "old.json").write_text(json.dumps(counted))
+    (tmp_path / "pyproject.toml").write_text(
+        '[tool.decoderonly]\nbaseline = "old.json"\nper-file-ignores = {"by_settings.py" = ["DLM201"]}\n'
+        '[tool.ruff.lint]\nexternal = ["DLM"]\n'
+    )
+
+    def results(*arguments):
+        found = json.loads(check("--output-format", "sarif", *arguments).stdout)["runs"][0]["results"]
+        return {
+            one["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]: one.get("suppressions")
+            for one in found
+            if one["ruleId"] == "DLM201"
+        }
+
+    assert results() == {"bad.py": None}
+    assert results("--report-silenced") == {
+        "bad.py": [],
+        "by_comment.py": [{"kind": "inSource", "justification": "an echo"}],
+        "by_noqa.py": [{"kind": "inSource"}],
+        "by_settings.py": [{"kind": "external", "justification": "per-file-ignores"}],
+        "old.py": [{"kind": "external", "justification": "was there before, and is in the baseline"}],
+        "whole.py": [{"kind": "inSource", "justification": "a demo"}],
+    }
+    assert check("--report-silenced").stderr == "error: --report-silenced needs --output-format sarif\n"

@@ -273,6 +273,15 @@ def test_a_collator_that_keeps_labels(imported, call, other, cure):
     assert after == "" if cure is None else program(other, cure).endswith(f"{after}\n")
 
 
+def test_a_collator_that_would_keep_the_labels_of_padding_is_not_brought_in():
+    rows = ROWS.replace(
+        'tokenizer(row["question"])', 'tokenizer(row["question"], padding="max_length", max_length=9)'
+    )
+    text = f"from transformers import DataCollatorForLanguageModeling, Trainer\n{rows}"
+    text += "Trainer(model, data_collator=DataCollatorForLanguageModeling(tokenizer, mlm=False), train_dataset=rows)\n"
+    assert changed(text, "DLM306", f"import datasets\n{HEAD}") == ""
+
+
 def test_a_pad_token_is_set_where_nothing_is_trained():
     head = HEAD.replace("tokenizer.pad_token = tokenizer.eos_token\n", "")
     use = 'batch = tokenizer(["Hi", "Hello there"], padding=True, return_tensors="pt")\n'

@@ -88,6 +88,7 @@ class Job:
     exit_non_zero_on_fix: bool
     add_ignore: str | None
     use_baseline: bool
+    report_silenced: bool
 
     @property
     def reads_stdin(self) -> bool:
@@ -182,6 +183,8 @@ class Job:
             from decoderonly_checker.render.statistics import render_statistics
 
             return render_statistics(result.diagnostics, as_json=self.output_format == "json")
+        if not self.report_silenced:
+            result = dataclasses.replace(result, silenced=())
         on_terminal = self.output_file is None and sys.stdout.isatty()
         width = None
         if on_terminal:
@@ -288,6 +291,8 @@ class Job:
             raise SettingsError("--unsafe-fixes needs --fix or --diff")
         if self.statistics and self.output_format in FOR_MACHINES - {"json"}:
             raise SettingsError(f"--statistics cannot be combined with --output-format {self.output_format}")
+        if self.report_silenced and self.output_format != "sarif":
+            raise SettingsError("--report-silenced needs --output-format sarif")
         if self.output_file is not None:
             _check_writable(self.output_file)
         if self.reads_stdin and len(self.paths) > 1:

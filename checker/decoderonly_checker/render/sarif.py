@@ -13,7 +13,7 @@ from decoderonly_checker.diagnostics import Severity
 from decoderonly_checker.render.places import fingerprints, in_words, uri_of
 
 if TYPE_CHECKING:
-    from decoderonly_checker.diagnostics import CheckResult, Diagnostic, FileError, Fix, Place
+    from decoderonly_checker.diagnostics import CheckResult, Diagnostic, FileError, Fix, Place, Silenced
     from decoderonly_checker.source.excerpts import Excerpts
 
 _SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -23,11 +23,15 @@ _RANKS = {"certain": 90.0, "likely": 70.0, "possible": 30.0}
 
 
 def render_sarif(result: CheckResult, excerpts: Excerpts) -> str:
-    """Write a run as one SARIF log, ASCII only, ending in a line break."""
+    """Write a run as one SARIF log, ASCII only, ending in a line break; what `result.silenced` holds as suppressed results."""
     from decoderonly_checker.version import installed_version
 
     version = installed_version()
-    codes = sorted({diagnostic.code for diagnostic in result.diagnostics})
+    silenced = {id(one.diagnostic): one for one in result.silenced}
+    every = list(result.diagnostics)
+    if silenced:
+        every = sorted((*every, *(one.diagnostic for one in result.silenced)), key=lambda one: one.sort_key)
+    codes = sorted({diagnostic.code for diagnostic in every})
     run = {
         "tool": {
             "driver": {
@@ -44,10 +48,11 @@ def render_sarif(result: CheckResult, excerpts: Excerpts) -> str:
             }
         ],
         "results": [
-            _result(diagnostic, codes.index(diagnostic.code), print_)
-            for diagnostic, print_ in zip(
-                result.diagnostics, fingerprints(result.diagnostics, excerpts), strict=True
-            )
+            {
+                **_result(diagnostic, codes.index(diagnostic.code), print_),
+                **({"suppressions": _suppressions(silenced.get(id(diagnostic)))} if silenced else {}),
+            }
+            for diagnostic, print_ in zip(every, fingerprints(every, excerpts), strict=True)
         ],
     }
     return json.dumps({"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2) + "\n"
@@ -99,6 +104,14 @@ def _result(diagnostic: Diagnostic, index: int, fingerprint: str) -> dict[str, A
     if diagnostic.fix is not None and diagnostic.place.cell is None:
         made["fixes"] = [_fix(diagnostic.fix)]
     return made
+
+
+def _suppressions(silenced: Silenced | None) -> list[dict[str, str]]:
+    """Return what silences a result: in its own file, or elsewhere. An empty list says that it is known that nothing does."""
+    if silenced is None:
+        return []
+    kind = "inSource" if silenced.by == "comment" else "external"
+    return [{"kind": kind, **({"justification": silenced.reason} if silenced.reason else {})}]
 
 
 def _location(place: Place) -> dict[str, Any]:

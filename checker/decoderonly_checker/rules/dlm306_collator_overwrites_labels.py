@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from decoderonly_checker.diagnostics import Confidence, Severity
 from decoderonly_checker.fixes.collators import keep_labels
 from decoderonly_checker.flow.state import ObjRec
-from decoderonly_checker.flow.values import Lib
+from decoderonly_checker.flow.values import Lib, Tri
 from decoderonly_checker.knowledge.collators import LANGUAGE_MODELLING, rebuilds_labels
 from decoderonly_checker.rules.base import Finding, Rule
 from decoderonly_checker.rules.collations import masked_at
@@ -17,6 +17,7 @@ from decoderonly_checker.rules.training_texts import training_kind
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from decoderonly_checker.fixes.proposals import Proposal
     from decoderonly_checker.flow.facts import Collation, Facts
     from decoderonly_checker.flow.values import Site, Value
 
@@ -38,7 +39,8 @@ class CollatorOverwritesLabels(Rule):
 
     ## Fix safety
 
-    Unsafe: `DataCollatorForSeq2Seq` keeps the labels, and whatever else the rows hold.
+    Unsafe: `DataCollatorForSeq2Seq` keeps the labels, and whatever else the rows hold. None where rows may be padded
+    before they are collated: labels that are kept would hold their padding.
     """
 
     severity = Severity.ERROR
@@ -92,12 +94,17 @@ class CollatorOverwritesLabels(Rule):
                 continue
             written = masked_at(made, facts)
             if written is not None and made.collator.origin is not None:
-                finding = self.report(made, made.collator.origin, written, _tokenizer(made.collator, facts))
+                fix = None if _pads(made, facts) else keep_labels(made.collator.origin)
+                finding = self.report(
+                    made, made.collator.origin, written, _tokenizer(made.collator, facts), fix
+                )
                 if finding is not None:
                     yield finding
 
     @staticmethod
-    def report(made: Collation, place: Site, written: Site, tokenizer: Value | None) -> Finding | None:
+    def report(
+        made: Collation, place: Site, written: Site, tokenizer: Value | None, fix: Proposal | None
+    ) -> Finding | None:
         """Describe one collator."""
         sure = training_kind(tokenizer, made.module)
         if sure is None:
@@ -114,8 +121,15 @@ class CollatorOverwritesLabels(Rule):
                 (written, "-100 is put into the labels here"),
                 (made.site, "the rows go through the collator here"),
             ),
-            keep_labels(place),
+            fix,
         )
+
+
+def _pads(made: Collation, facts: Facts) -> bool:
+    """Whether rows may be padded before they are collated: labels that are kept would hold their padding."""
+    return any(
+        call.encoding.padded is not Tri.NO for call in facts.tokenizer_calls if call.module is made.module
+    )
 
 
 def _rebuilds(collator: Value, facts: Facts) -> bool:

@@ -134,6 +134,11 @@ def _seconds(ctx: click.Context, parameter: click.Parameter, value: float | None
     default=True,
     help="Show the findings that the baseline holds, too.",
 )
+@click.option(
+    "--report-silenced",
+    is_flag=True,
+    help="Write silenced findings into a SARIF report too, as suppressed (GitHub shows them as open).",
+)
 @click.option("--statistics", is_flag=True, help="Count findings by rule instead of showing them.")
 @click.option("--watch", "watched", is_flag=True, help="Check again when files change, until Ctrl-C.")
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 even if there are findings.")
