@@ -65,6 +65,14 @@ ASK = 'def ask(question):\n    batch = tokenizer(question, return_tensors="pt")\
                 'out = model.generate(ids, attention_mask=encoding["attention_mask"].to(0))'
             ),
         ),
+        # What is copied is written on one line.
+        (
+            'ids = tokenizer("Hi", return_tensors="pt").input_ids.to(\n    0,\n)\nout = model.generate(ids)\n',
+            (
+                'encoding = tokenizer("Hi", return_tensors="pt")\nids = encoding.input_ids.to(0)\n'
+                "out = model.generate(ids, attention_mask=encoding.attention_mask.to(0))"
+            ),
+        ),
         # A name that is taken is not taken again.
         (
             'encoding = 1\nids = tokenizer("Hi", return_tensors="pt").input_ids\nout = model.generate(ids)\n',
@@ -105,6 +113,11 @@ def test_an_encoding_gets_a_name_where_its_mask_is_needed(text, cure):
         (
             "    out = model.generate(**batch)\n    return tokenizer.decode(out[0]).split(question)[1].strip()\n",
             '    return tokenizer.decode(out[0][batch["input_ids"].shape[1]:]).strip()',
+        ),
+        # `text = text` would be left.
+        (
+            "    text = tokenizer.decode(model.generate(**batch)[0])\n    text = text[len(question):]\n    return text\n",
+            '    text = tokenizer.decode(model.generate(**batch)[0][batch["input_ids"].shape[1]:])\n    return text',
         ),
         # Somebody else reads the whole text.
         (

@@ -60,7 +60,7 @@ def _edit(step: Step, place: Callable[[Site], Place]) -> Edit | None:
         return Edit(_behind(span), content)
     if step.how == "tail":
         return _tail(step, place)
-    if step.how == "line":
+    if step.how in {"line", "remove"}:
         return _line(step, place, lines)
     if step.how == "without":
         return _without(step, place, lines)
@@ -88,7 +88,7 @@ def _tail(step: Step, place: Callable[[Site], Place]) -> Edit | None:
 
 
 def _line(step: Step, place: Callable[[Site], Place], lines: Sequence[str]) -> Edit | None:
-    """Return the change that adds a statement behind the one that a node stands in, which has its lines for itself."""
+    """Return the change of the lines of the statement that a node stands in, which has them for itself."""
     around = step.site.around()
     statement = next((one for one in reversed(around) if isinstance(one, cst.SimpleStatementLine)), None)
     if statement is None or len(statement.body) != 1:
@@ -101,6 +101,9 @@ def _line(step: Step, place: Callable[[Site], Place], lines: Sequence[str]) -> E
     indent = first[: span.column - 1]
     if indent.strip() or last[span.end_column - 1 :].lstrip()[:1] not in {"", "#"}:
         return None
+    if step.how == "remove":
+        alone = len(owner.body) == 1 or last[span.end_column - 1 :].strip()
+        return None if alone else Edit(Place(span.path, span.line, 1, span.end_line + 1, 1, span.cell), "")
     column = len(last) + 1
     return Edit(
         Place(span.path, span.end_line, column, span.end_line, column, span.cell), f"\n{indent}{step.content}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import libcst as cst
@@ -243,5 +244,9 @@ def root_of(node: cst.CSTNode | None) -> str | None:
 
 
 def code_of(node: cst.CSTNode) -> str:
-    """Return the code of a node."""
-    return cst.Module([]).code_for_node(node)
+    """Return the code of a node, on one line where nothing speaks against it."""
+    code = cst.Module([]).code_for_node(node)
+    if "\n" not in code or "#" in code or '"""' in code or "'''" in code:
+        return code
+    code = re.sub(r"(?<=[(\[{])\s*\n\s*|,?\s*\n\s*(?=[)\]}])", "", code)
+    return re.sub(r"\s*\n\s*", " ", code)

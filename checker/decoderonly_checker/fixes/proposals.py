@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 class Step:
     """One change, by `how`.
 
-    "replace": `content` instead of a node. "behind": right behind it, a name, a call or
-    the like. "end": right behind it, whatever it is. "argument": as a further argument of it, a call.
-    "tail": instead of all that follows `inner`, with which the node begins. "line": on a line of its own behind the
-    statement that the node stands in. "without": the node, an argument of the call `inner`, goes, and its comma with it.
+    "replace": `content` instead of a node. "behind": right behind it, a name, a call or the like. "end": right behind it,
+    whatever it is. "argument": as a further argument of it, a call. "tail": instead of all that follows `inner`, with which
+    the node begins. "line": on a line of its own behind the statement that the node stands in. "remove": that statement
+    goes, and its lines with it. "without": the node, an argument of the call `inner`, goes, and its comma with it.
 
     Quotes in `content` are double; where a file prefers single ones, they are turned.
     """

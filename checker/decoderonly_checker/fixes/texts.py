@@ -38,11 +38,13 @@ def cut_before_decode(cut: TextCut, decode: Decode) -> Proposal | None:
     if ids is None or text is None or not _is_decode(text, cut.site, decode, scope):
         return None
     whole = cut.site.of(cut.site.source, cut.site.cell, text)
-    return Proposal(
-        f"{ids.message}, before the decode",
-        (*ids.steps, Step(cut.site, "tail", "", whole)),
-        Applicability.UNSAFE,
-    )
+    step = Step(cut.site, "tail", "", whole)
+    line = cut.site.around()[-2]
+    if isinstance(text, cst.Name) and isinstance(line, cst.SimpleStatementLine):
+        # `text = text` would be left.
+        if _assigned(line, text.value) is cut.site.node and line.trailing_whitespace.comment is None:
+            step = Step(cut.site, "remove", "")
+    return Proposal(f"{ids.message}, before the decode", (*ids.steps, step), Applicability.UNSAFE)
 
 
 def _text_of(cut: cst.CSTNode) -> cst.BaseExpression | None:
