@@ -40,10 +40,13 @@ def cut_before_decode(cut: TextCut, decode: Decode) -> Proposal | None:
     whole = cut.site.of(cut.site.source, cut.site.cell, text)
     step = Step(cut.site, "tail", "", whole)
     line = cut.site.around()[-2]
-    if isinstance(text, cst.Name) and isinstance(line, cst.SimpleStatementLine):
-        # `text = text` would be left.
-        if _assigned(line, text.value) is cut.site.node and line.trailing_whitespace.comment is None:
-            step = Step(cut.site, "remove", "")
+    if (
+        isinstance(text, cst.Name)
+        and isinstance(line, cst.SimpleStatementLine)
+        and _assigned(line, text.value) is cut.site.node
+        and line.trailing_whitespace.comment is None
+    ):
+        step = Step(cut.site, "remove", "")  # `text = text` would be left
     return Proposal(f"{ids.message}, before the decode", (*ids.steps, step), Applicability.UNSAFE)
 
 
