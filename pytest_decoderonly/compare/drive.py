@@ -159,7 +159,7 @@ class Driver:
                         **settings,
                     }
                 ),
-                logits_processor=LogitsProcessorList([_Force(forced, width)]),
+                logits_processor=LogitsProcessorList([Force(forced, width)]),
             )
         if len(calls) != steps + 1:
             raise CannotDriveError(
@@ -241,14 +241,14 @@ class Driver:
         return ids, mask
 
 
-class _Force:
-    """A logits processor that leaves exactly one token to choose."""
+class Force:
+    """A logits processor that leaves exactly one token to choose: `forced`, (rows, steps), behind `width` columns."""
 
     def __init__(self, forced: torch.Tensor, width: int) -> None:
         self.forced = forced
         self.width = width
 
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:  # noqa: D102
         import torch
 
         step = input_ids.shape[1] - self.width

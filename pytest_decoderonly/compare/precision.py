@@ -145,7 +145,10 @@ def why_not_castable(model: torch.nn.Module) -> str:
 
 
 def _refuse(model: torch.nn.Module) -> None:
-    if getattr(model, "is_quantized", False) or getattr(model, "hf_quantizer", None) is not None:
+    quantised = getattr(model, "is_quantized", False) or getattr(model, "hf_quantizer", None) is not None
+    # transformers 5 calls quantised what it has read from a GGUF file, also where the weights in memory are plain
+    # numbers; whether they are is seen below.
+    if quantised and getattr(model, "quantization_method", None) != "gguf":
         raise CannotCastError(
             "the weights are quantised, so there is no float32 copy of the same weights to judge by"
         )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from decoderonly_checker.cli.caches import opened_cache
+from decoderonly_checker.cli.outputs import check_writable, write_report
 from decoderonly_checker.cli.progress import Progress
 from decoderonly_checker.config import Settings, SettingsError, load_settings, read_settings
 from decoderonly_checker.immutable import immutable
@@ -126,7 +127,7 @@ class Job:
         if self.output_file is None:
             click.echo(drawn, nl=False, color=use_color)
         else:
-            _write(self.output_file, drawn)
+            write_report(self.output_file, drawn)
         for error in result.errors:
             click.echo(error_line(error), err=True)
         if not self.quiet:
@@ -171,7 +172,7 @@ class Job:
         if self.output_file is None:
             click.echo(drawn, nl=False)
         else:
-            _write(self.output_file, drawn)
+            write_report(self.output_file, drawn)
         for error in result.errors:
             click.echo(error_line(error), err=True)
         if not self.quiet:
@@ -294,40 +295,13 @@ class Job:
         if self.report_silenced and self.output_format != "sarif":
             raise SettingsError("--report-silenced needs --output-format sarif")
         if self.output_file is not None:
-            _check_writable(self.output_file)
+            check_writable(self.output_file)
         if self.reads_stdin and len(self.paths) > 1:
             raise SettingsError("`-` (standard input) cannot be combined with other paths")
         if self.stdin_filename is not None and not self.reads_stdin:
             raise SettingsError("--stdin-filename needs `-` as the path")
         if self.reads_stdin and self.changed_since is not None:
             raise SettingsError("--changed-since cannot be combined with `-` (standard input)")
-
-
-def _check_writable(file: Path) -> None:
-    """Refuse a place where nothing can be written, before minutes are spent on a run.
-
-    Raises:
-        SettingsError: In one line.
-    """
-    if file.is_dir():
-        raise SettingsError(f"--output-file: {file} is a folder")
-    if not file.absolute().parent.is_dir():
-        raise SettingsError(f"--output-file: {file}: there is no folder {file.parent}")
-
-
-def _write(file: Path, text: str) -> None:
-    """Write a report; a reader never sees half of it.
-
-    Raises:
-        SettingsError: It cannot be written.
-    """
-    from decoderonly_checker.source.files import os_reason
-    from decoderonly_checker.written import write_whole
-
-    try:
-        write_whole(file, text.encode("utf-8", "surrogateescape"))
-    except OSError as problem:
-        raise SettingsError(f"--output-file: {file}: {os_reason(problem)}") from problem
 
 
 def wants_color(asked: bool | None) -> bool:

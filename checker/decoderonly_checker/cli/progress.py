@@ -17,10 +17,11 @@ _PATIENCE_S = 1.0
 
 
 class Progress:
-    """Called with the number of files done and of files in all; draws after a second, and wipes it at the end."""
+    """Called with the number of things done and of things in all; draws after a second, and wipes it at the end."""
 
-    def __init__(self, *, quiet: bool = False) -> None:
+    def __init__(self, *, quiet: bool = False, label: str = "Checking") -> None:
         """Start the clock; nothing is ever drawn if `quiet`, or where nobody would see it."""
+        self._label = label
         self._wanted = not quiet and _is_watched()
         self._started = time.monotonic()
         self._bar: Any = None  # click's class for it is private
@@ -37,10 +38,10 @@ class Progress:
             import shutil
 
             # It must fit into a line, or wiping it would leave a part.
-            room = shutil.get_terminal_size().columns - len(f"Checking  []  {whole}/{whole}")
+            room = shutil.get_terminal_size().columns - len(f"{self._label}  []  {whole}/{whole}")
             bar = click.progressbar(
                 length=whole,
-                label="Checking",
+                label=self._label,
                 width=max(1, min(36, room - 1)),
                 show_pos=True,
                 show_eta=False,

@@ -1,0 +1,1 @@
+"""What padding does to a model's answers: the experiment behind `decoderonly study`."""
