@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -99,8 +100,14 @@ def _ways(_ctx: click.Context, _parameter: click.Parameter, value: str) -> tuple
     metavar="N",
     help="Measure times so often, all ways in turn, and take the median.",
 )
-@click.option("--dtype", metavar="DTYPE", help="As MODEL,dtype=DTYPE: float32, bfloat16, float16 ...")
-@click.option("--device", metavar="DEVICE", help="As MODEL,device=DEVICE: cpu, cuda, cuda:1, mps ...")
+@click.option(
+    "--dtype", metavar="DTYPE", help="The same as MODEL,dtype=DTYPE (float32, bfloat16, float16 ...)."
+)
+@click.option(
+    "--device",
+    metavar="DEVICE",
+    help="The same as MODEL,device=DEVICE (cpu, cuda:1, mps ...). Default: a GPU if there is one.",
+)
 @click.option(
     "--output-format",
     type=click.Choice(["table", "json", "markdown"]),
@@ -190,11 +197,13 @@ def _measured(model: str, options: list[str], tasks: list[Task], plan: Plan, *, 
     from decoderonly_checker.cli.progress import Progress
 
     from pytest_decoderonly.conformance.spec import SpecError, load, parse
+    from pytest_decoderonly.devices import default_device
 
     root = Path.cwd()
     try:
         spec = parse(",".join([model, *options]), root)
-        loaded = load(spec, root)
+        # Where torch is missing, `load` says so.
+        loaded = load(spec, root, device=default_device() if find_spec("torch") else None)
     except SpecError as problem:
         raise SettingsError(f"study: {problem}") from None
     from pytest_decoderonly.study.experiment import StudyError, run_study
@@ -208,8 +217,6 @@ def _measured(model: str, options: list[str], tasks: list[Task], plan: Plan, *, 
 
 
 def _check_plot(file: Path) -> None:
-    from importlib.util import find_spec
-
     if file.suffix.lower() not in _SUFFIXES:
         raise SettingsError(f"--plot: {file}: expected a name that ends in {' or '.join(_SUFFIXES)}")
     check_writable(file, "--plot")

@@ -57,7 +57,7 @@ def _safe(cells: list[CellResult], study: Study) -> str:
     if ties:
         text = (
             f"safe. {asked - ties} of {asked} answers are those of the prompts alone, and {_are(ties, 'answer')} "
-            "different by rounding: two candidates were as good as equal"
+            "different by rounding (two candidates as good as equal)"
         )
     if cells[0].way == "left-no-mask":
         why = (

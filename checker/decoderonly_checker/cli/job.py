@@ -262,7 +262,7 @@ class Job:
         if self.output_file is None:
             click.echo(drawn, nl=False, err=True)
         else:
-            _write(self.output_file, drawn)
+            write_report(self.output_file, drawn)
         for error in made.left.errors:
             click.echo(error_line(error), err=True)
         if not self.quiet:
