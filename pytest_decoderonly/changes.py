@@ -5,6 +5,7 @@ Plain data: importing this costs nothing.
 
 from __future__ import annotations
 
+import abc
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,13 +31,13 @@ __all__ = [
 ]
 
 
-class Change:
+class Change(abc.ABC):
     """One thing that must not matter. Use one of the subclasses."""
 
     @property
+    @abc.abstractmethod
     def label(self) -> str:
         """What is changed, in words, as reports name it."""
-        raise NotImplementedError
 
 
 def _positive(name: str, value: object) -> None:

@@ -144,7 +144,7 @@ class Store:
                 )
                 _prune(connection, now)
                 connection.execute("COMMIT")
-            except BaseException:
+            except BaseException:  # also Ctrl-C: a transaction that stays open locks the others out
                 with contextlib.suppress(sqlite3.Error):
                     connection.execute("ROLLBACK")
                 raise

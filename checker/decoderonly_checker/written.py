@@ -24,7 +24,7 @@ def write_whole(path: Path, data: bytes) -> None:
         if target.exists():
             beside.chmod(target.stat().st_mode)
         beside.replace(target)
-    except BaseException:
+    except BaseException:  # also Ctrl-C: half a file beside the whole one would be left
         beside.unlink(missing_ok=True)
         raise
 

@@ -22,6 +22,7 @@ from pytest_decoderonly.compare.gather import gather, overwriter
 from pytest_decoderonly.compare.labels import IGNORE
 from pytest_decoderonly.compare.passages import Expectation, SupervisedRow
 from pytest_decoderonly.compare.supervision import SupervisionAudit, audit_supervision, name_overwriter
+from pytest_decoderonly.compare.texts import decoded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -211,9 +212,7 @@ def _trained(row: SupervisedRow, reader: Reader) -> str:
         if flag:
             stretch.append(row.labels[i])
         elif stretch:
-            try:
-                parts.append(str(reader.tokenizer.decode(stretch)))
-            except Exception:
-                parts.append("?")
+            text = decoded(reader.tokenizer, stretch)
+            parts.append("?" if text is None else text)
             stretch = []
     return " .. ".join(parts)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pytest_decoderonly.compare.texts import decoded
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -85,11 +87,8 @@ def token_text(tokenizer: Any) -> Callable[[int], str] | None:
         return None
 
     def show(token: int) -> str:
-        try:
-            text = str(tokenizer.decode([token]))
-        except Exception:
-            return "?"
-        return quoted(text, 12)
+        text = decoded(tokenizer, [token])
+        return "?" if text is None else quoted(text, 12)
 
     return show
 

@@ -189,7 +189,7 @@ def adds_bos(tokenizer: Any) -> bool:
     """Whether the tokenizer puts BOS in front of a text, found by asking it for one."""
     try:
         ids = list(tokenizer("a", add_special_tokens=True)["input_ids"])
-    except Exception:
+    except Exception:  # a tokenizer of the user's own may take no text, or no such option
         return False
     return bool(ids) and ids[0] == tokenizer.bos_token_id
 
@@ -202,7 +202,7 @@ def _vocabulary(tokenizer: Any, ids: Rows) -> int | None:
             return size
         highest: int = max(tokenizer.get_vocab().values())
         return max(size, highest + 1)  # a vocabulary may have holes
-    except Exception:
+    except (TypeError, AttributeError, NotImplementedError, ValueError):
         return None
 
 

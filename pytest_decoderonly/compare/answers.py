@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
@@ -160,7 +161,7 @@ def _to_first(output: Output, stops: frozenset[int]) -> tuple[int, ...]:
     return ids[: next((i for i in range(begin, len(ids)) if ids[i] in stops), len(ids))]
 
 
-class _Judge:
+class _Judge(abc.ABC):
     def __init__(
         self,
         outputs: Sequence[Output],
@@ -190,8 +191,9 @@ class _Judge:
             found |= {self.codec.normal(text[:end]).text for end in ends}
         return found
 
+    @abc.abstractmethod
     def judge(self, number: int, answer: Sequence[int] | str, row: int) -> Misfit | None:
-        raise NotImplementedError
+        """Say what is wrong with an answer as the row's; None where nothing is."""
 
     def mixed(
         self, number: int, answer: Sequence[int] | str, found: Misfit, own: Sequence[int]

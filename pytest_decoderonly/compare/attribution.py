@@ -177,19 +177,27 @@ def _at_logits(
         leaves.append(leaf)
         return leaf
 
-    handle = head.register_forward_hook(replaced)
-    try:
-        with torch.enable_grad():
-            loss = _loss(model, batch, function)
-    finally:
-        handle.remove()
-    if not leaves or not loss.requires_grad:
-        return None
-    found = torch.autograd.grad(loss, leaves, allow_unused=True)
-    used = [gradient for gradient in found if gradient is not None]
-    joined = _joined(used, shape)
+    joined = _joined(_gradients(head, replaced, leaves, lambda: _loss(model, batch, function)), shape)
     # No label at all is a mean over nothing, whose gradient is no number.
     return None if joined is None else torch.nan_to_num(joined, nan=0.0)
+
+
+def _gradients(
+    module: Any, replaced: Callable[..., Any], leaves: list[torch.Tensor], loss: Callable[[], torch.Tensor]
+) -> list[torch.Tensor]:
+    """Return the gradients of a loss at the leaves that a hook puts in the place of a module's outputs; [] without."""
+    import torch
+
+    handle = module.register_forward_hook(replaced)
+    try:
+        with torch.enable_grad():
+            found = loss()
+    finally:
+        handle.remove()
+    if not leaves or not found.requires_grad:
+        return []
+    gradients = torch.autograd.grad(found, leaves, allow_unused=True)
+    return [gradient for gradient in gradients if gradient is not None]
 
 
 def _joined(parts: list[torch.Tensor], shape: tuple[int, ...]) -> torch.Tensor | None:
@@ -270,16 +278,7 @@ def _at_hidden_states(
         output.last_hidden_state = leaves[-1]
         return output
 
-    handle = backbone.register_forward_hook(replaced)
-    try:
-        with torch.enable_grad():
-            loss = _loss(model, batch, function)
-    finally:
-        handle.remove()
-    if not leaves or not loss.requires_grad:
-        return None
-    found = torch.autograd.grad(loss, leaves, allow_unused=True)
-    gradient = _joined([part for part in found if part is not None], shape)
+    gradient = _joined(_gradients(backbone, replaced, leaves, lambda: _loss(model, batch, function)), shape)
     if gradient is None:
         return None
     gradient = torch.nan_to_num(gradient.float(), nan=0.0)

@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from pytest_decoderonly.compare.texts import decoded
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -283,11 +285,8 @@ class Reader:
     def piece(self, token: int) -> str:
         """Return the text of one id without white space; ids that cannot be decoded have none."""
         if token not in self._pieces:
-            try:
-                text = str(self.tokenizer.decode([token]))
-            except Exception:  # a padding value such as -1
-                text = ""
-            self._pieces[token] = "".join(text.split()).removeprefix("##")
+            text = decoded(self.tokenizer, [token])
+            self._pieces[token] = "".join((text or "").split()).removeprefix("##")
         return self._pieces[token]
 
     def squeezed(self, text: str) -> str:

@@ -320,7 +320,7 @@ def header_of(tokenizer: Any) -> tuple[str, str]:
     question = [{"role": "user", "content": _SENTINEL_USER}]
     try:
         without, with_it = render(tokenizer, question), render(tokenizer, question, prompt=True)
-    except Exception:
+    except Exception:  # templates raise what they like
         return "", ""
     header = with_it[len(without) :] if with_it.startswith(without) else ""
     lead = ""

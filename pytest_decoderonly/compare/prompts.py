@@ -176,15 +176,22 @@ def _render(tokenizer: Any, chat: Any, options: Mapping[str, Any], **how: bool) 
     return str(tokenizer.apply_chat_template(chat, tokenize=False, **{**options, **how}))
 
 
+def _rendered(tokenizer: Any, chat: Any, options: Mapping[str, Any], **how: bool) -> str | None:
+    """Return a chat that was made up, as text; None where the template refuses it."""
+    try:
+        return _render(tokenizer, chat, options, **how)
+    except Exception:  # templates raise what they like
+        return None
+
+
 def _closed(tokenizer: Any, text: str, options: Mapping[str, Any]) -> str:
     """Return what ends a question in the chat template, where a generation prompt would have to follow."""
     if not getattr(tokenizer, "chat_template", None):
         return ""
     chat = [{"role": "user", "content": text}]
-    try:
-        bare = _render(tokenizer, chat, options, add_generation_prompt=False)
-        ready = _render(tokenizer, chat, options, add_generation_prompt=True)
-    except Exception:
+    bare = _rendered(tokenizer, chat, options, add_generation_prompt=False)
+    ready = _rendered(tokenizer, chat, options, add_generation_prompt=True)
+    if bare is None or ready is None:
         return ""
     return bare.rpartition(text)[2].strip() if ready != bare and ready.startswith(bare) else ""
 
@@ -194,11 +201,11 @@ def _frame(tokenizer: Any, options: Mapping[str, Any]) -> tuple[str, str]:
     if not getattr(tokenizer, "chat_template", None):
         return "", ""
     question = "decoderonly-question"
-    try:
-        chat = [{"role": "user", "content": question}]
-        before, _, after = _render(tokenizer, chat, options, add_generation_prompt=True).partition(question)
-    except Exception:
+    chat = [{"role": "user", "content": question}]
+    text = _rendered(tokenizer, chat, options, add_generation_prompt=True)
+    if text is None:
         return "", ""
+    before, _, after = text.partition(question)
     return _squeezed(before, tokenizer), _squeezed(after, tokenizer)
 
 
@@ -214,11 +221,8 @@ def _missing_header(tokenizer: Any, chat: Any, options: Mapping[str, Any], text:
     Templates that need none ([INST] ... [/INST]) begin the answer where the question ends.
     """
     answer = "decoderonly-answer"
-    try:
-        whole = _render(tokenizer, [*chat, {"role": "assistant", "content": answer}], options)
-    except Exception:
-        return ""
-    if not whole.startswith(text) or answer not in whole:
+    whole = _rendered(tokenizer, [*chat, {"role": "assistant", "content": answer}], options)
+    if whole is None or not whole.startswith(text) or answer not in whole:
         return ""
     header = whole[len(text) : whole.index(answer)]
     return header if any(word in header.casefold() for word in _HEADERS) else ""

@@ -34,6 +34,7 @@ from pytest_decoderonly.compare.passages import (
     read_row,
     restarts,
 )
+from pytest_decoderonly.compare.texts import decoded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -588,8 +589,6 @@ class _Judge:
             if i != stretch[-1] + 1:
                 break
             stretch.append(i)
-        try:
-            text = str(self.reader.tokenizer.decode([self.row.ids[i] for i in stretch]))
-        except Exception:
-            text = "?"
+        text = decoded(self.reader.tokenizer, [self.row.ids[i] for i in stretch])
+        text = "?" if text is None else text
         return repr(text if len(text) <= 60 else text[:28] + " ... " + text[-27:])

@@ -17,6 +17,14 @@ _PRIVATE = 0xF0000  # the first of a range of characters that no standard gives 
 _BROKEN = "\ufffd"  # what a part of a character decodes to
 
 
+def decoded(tokenizer: Any, ids: Sequence[int]) -> str | None:
+    """Return the text of ids as the tokenizer has it; None where one is no id of its, such as -1."""
+    try:
+        return str(tokenizer.decode(list(ids)))
+    except Exception:  # tokenizers raise what they like: OverflowError, IndexError, TypeError, their own
+        return None
+
+
 @dataclass(frozen=True)
 class Normal:
     """A text without special tokens, whitespace, case and Unicode forms.

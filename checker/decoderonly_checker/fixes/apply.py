@@ -6,8 +6,6 @@ import ast
 import codecs
 import os
 import re
-import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +15,7 @@ from decoderonly_checker.immutable import immutable
 from decoderonly_checker.source.files import NOTEBOOK_SUFFIX, SourceError, load_source
 from decoderonly_checker.source.notebook import replace_magics
 from decoderonly_checker.source.syntax import quiet
+from decoderonly_checker.written import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -197,15 +196,7 @@ def write(change: Change) -> None:
     try:
         if target.read_bytes() != change.before:
             raise FixError("has changed since it was checked: left alone")
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(change.after)
-            shutil.copymode(target, name)
-            os.replace(name, target)  # noqa: PTH105 - beside mkstemp's name
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        write_whole(target, change.after)
     except OSError as problem:
         from decoderonly_checker.source.files import os_reason
 

@@ -296,7 +296,7 @@ class Service:
         loop = asyncio.get_running_loop()
         try:
             done = await loop.run_in_executor(self._worker, self._run, snapshots, around, stop)
-        except Exception:
+        except Exception:  # a bug of ours must not end the editor's session
             _log.exception("a check failed")
             done = []
         if done is None:

@@ -177,5 +177,5 @@ def _short(error: BaseException) -> str:
 def _embeddings(model: Any) -> int | None:
     try:
         return int(model.get_input_embeddings().weight.shape[0])
-    except Exception:
+    except (NotImplementedError, AttributeError, IndexError):
         return None
