@@ -184,10 +184,11 @@ def _with_positions(model: Any, edit: Callable[[torch.Tensor, int], torch.Tensor
         positions = kwargs.get("position_ids")
         past = kwargs.get("past_key_values")
         held = past.get_seq_length() if past is not None else 0
-        ids = kwargs["input_ids"] if kwargs.get("input_ids") is not None else args[0]
+        given = kwargs["input_ids"] if kwargs.get("input_ids") is not None else kwargs.get("inputs_embeds")
+        shape = (args[0] if given is None else given).shape[:2]
         if positions is None:
-            positions = torch.arange(held, held + ids.shape[1]).expand(ids.shape)
-        kwargs["position_ids"] = edit(positions.expand(ids.shape).clone(), held)
+            positions = torch.arange(held, held + shape[1]).expand(shape)
+        kwargs["position_ids"] = edit(positions.expand(shape).clone(), held)
         return args, kwargs
 
     model.base_model.register_forward_pre_hook(before, with_kwargs=True)

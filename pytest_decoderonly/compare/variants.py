@@ -47,7 +47,8 @@ if TYPE_CHECKING:
 
 # What transformers and models say where they refuse: "does not support static cache", "is not supported".
 _REFUSED = re.compile(
-    r" raised \w+ on .*(not support|unsupported|not implemented|n't have its forwarding implemented)",
+    r" raised (?!KeyError|IndexError)\w+ on .*(not support|unsupported|not implemented|forwarding implemented"
+    r"|is required for|cannot use|are not used by the model)",
     re.IGNORECASE,
 )
 

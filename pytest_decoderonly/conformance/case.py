@@ -33,6 +33,7 @@ WIDTHS = (7, 8, 9, 31, 32, 33, 34, 63, 64, 65, 66)
 PAIR = (6, 19)
 # Eight rows, also of lengths next to a border.
 WIDE = (9, 31, 64, 65, 17, 40, 12, 66)
+_RAISED = " raised "
 PROMPTS = (
     "Hello, my name is",
     "Question: what is the capital of France? Answer in one word. Answer:",
@@ -180,6 +181,10 @@ class Case:
         if verdict is Verdict.UNDECIDED and why_not_castable(self.model):
             raise NotApplicable(f"rounding cannot be told from a fault: {reason}")
 
+    def culprit(self) -> Suspect | None:
+        """Return what the small battery accuses, None where it is clean."""
+        return _suspect(self.battery())
+
     def _failed(self, battery: BatteryResult, number: Number) -> Found:
         from pytest_decoderonly.assertions.report import drawn_rows, first_parting, render
 
@@ -190,6 +195,7 @@ class Case:
         return Found(
             _line(number),
             passed=False,
+            raised=_RAISED in number.reason and number.verdict == "undecided",
             numbers=(number,),
             text=render(battery, model=self.name, tokenizer=self.tokenizer, brief=brief),
             rows=tuple(drawn_rows(battery)),
@@ -226,6 +232,7 @@ class Case:
         return Found(
             _line(number),
             passed=False,
+            raised=_RAISED in number.reason and number.verdict == "undecided",
             numbers=(number,),
             text=render_change(result, model=self.name),
             rows=tuple(drawn_rows(result)),

@@ -19,10 +19,14 @@ class CheckFailed(Exception):  # noqa: N818 - a finding about the user's model, 
 
 @dataclass(frozen=True)
 class Found:
-    """What one item found; the fields are those of `outcome.Outcome`."""
+    """What one item found; the fields are those of `outcome.Outcome`.
+
+    `raised` says that the model did, so that nothing could be measured.
+    """
 
     seen: str
     passed: bool = True
+    raised: bool = False
     numbers: tuple[Number, ...] = ()
     text: str = ""
     rows: tuple[str, ...] = ()
@@ -38,7 +42,7 @@ def failed(
 ) -> Found:
     """Return a finding of a headline and a line for each problem."""
     return Found(
-        problems[0] if problems else headline,
+        (problems[0] if problems else headline).partition("\n")[0],
         passed=False,
         text="\n".join([headline, *problems, *rows]),
         codes=codes,

@@ -267,7 +267,8 @@ class CheckItem(pytest.Item):
         except Exception as error:
             self._note("error", Found(" ".join(str(error).split())[:300], text=str(error)), case, started)
             raise
-        self._note("passed" if found.passed else "failed", found, case, started)
+        verdict: Verdict = "passed" if found.passed else "error" if found.raised else "failed"
+        self._note(verdict, found, case, started)
         if not found.passed:
             raise CheckFailed(found.text)
         self.user_properties.append(("decoderonly", found.seen))

@@ -6,6 +6,7 @@ are compared over the borders of rows.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pytest_decoderonly.changes import Beams
@@ -23,4 +24,12 @@ VARIANTS = (Variant({"batch": 2, "beams": 3}), Variant({"batch": 3, "beams": 4},
 def run(case: Case, variant: Variant) -> Found:
     """Run beam search."""
     lengths = (6, 19, 33)[: int(variant.parameters["batch"])]
-    return case.with_change(Beams(int(variant.parameters["beams"])), lengths, steps=5)
+    change = Beams(int(variant.parameters["beams"]))
+    found = case.with_change(change, lengths, steps=5)
+    if found.passed or found.raised or not case.with_change(change, (19,) * len(lengths), steps=5).passed:
+        return found
+    # Without padding the beams are right: whatever is wrong with padding is wrong here.
+    note = "the same beams are right for prompts of one length: it is the padding that goes wrong, with beams or without"
+    return replace(
+        found, culprit=case.culprit(), notes=(*found.notes, note), text=f"{found.text}\nnote:     {note}"
+    )

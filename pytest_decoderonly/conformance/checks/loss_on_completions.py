@@ -7,6 +7,8 @@ Protects from: a loss that teaches the prompt or the padding, shifts labels twic
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pytest_decoderonly.conformance.checks import Variant, variants
@@ -36,7 +38,9 @@ def run(case: Case, variant: Variant) -> Found:
     except UndecidedError as error:
         raise NotApplicable(f"cannot be told: {error}") from error
     except AssertionError as error:
-        return failed(f"{case.name}, padded on the {variant.parameters['side']}: {error}", [])
+        side = variant.parameters["side"]
+        text = f"{case.name}, labels at their own tokens, padded on the {side}: {error}"
+        return replace(failed(text, []), codes=tuple(dict.fromkeys(re.findall(r"DLM\d+", text))))
     except (TypeError, ValueError) as error:
         raise NotApplicable(
             f"the model computes no loss from labels: {' '.join(str(error).split())[:200]}"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pytest_decoderonly.conformance.case import Case
     from pytest_decoderonly.conformance.found import Found
 
-ORDER = 34
+ORDER = 18  # where this fails, all else may fail for it
 KIND = "padding"
 VARIANTS = (Variant(),)
 

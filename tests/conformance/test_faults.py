@@ -1,0 +1,105 @@
+"""Faults that show in one way to call a model: the check for it finds them and says what is to blame."""
+
+from __future__ import annotations
+
+import mutant_calls
+import mutants
+import pytest
+import torch
+
+from pytest_decoderonly import tiny_decoder, tiny_tokenizer
+from pytest_decoderonly.conformance.case import Case
+from pytest_decoderonly.conformance.checks import discover
+from pytest_decoderonly.conformance.found import NotApplicable
+
+CHECKS = {check.name: check for check in discover()}
+
+
+def ask(model, name, item=""):
+    """The first item of a check, or the one of that id."""
+    check = CHECKS[name]
+    variant = next(variant for variant in check.variants if item in ("", variant.id))
+    return check.run(Case("model", model, tiny_tokenizer()), variant)
+
+
+@pytest.mark.parametrize(
+    ("fault", "arch", "check", "item", "said"),
+    [
+        (mutant_calls.state_not_reset, "mamba2", "repeated-call", "", "state between calls"),
+        (mutant_calls.beams_keep_their_cache, "llama", "beams", "", "beam cache"),
+        (mutant_calls.static_cache_off_by_one, "gpt2", "cache-kind", "static", "cache"),
+        (mutant_calls.embeddings_scaled_twice, "gpt2", "inputs-embeds", "", "inputs_embeds"),
+        (mutant_calls.pieces_begin_at_zero, "llama", "prompt-in-pieces", "", "chunked prefill"),
+        (mutant_calls.eager_attention_unscaled, "llama", "attention", "eager", "attention backend"),
+        (mutant_calls.labels_shifted_twice, "llama", "loss-on-completions", "left", "DLM305"),
+        (
+            mutant_calls.prompt_in_the_loss,
+            "llama",
+            "loss-on-completions",
+            "right",
+            "in the loss and must not be",
+        ),
+        (
+            mutant_calls.gradient_cut,
+            "llama",
+            "gradient-flow",
+            "",
+            "model.layers.0: every gradient in it is zero",
+        ),
+        (mutant_calls.empty_rows_are_nan, "llama", "ignored-rows", "", "mask is zero everywhere gives NaN"),
+        (mutants.positions_over_padding, "gpt2", "training-padding", "left", "positions"),
+    ],
+)
+def test_a_fault_is_found_where_it_shows(fault, arch, check, item, said):
+    assert ask(tiny_decoder(arch), check, item).passed
+    found = ask(fault(tiny_decoder(arch)), check, item)
+    assert not found.passed
+    assert said == found.culprit.name if found.culprit else said in found.text
+
+
+def test_a_border_of_blocks_fails_at_its_length_alone():
+    case = Case("model", mutants.wrong_at_one_alignment(tiny_decoder("llama")), tiny_tokenizer())
+    check = CHECKS["left-padding"]
+    alone = [variant for variant in check.variants if variant.parameters.get("batch") == 1]
+    wrong = [variant.parameters["length"] for variant in alone if not check.run(case, variant).passed]
+    # A step more than a multiple of 32 at the prompt, or at one of the four cached steps.
+    assert wrong == [31, 32, 33, 63, 64, 65]
+
+
+def test_beams_are_not_blamed_for_padding():
+    found = ask(tiny_decoder("whisper"), "beams")
+    assert not found.passed
+    assert found.culprit.name == "positions"
+    assert any("for prompts of one length" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("arch", "check", "item", "reason"),
+    [
+        ("rwkv", "attention", "sdpa", "does not take attention 'sdpa'"),
+        ("bamba", "inputs-embeds", "", "doesn't have its forwarding implemented"),
+        ("bart", "left-padding", "batch3-len33", "no left padding, by design"),
+        ("llama", "attention", "sdpa", "runs attention 'sdpa' as it is"),
+        ("llama", "cached-steps", "beyond-window", "no sliding window"),
+    ],
+)
+def test_what_a_model_declares_is_no_failure(arch, check, item, reason):
+    with pytest.raises(NotApplicable, match=reason):
+        ask(tiny_decoder(arch), check, item)
+
+
+def test_no_gradient_to_speak_of():
+    with pytest.raises(NotApplicable, match="no weight of the model is trainable"):
+        ask(tiny_decoder("llama").requires_grad_(requires_grad=False), "gradient-flow")
+
+
+def test_a_training_check_leaves_the_model_as_it_was():
+    model = tiny_decoder("llama").train()
+    model.lm_head.weight.grad = torch.ones_like(model.lm_head.weight)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    for name in ("gradient-flow", "loss-on-completions", "ignored-rows"):
+        assert ask(model, name).passed
+    assert model.training
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    assert bool((model.lm_head.weight.grad == 1).all())
+    assert all(p.grad is None for p in model.model.parameters())
