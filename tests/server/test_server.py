@@ -246,7 +246,7 @@ def test_what_does_not_parse_is_said_and_may_be_mended(editor):
 
 
 def test_settings_count_and_may_be_wrong_for_a_time(editor):
-    assert types.WORKSPACE_DID_CHANGE_WATCHED_FILES in editor.registered
+    editor.wait_for(lambda: types.WORKSPACE_DID_CHANGE_WATCHED_FILES in editor.registered)
     settings = editor.folder / "decoderonly.toml"
     changed = types.DidChangeWatchedFilesParams(
         [types.FileEvent(settings.as_uri(), types.FileChangeType.Changed)]
@@ -262,6 +262,7 @@ def test_settings_count_and_may_be_wrong_for_a_time(editor):
         editor.open("serve.py", SERVING)
         assert found_under('ignore = ["DLM102"]') == ["DLM101", "DLM201"]
         assert found_under("ignore = 1") == []
+        editor.wait_for(lambda: editor.messages)
         assert editor.messages == [
             "decoderonly: decoderonly.toml: ignore must be a list of strings, not an integer"
         ]
