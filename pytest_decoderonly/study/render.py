@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pytest_decoderonly.study.result import CellResult, Share, Study
 
 FORMATS = ("table", "json", "markdown")
-_HEAD = (
+HEAD = (
     "way of asking",
     "batch",
     "+pads",
@@ -64,9 +64,8 @@ def _sentences(study: Study) -> list[str]:
 
 
 def _text(study: Study) -> str:
-    # Columns that say the same for all ways say nothing here.
-    rows = [_HEAD, *(_row(cell, "-") for cell in study.cells)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(_HEAD))]
+    rows = [HEAD, *(_row(cell, "-") for cell in study.cells)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(HEAD))]
     lines = [
         "  ".join(
             text.ljust(width) if i == 0 else text.rjust(width)
@@ -95,7 +94,7 @@ def _markdown(study: Study) -> str:
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(text.replace("|", "\\|") for text in cells) + " |"
 
-    lines = [line(_HEAD), "|---|" + "---:|" * (len(_HEAD) - 1)]
+    lines = [line(HEAD), "|---|" + "---:|" * (len(HEAD) - 1)]
     lines += [line(_row(cell, "")) for cell in study.cells]
     failed = [f"* {safe(c.name)}, {c.size}: {safe(c.error)}" for c in study.cells if c.error is not None]
     said = [f"* {safe(text)}" for text in _sentences(study)]
@@ -110,12 +109,12 @@ def _json(study: Study) -> str:
 def _row(cell: CellResult, nothing: str) -> tuple[str, ...]:
     head = (cell.name, str(cell.batch_size), str(cell.padding))
     if cell.error is not None:
-        return (*head, "failed", *[nothing] * (len(_HEAD) - 4))
+        return (*head, "failed", *[nothing] * (len(HEAD) - 4))
+    rate = cell.tokens_per_second or 0.0
     speed = (
-        f"{cell.tokens_per_second:.3g}" if cell.tokens_per_second and cell.tokens_per_second < 1000
-        else f"{cell.tokens_per_second or 0:,.0f}",
+        f"{rate:.1f}" if rate < 100 else f"{rate:,.0f}",
         nothing if cell.speed is None else f"{cell.speed:.2f}x",
-    )  # fmt: skip
+    )
     if cell.alone:
         return (*head, _share(cell.right, nothing), *[nothing] * 5, *speed)
     tested = cell.p is not None
