@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 from decoderonly_checker.cli.app import app
 from decoderonly_checker.config import Settings
+from decoderonly_checker.fixes.run import fix_all
 from decoderonly_checker.runner import check_paths
 from decoderonly_checker.source.files import load_source
 from hypothesis import given, settings
@@ -77,7 +78,7 @@ def test_comments_in_blocks_count_and_those_in_prose_do_not():
     result = check(text)
     assert (result.diagnostics, result.suppressed) == ((), 1)
     stale = check(text.replace("DLM101", "DLM201")).diagnostics
-    assert [(d.code, d.fix) for d in stale] == [("DLM101", None), ("DLM001", None)]
+    assert [(d.code, d.fix is None) for d in stale] == [("DLM101", False), ("DLM001", True)]
 
 
 def test_markdown_is_taken_from_folders_on_demand():
@@ -88,11 +89,52 @@ def test_markdown_is_taken_from_folders_on_demand():
     assert run("--include-markdown").exit_code == 1
     Path("decoderonly.toml").write_text("include-markdown = true\n", encoding="utf-8")
     assert "a.md:6:10" in run("--output-format", "concise").output
-    # Nothing is written into prose.
+    # No comments are written into what people read.
     before = Path("a.md").read_bytes()
-    run("--fix", "--unsafe-fixes")
     run("--add-ignore", "why")
     assert Path("a.md").read_bytes() == before
+
+
+NAMED = "ids = tokenizer.encode('Hi', return_tensors=\"pt\")  # why\nout = model.generate(\n    ids,\n    do_sample=True,\n)"
+NAMED_AFTER = """\
+encoded = tokenizer('Hi', return_tensors="pt")  # why
+ids = encoded["input_ids"]
+out = model.generate(
+    ids,
+    do_sample=True,
+    attention_mask=encoded["attention_mask"],
+)"""
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+@pytest.mark.parametrize(
+    ("before", "code", "after"),
+    [
+        ("", NAMED, NAMED_AFTER),
+        ("   ", NAMED, NAMED_AFTER),
+        ("- a list\n\n  ", NAMED, NAMED_AFTER),
+        ("> ", BARE, BARE.replace("ids)", "ids, attention_mask=encoding.attention_mask)")),
+        # A new line would need the sign that quotes.
+        ("> ", NAMED, NAMED),
+        ("\t", BARE, BARE),  # code by its indentation, which is no Python
+    ],
+    ids=["plain", "indented", "in a list", "quoted", "quoted, with a new line", "no fence"],
+)
+def test_blocks_are_fixed_and_no_other_byte_changes(before, code, after, ending):
+    head, _, indent = before.rpartition("\n")
+
+    def page(code):
+        inside = ["```python", *SETUP.splitlines(), "", *code.splitlines(), "```"]
+        body = "\n".join(f"{indent}{line}".rstrip() for line in inside)
+        return f"It's `so`\u00e9:\n\n{head}\n{body}\n\n```sh\nmodel.generate(ids)\n```\nthe end".replace(
+            "\n", ending
+        )
+
+    check(page(code))
+    done = fix_all(lambda: check_paths(["a.md"], Settings()), unsafe=True)
+    assert done.left.errors == ()
+    assert Path("a.md").read_bytes().decode() == page(after)
+    assert not any(found.fix for found in done.left.diagnostics)
 
 
 def test_without_the_parser_it_says_what_to_install(monkeypatch):

@@ -14,6 +14,7 @@ from decoderonly_checker.fixes.notebooks import NotebookError, Replacement, repl
 from decoderonly_checker.immutable import immutable
 from decoderonly_checker.source.files import NOTEBOOK_SUFFIX, SourceError, load_source
 from decoderonly_checker.source.notebook import replace_magics
+from decoderonly_checker.source.scan import split_lines
 from decoderonly_checker.source.syntax import quiet
 from decoderonly_checker.written import write_whole
 
@@ -110,19 +111,40 @@ def change(path: str, diagnostics: Sequence[Diagnostic], data: bytes | None = No
     if sum(len(mine) for _, mine, _ in texts) != len(edits):
         raise FixError("the fix is for code that is not there; please report this")
     for cell, _, after in texts:
-        _check_syntax(after if cell.index is None else replace_magics(after)[0])
-    data = (
+        if cell.embedded:
+            _check_blocks(source, after)
+        else:
+            _check_syntax(after if cell.index is None else replace_magics(after)[0])
+    changed = (
         _notebook(source, [(cell, mine) for cell, mine, _ in texts])
         if Path(path).suffix.lower() == NOTEBOOK_SUFFIX
         else _file(source, texts[0][2])
     )
     told = tuple((cell.index, cell.original, after) for cell, _, after in texts)
-    return Change(path, source.data, data, tuple(diagnostics), told)
+    return Change(path, source.data, changed, tuple(diagnostics), told)
 
 
 def _check_syntax(text: str) -> None:
     if not parses(text):
         raise FixError("would not parse any more; please report this")
+
+
+def _check_blocks(source: SourceFile, after: str) -> None:
+    """Refuse a text around code in which more than the code would change, or the code no longer be what it is.
+
+    Raises:
+        FixError: In one line.
+    """
+    now = load_source(source.path, after.encode("utf-8", "surrogatepass"))
+    if now.left_out != source.left_out or _around(now) != _around(source):
+        raise FixError("would change what stands around its code; please report this")
+    _check_syntax(now.cells[0].text)
+
+
+def _around(source: SourceFile) -> list[str]:
+    """Return the lines of a text that hold no code."""
+    (cell,) = source.cells
+    return [line for line, code in zip(cell.lines, split_lines(cell.text), strict=True) if not code.strip()]
 
 
 def _file(source: SourceFile, after: str) -> bytes:

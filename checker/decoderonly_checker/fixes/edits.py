@@ -45,10 +45,10 @@ def fix_of(proposal: Proposal, sure: Confidence, place: Callable[[Site], Place])
 def _edit(step: Step, place: Callable[[Site], Place]) -> Edit | None:
     site, node = step.site, step.site.node
     cell = site.source.cell(site.cell)
-    if site.cell is None and cell.text != cell.original:
+    if site.cell is None and cell.text != cell.original and not cell.embedded:
         return None  # form feeds move columns
     lines = cell.lines
-    content = _quoted(step.content, cell.original)
+    content = _quoted(step.content, cell.commented)
     span = place(site)
     if step.how == "replace":
         return Edit(span, content)
