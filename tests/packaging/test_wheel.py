@@ -1,9 +1,10 @@
-"""What a user gets: the files and the requirements of the built wheel."""
+"""What a user gets: the files of both archives, and the requirements and entry points of the wheel."""
 
 import configparser
 import email
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -14,22 +15,18 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--wheel-dir",
-        str(folder),
-        str(ROOT),
-    ]
+def built(tmp_path_factory):
+    """The folder with both archives; the wheel is made from the source archive, which shows that nothing is missing there."""
+    folder = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
-    (path,) = folder.glob("*.whl")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(built):
+    (path,) = built.glob("*.whl")
     with zipfile.ZipFile(path) as archive:
         yield archive
 
@@ -54,6 +51,24 @@ def test_wheel_holds_both_packages_whole_and_nothing_else(wheel):
     found = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert found == expected
     assert {"pytest_decoderonly/py.typed", "decoderonly_checker/py.typed"} <= found
+
+
+def test_source_archive_holds_what_git_does_and_no_more(built):
+    if not (ROOT / ".git").exists():
+        pytest.skip("needs git's list of files; this is no clone")
+    tracked = subprocess.run(
+        ["git", "-C", str(ROOT), "ls-files", "-co", "--exclude-standard"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    (path,) = built.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        found = {
+            member.name.partition("/")[2]: member.mode for member in archive.getmembers() if member.isfile()
+        }
+    assert {name for name in tracked if (ROOT / name).is_file()} | {"PKG-INFO"} == found.keys()
+    assert found[".ci/test"] & 0o100, "scripts can be run"
 
 
 def test_licence_is_in_the_wheel(wheel):
