@@ -1,5 +1,6 @@
 """Pages that are made from the code: all of it is there, and it says what the code says."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import yaml
 from decoderonly_checker import rules
 
 import pytest_decoderonly
-from website import plugin_pages, rule_pages
+from website import diagrams, plugin_pages, rule_pages
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -105,3 +106,29 @@ def test_every_public_name_is_on_the_page_of_the_api():
     assert sorted(re.findall(r"^::: pytest_decoderonly\.(\w+)$", text, re.MULTILINE)) == sorted(
         pytest_decoderonly.__all__
     )
+
+
+def test_diagrams_are_as_they_would_be_drawn():
+    for name, drawing in diagrams.drawings().items():
+        assert (diagrams.FOLDER / f"{name}.svg").read_text(encoding="utf-8") == drawing, "python -m website.diagrams --write"
+
+
+def test_the_library_says_what_the_page_of_warnings_quotes():
+    import transformers
+
+    quoted = re.findall(
+        r'^\| "([^"]+)" \|',
+        (DOCS / "explanations" / "from-a-warning-to-the-rule.md").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
+    assert len(quoted) == 6
+    home = Path(transformers.__file__).parent
+    files = [home / name for name in ("generation/utils.py", "modeling_utils.py", "tokenization_utils_base.py")]
+    # Adjacent literals are one string; a formatted one is its constant parts.
+    texts = [
+        node.value
+        for path in files
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+    assert [quote for quote in quoted if not any(quote in text for text in texts)] == []
