@@ -53,7 +53,11 @@ def measure() -> Numbers:
         numbers = _errors(build())
         for dtype, number in numbers.items():
             found[dtype][group].append(number)
-        print(f"{group:<7} {numbers['float32']:.1e} {numbers['bfloat16']:.1e}  {name}", file=sys.stderr, flush=True)
+        print(
+            f"{group:<7} {numbers['float32']:.1e} {numbers['bfloat16']:.1e}  {name}",
+            file=sys.stderr,
+            flush=True,
+        )
     return found
 
 
@@ -81,8 +85,8 @@ def table(found: Numbers) -> str:
         sound, faulty = max(groups["sound"]), min(groups["faulty"])
         below = sum(value <= sound for value in groups["faulty"])
         lines.append(
-            f"{dtype}: {len(groups['sound'])} sound models reach {sound:.1e}; of {len(groups['faulty'])} faulty ones the least is "
-            f"{faulty:.1e}, and {below} lie where sound ones do"
+            f"{dtype}: {len(groups['sound'])} sound models reach {sound:.1e}; of {len(groups['faulty'])} faulty ones the "
+            f"least is {faulty:.1e}, and {below} lie where sound ones do"
         )
     return "\n".join(lines)
 

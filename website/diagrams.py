@@ -21,8 +21,14 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "assets" / "diagrams"
 _NUMBERS = FOLDER.parents[1] / "reference" / "gap.json"  # of benchmarks/rounding_gap.py
-_LIGHT = "--dlm-ink:#1f2430;--dlm-faint:#5b6475;--dlm-line:#6b7485;--dlm-prompt:#cfe0ff;--dlm-answer:#cdeccb;--dlm-pad:#e9e9ee;--dlm-bad:#ffd0cc"
-_DARK = "--dlm-ink:#e6e9f0;--dlm-faint:#a9b2c3;--dlm-line:#98a1b3;--dlm-prompt:#2a4575;--dlm-answer:#265a35;--dlm-pad:#3a3f4b;--dlm-bad:#7a2d2a"
+_LIGHT = (
+    "--dlm-ink:#1f2430;--dlm-faint:#5b6475;--dlm-line:#6b7485;"
+    "--dlm-prompt:#cfe0ff;--dlm-answer:#cdeccb;--dlm-pad:#e9e9ee;--dlm-bad:#ffd0cc"
+)
+_DARK = (
+    "--dlm-ink:#e6e9f0;--dlm-faint:#a9b2c3;--dlm-line:#98a1b3;"
+    "--dlm-prompt:#2a4575;--dlm-answer:#265a35;--dlm-pad:#3a3f4b;--dlm-bad:#7a2d2a"
+)
 _STYLE = (
     f"<style>svg{{{_LIGHT}}}@media(prefers-color-scheme:dark){{svg{{{_DARK}}}}}"
     "text{font:13px/1 ui-monospace,monospace;fill:var(--dlm-ink)}.note{font-family:sans-serif;fill:var(--dlm-faint)}"
@@ -56,7 +62,8 @@ def rows_of_tokens(rows: tuple[Row, ...]) -> str:
     labels = _MARGIN + max(len(row.label) for row in rows) * _CHARACTER + 12
     count = max(len(row.cells) for row in rows)
     widths = [
-        max((len(row.cells[column][0]) for row in rows if column < len(row.cells)), default=1) * _CHARACTER + 14
+        max((len(row.cells[column][0]) for row in rows if column < len(row.cells)), default=1) * _CHARACTER
+        + 14
         for column in range(count)
     ]
     starts = [labels + sum(widths[:column]) for column in range(count + 1)]
@@ -98,7 +105,12 @@ def pipeline() -> str:
     lanes = (
         ("your source code", ("bytes", "parse", "interpret", "facts", "rules"), "checker", "prompt"),
         ("your running tests", ("wrapped call", "event", "where ids come from", "checks"), "guard", "answer"),
-        ("your model, batch, score", ("plan", "run", "relations", "culprit"), "assertions, conformance", "pad"),
+        (
+            "your model, batch, score",
+            ("plan", "run", "relations", "culprit"),
+            "assertions, conformance",
+            "pad",
+        ),
     )
     parts, y = [], 12.0
     right = 0.0
@@ -109,7 +121,9 @@ def pipeline() -> str:
         for index, word in enumerate((source, *steps, "finding")):
             width = len(word) * _CHARACTER + 18
             css = "none" if index in (0, len(steps) + 1) else role
-            parts.append(f'<rect class="{css}" x="{x:.0f}" y="{y:.0f}" width="{width:.0f}" height="30" rx="4"/>')
+            parts.append(
+                f'<rect class="{css}" x="{x:.0f}" y="{y:.0f}" width="{width:.0f}" height="30" rx="4"/>'
+            )
             parts.append(_text(x + width / 2, y + 19, word, anchor="middle"))
             x += width
             if index <= len(steps):
@@ -143,17 +157,23 @@ def gap(numbers: Mapping[str, Mapping[str, Sequence[float | None]]]) -> str:
                 # Three levels, so that neighbours do not hide each other.
                 x, height = at(value), y + 12 + 34 * lane + 8 * (index % 3)
                 if group == "sound":
-                    parts.append(f'<rect class="{role}" x="{x - 3:.1f}" y="{height - 3:.1f}" width="6" height="6" rx="3"/>')
+                    parts.append(
+                        f'<rect class="{role}" x="{x - 3:.1f}" y="{height - 3:.1f}" width="6" height="6" rx="3"/>'
+                    )
                 else:
                     parts.append(f'<path d="M{x - 3:.1f} {height - 3:.1f}l6 6m0 -6l-6 6"/>')
         y += strip
         parts.append(f'<path d="M{left} {y - 6:.0f}h{(last - first) * scale:.0f}"/>')
-    for power in range(first, last + 1):
-        parts.append(_text(left + (power - first) * scale, y + 12, f"1e{power}", "note", "middle"))
+    parts += [
+        _text(left + (power - first) * scale, y + 12, f"1e{power}", "note", "middle")
+        for power in range(first, last + 1)
+    ]
     for power, word in ((-4, "rounding ends"), (-3, "bugs begin")):
         x = left + (power - first) * scale
         parts.append(f'<path stroke-dasharray="3 4" d="M{x:.0f} {top}V{y - 6:.0f}"/>')
-        parts.append(_text(x + (-4 if power == -4 else 4), top + 4, word, "note", "end" if power == -4 else "start"))
+        parts.append(
+            _text(x + (-4 if power == -4 else 4), top + 4, word, "note", "end" if power == -4 else "start")
+        )
     parts.append(_text(left, y + 36, "● sound   ✕ faulty   right edge: not finite", "note"))
     return _svg(left + (last - first) * scale + 40, y + 48, parts)
 
@@ -163,7 +183,7 @@ def drawings() -> dict[str, str]:
     prompt, answer = cells("Where is Rome ?", "prompt"), cells("In Italy . ⟨eos⟩", "answer")
     hidden = tuple(("-100", "none") for _ in prompt)
     pads = cells("⟨pad⟩ ⟨pad⟩", "pad")
-    gap = (("", "gap"),)
+    blank = (("", "gap"),)
     return {
         "training": rows_of_tokens(
             (
@@ -181,7 +201,7 @@ def drawings() -> dict[str, str]:
                 Row("output", answer),
                 Row("decoder-only", note="generate returns the prompt and the answer"),
                 Row("output", (*prompt, *answer)),
-                Row("output[:, n:]", (*gap * 4, *answer), "n = input_ids.shape[1]"),
+                Row("output[:, n:]", (*blank * 4, *answer), "n = input_ids.shape[1]"),
             )
         ),
         "padding": rows_of_tokens(
@@ -197,9 +217,19 @@ def drawings() -> dict[str, str]:
         "mask": rows_of_tokens(
             (
                 Row("input_ids", (*pads, *cells("Hi !", "prompt"))),
-                Row("attention_mask", (*cells("0 0", "pad"), *cells("1 1", "prompt")), "which positions may be read"),
-                Row("position_ids", (*cells("0 0", "pad"), *cells("0 1", "prompt")), "mask.cumsum(-1) - 1; 0 under the padding"),
-                Row("wrong", cells("0 1 2 3", "bad"), "counted over the padding: forward without position_ids"),
+                Row(
+                    "attention_mask",
+                    (*cells("0 0", "pad"), *cells("1 1", "prompt")),
+                    "which positions may be read",
+                ),
+                Row(
+                    "position_ids",
+                    (*cells("0 0", "pad"), *cells("0 1", "prompt")),
+                    "mask.cumsum(-1) - 1; 0 under the padding",
+                ),
+                Row(
+                    "wrong", cells("0 1 2 3", "bad"), "counted over the padding: forward without position_ids"
+                ),
             )
         ),
         "pipeline": pipeline(),
@@ -217,7 +247,9 @@ def main() -> int:
             (FOLDER / f"{name}.svg").write_text(drawing, encoding="utf-8")
         return 0
     old = [n for n, d in drawings().items() if (FOLDER / f"{n}.svg").read_text(encoding="utf-8") != d]
-    sys.stdout.write("".join(f"{name}.svg is not up to date: python -m website.diagrams --write\n" for name in old))
+    sys.stdout.write(
+        "".join(f"{name}.svg is not up to date: python -m website.diagrams --write\n" for name in old)
+    )
     return bool(old)
 
 

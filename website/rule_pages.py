@@ -121,7 +121,7 @@ def _fix(rule: Rule) -> list[str]:
     if isinstance(rule, RuntimeRule):
         return []
     seen = checker_says(rule.code)
-    lines = ["## Fix", ""]
+    lines = ["## Fix of the example", ""]
     if seen.applicability is None:
         return [*lines, "`--fix` offers none for this example: what is meant is for you to say.", ""]
     option = "--fix" if seen.applicability is Applicability.SAFE else "--unsafe-fixes"

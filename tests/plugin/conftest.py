@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-
-import decoderonly_checker
 import hypothesis  # noqa: F401
 import pytest
-
-# Imported once here: pytester forgets what a run inside imported, so that each would import it again, and what is left of
-# the first (caches of classes, say) would not fit what the second imports.
-for _module in pkgutil.walk_packages(decoderonly_checker.__path__, "decoderonly_checker."):
-    if not _module.name.endswith("__main__"):
-        importlib.import_module(_module.name)
+import whole_checker  # noqa: F401
 
 CONFTEST = """
     import pytest

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import whole_checker  # noqa: F401
 
 sys.path.insert(0, str(Path(__file__).parent))
 from blocks import NOT_RUN, PAGES, ROOT, Block, PageRun, blocks_of, same

@@ -1,6 +1,7 @@
 """Pages that are made from the code: all of it is there, and it says what the code says."""
 
 import ast
+import json
 import re
 from pathlib import Path
 
@@ -110,7 +111,9 @@ def test_every_public_name_is_on_the_page_of_the_api():
 
 def test_diagrams_are_as_they_would_be_drawn():
     for name, drawing in diagrams.drawings().items():
-        assert (diagrams.FOLDER / f"{name}.svg").read_text(encoding="utf-8") == drawing, "python -m website.diagrams --write"
+        assert (diagrams.FOLDER / f"{name}.svg").read_text(encoding="utf-8") == drawing, (
+            "python -m website.diagrams --write"
+        )
 
 
 def test_the_library_says_what_the_page_of_warnings_quotes():
@@ -123,7 +126,9 @@ def test_the_library_says_what_the_page_of_warnings_quotes():
     )
     assert len(quoted) == 6
     home = Path(transformers.__file__).parent
-    files = [home / name for name in ("generation/utils.py", "modeling_utils.py", "tokenization_utils_base.py")]
+    files = [
+        home / name for name in ("generation/utils.py", "modeling_utils.py", "tokenization_utils_base.py")
+    ]
     # Adjacent literals are one string; a formatted one is its constant parts.
     texts = [
         node.value
@@ -132,3 +137,16 @@ def test_the_library_says_what_the_page_of_warnings_quotes():
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     ]
     assert [quote for quote in quoted if not any(quote in text for text in texts)] == []
+
+
+def test_the_page_on_rounding_says_what_was_measured():
+    numbers = json.loads((DOCS / "reference" / "gap.json").read_text(encoding="utf-8"))
+    text = " ".join((DOCS / "explanations" / "bug-or-rounding.md").read_text(encoding="utf-8").split())
+    single, half = numbers["float32"], numbers["bfloat16"]
+    reach = max(half["sound"])
+    hidden = sum(value is not None and value <= reach for value in half["faulty"])
+    faults = len(single["faulty"])
+    assert f"tiny ones of {len(single['sound'])} architectures as they are, and {faults} with one fault" in text
+    least = min(value for value in single["faulty"] if value is not None)
+    assert f"the sound ones stay below {max(single['sound']):.1e}, and the least fault moves the logits by {least:.1e}" in text
+    assert f"sound models reach {reach:.1e}, and {hidden} of the {faults} faulty ones lie below that" in text
