@@ -39,7 +39,7 @@ next
   1. {path}: what measures moves to pytest_decoderonly/compare/; the codes it reports stand in the docstring.
   2. pytest_decoderonly/__init__.py (import, _HOMES, __all__) and fixtures.py (_METHODS): the public name.
   3. tests/compare/: what it finds, what it leaves alone, and what it says; a mistake planted in code that a user would write.
-  4. docs/reference/api.md, docs/guides/, CHANGELOG.md.
+  4. docs/guides/, CHANGELOG.md.
 try it
   pytest tests/website tests/plugin/test_fixtures.py
 """

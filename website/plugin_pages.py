@@ -7,6 +7,7 @@ import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import pytest_decoderonly
 from pytest_decoderonly import fixtures, options
 
 if TYPE_CHECKING:
@@ -44,6 +45,29 @@ def _declared() -> _Declared:
 def declared_options() -> set[str]:
     """Return the names of the plugin's options."""
     return {name for name, _ in _declared().options}
+
+
+def api_page() -> str:
+    """Make the page of the public names; what is said of each comes from its docstring."""
+    groups: dict[str, list[str]] = {
+        "Assertions": [],
+        "Builders, recorders, the guard": [],
+        "Results and errors": [],
+    }
+    for name in pytest_decoderonly.__all__:
+        kind = "Assertions" if name.startswith("assert_") else "Results and errors"
+        groups[
+            kind if name.startswith("assert_") or name[0].isupper() else "Builders, recorders, the guard"
+        ].append(name)
+    lines = [
+        "# Assertions and builders",
+        "",
+        "Everything that `from pytest_decoderonly import …` gives. The fixture `decoderonly` has the functions as methods.",
+        "",
+    ]
+    for title, names in groups.items():
+        lines += [f"## {title}", "", *(f"::: pytest_decoderonly.{name}\n" for name in names)]
+    return "\n".join(lines)
 
 
 def options_page() -> str:

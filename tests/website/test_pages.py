@@ -14,7 +14,7 @@ from website import diagrams, plugin_pages, rule_pages
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-GENERATED = {"reference/rules/index.md", "reference/pytest.md"}
+GENERATED = {"reference/api.md", "reference/pytest.md", "reference/rules/index.md"}
 
 
 def menu(entries):
@@ -103,7 +103,7 @@ def test_options_and_fixtures_are_those_of_the_plugin(pytestconfig):
 
 
 def test_every_public_name_is_on_the_page_of_the_api():
-    text = (DOCS / "reference" / "api.md").read_text(encoding="utf-8")
+    text = plugin_pages.api_page()
     assert sorted(re.findall(r"^::: pytest_decoderonly\.(\w+)$", text, re.MULTILINE)) == sorted(
         pytest_decoderonly.__all__
     )
@@ -146,7 +146,12 @@ def test_the_page_on_rounding_says_what_was_measured():
     reach = max(half["sound"])
     hidden = sum(value is not None and value <= reach for value in half["faulty"])
     faults = len(single["faulty"])
-    assert f"tiny ones of {len(single['sound'])} architectures as they are, and {faults} with one fault" in text
+    assert (
+        f"tiny ones of {len(single['sound'])} architectures as they are, and {faults} with one fault" in text
+    )
     least = min(value for value in single["faulty"] if value is not None)
-    assert f"the sound ones stay below {max(single['sound']):.1e}, and the least fault moves the logits by {least:.1e}" in text
+    assert (
+        f"the sound ones stay below {max(single['sound']):.1e}, and the least fault moves the logits by {least:.1e}"
+        in text
+    )
     assert f"sound models reach {reach:.1e}, and {hidden} of the {faults} faulty ones lie below that" in text
