@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from decoderonly_checker.config import Settings
 
+    from pytest_decoderonly.conformance.memory import Limits
     from pytest_decoderonly.modes import GuardMode
 
 SUITES = ("default", "full")
@@ -45,6 +46,7 @@ MARKERS = (
 _INI_KEYS = {
     "--decoderonly-model": "decoderonly_models",
     "--decoderonly-suite": "decoderonly_suite",
+    "--decoderonly-max-memory": "decoderonly_max_memory",
     "--decoderonly-guard": "decoderonly_guard",
     "--decoderonly-guard-rule": "decoderonly_guard_rules",
     "--decoderonly-report": "decoderonly_report",
@@ -80,6 +82,14 @@ def add_options(parser: pytest.Parser) -> None:
         metavar="SIZE",
         help="How much of the conformance suite runs: default, or full (more cache kinds, backends, longer prompts and "
         "larger batches). Needs --decoderonly-checks.",
+    )
+    group.addoption(
+        "--decoderonly-max-memory",
+        default=None,
+        dest="decoderonly_max_memory",
+        metavar="SIZE",
+        help="Most memory that the conformance suite may take: SIZE such as 10GiB, or DEVICE=SIZE for cpu and numbers of "
+        "GPUs (0=10GiB,cpu=30GiB); batches that do not fit are halved. Needs --decoderonly-checks.",
     )
     group.addoption(
         "--decoderonly-guard",
@@ -123,6 +133,11 @@ def add_options(parser: pytest.Parser) -> None:
     parser.addini(
         "decoderonly_models", "Models for the conformance suite, one per line.", type="linelist", default=[]
     )
+    parser.addini(
+        "decoderonly_max_memory",
+        "Most memory that the conformance suite may take, such as 10GiB.",
+        default="",
+    )
     parser.addini("decoderonly_suite", "How much of the conformance suite runs: default or full.", default="")
     parser.addini("decoderonly_guard", "Mode of the runtime guard: error (default), warn or off.", default="")
     parser.addini(
@@ -149,6 +164,7 @@ def validate(config: pytest.Config) -> None:
         for option, value in (
             ("--decoderonly-model", config.getoption("decoderonly_models")),
             ("--decoderonly-suite", config.getoption("decoderonly_suite")),
+            ("--decoderonly-max-memory", config.getoption("decoderonly_max_memory")),
             ("--decoderonly-guard", config.getoption("decoderonly_guard")),
             ("--decoderonly-guard-rule", config.getoption("decoderonly_guard_rules")),
             ("--decoderonly-report", config.getoption("decoderonly_report")),
@@ -264,6 +280,22 @@ def suite(config: pytest.Config) -> str:
             f"ini key decoderonly_suite: expected one of {', '.join(SUITES)}, got {value!r}"
         )
     return value or "default"
+
+
+def max_memory(config: pytest.Config) -> Limits:
+    """Return how much memory the conformance suite may take, by device; empty where nothing is limited.
+
+    Raises:
+        pytest.UsageError: It has another form.
+    """
+    from pytest_decoderonly.conformance.memory import read_limits
+
+    given = config.getoption("decoderonly_max_memory")
+    where = "--decoderonly-max-memory" if given else "ini key decoderonly_max_memory"
+    try:
+        return read_limits(given or str(config.getini("decoderonly_max_memory")))
+    except ValueError as error:
+        raise pytest.UsageError(f"{where}: {error}") from None
 
 
 def settings(config: pytest.Config) -> Settings:

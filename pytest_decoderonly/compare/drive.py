@@ -8,9 +8,10 @@ import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pytest_decoderonly.compare import progress
 from pytest_decoderonly.compare.culprit import virtual_tokens
 from pytest_decoderonly.compare.memory import NoRoomError, is_no_room
-from pytest_decoderonly.compare.precision import device_of, first_generator
+from pytest_decoderonly.compare.precision import device_of, dtype_name, dtype_of, first_generator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -103,6 +104,9 @@ class Driver:
             NoRoomError: It raised because memory has run out.
         """
         self.runs += 1
+        if progress.wanted():
+            dtype = dtype_name(dtype_of(self.model))
+            progress.tell(f"{len(batch.rows)} x {batch.width} tokens in {dtype}")
         try:
             return run()
         except CannotDriveError:

@@ -14,6 +14,9 @@ _Result = TypeVar("_Result")
 _WORDS = ("can't allocate memory", "out of memory", "not enough memory")
 
 
+HALVED = "the batch was halved"  # how the notes on it begin
+
+
 class NoRoomError(Exception):
     """A run of so many rows does not fit into memory; the message is one line that says which."""
 
@@ -58,7 +61,7 @@ def halving(run: Callable[[int | None], _Result], free: Callable[[], None]) -> t
         if rows <= 1:
             raise NoRoomError(why, rows)
         most = (rows + 1) // 2
-        note = f"the batch was halved to {most} row{'s' * (most > 1)}: {why}"
+        note = f"{HALVED} to {most} row{'s' * (most > 1)}: {why}"
 
 
 def free_memory(model: Any) -> Callable[[], None]:

@@ -156,7 +156,7 @@ def _adapter(spec: ModelSpec, root: Path) -> Loaded:
         raise SpecError(f"{spec.text}: adapter_config.json names no base model; add base=MODEL")
     base = parse(str(named), root)
     passed = [(name, value) for name, value in spec.options if name not in ("base", "tokenizer")]
-    base = ModelSpec(base.text, base.kind, base.target, base.name, tuple(passed))
+    base = ModelSpec(base.text, base.kind, base.target, base.name, tuple(passed), spec.max_memory)
     try:
         loaded = load(base, root, device=None)
     except SpecError as error:
@@ -186,6 +186,8 @@ def _pretrained(source: str, spec: ModelSpec, root: Path, **found: Any) -> Loade
     if spec.option("device_map") is not None:
         _require("accelerate", spec, "pip install accelerate")
         found["device_map"] = spec.option("device_map")
+        if spec.max_memory:
+            found["max_memory"] = dict(spec.max_memory)
     if spec.option("quantization") is not None:
         kind, settings, package = _QUANTIZERS[str(spec.option("quantization"))]
         _require(package.replace("-", "."), spec, f"pip install {package}")

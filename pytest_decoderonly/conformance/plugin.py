@@ -7,14 +7,19 @@ counts see them like any test; and an id may be given back on the command line.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_decoderonly import options
+from pytest_decoderonly.compare import progress
+from pytest_decoderonly.compare.memory import HALVED, NoRoomError
 from pytest_decoderonly.conformance.checks import KINDS, Check, Variant, discover
 from pytest_decoderonly.conformance.found import CheckFailed, Found, NotApplicable
+from pytest_decoderonly.conformance.memory import for_device_map, limited
 from pytest_decoderonly.conformance.outcome import ATTRIBUTE, Outcome, Verdict
+from pytest_decoderonly.conformance.progress import shown
 from pytest_decoderonly.conformance.spec import ModelSpec, SpecError, load, parse_all
 
 if TYPE_CHECKING:
@@ -117,6 +122,7 @@ class ConformancePlugin:
         self.checks = checks
         self.chosen = chosen
         self.full = options.suite(config) == "full"
+        self.limits = options.max_memory(config)
         self.models = Models(config)
 
     @pytest.hookimpl(hookwrapper=True)
@@ -164,6 +170,7 @@ class Models:
         if self._held is None or self._held[0] != spec.name:
             self._held = None  # before the next one takes its memory
             try:
+                progress.tell("loading the model")
                 self._held = (spec.name, self._load(spec))
             except SpecError as error:
                 self._held = (spec.name, error.with_traceback(None))
@@ -186,6 +193,9 @@ class Models:
                 device = device_named(named) if named else default_device()
             except ValueError as error:
                 raise SpecError(f"{spec.text}: ini key decoderonly_device: {error}") from None
+        most = for_device_map(options.max_memory(self._config))
+        if most and spec.option("device_map"):
+            spec = replace(spec, max_memory=tuple(most.items()))
         loaded = load(spec, self._config.rootpath, device=device)
         return Case(spec.name, loaded.model, loaded.tokenizer)
 
@@ -258,8 +268,9 @@ class CheckItem(pytest.Item):
         started = time.perf_counter()
         case: Case | None = None
         try:
-            case = self.plugin.models.case(self.spec)
-            found = self.check.run(case, self.variant)
+            with shown(self.config, f"{self.spec.name} {self.name}"), limited(self.plugin.limits):
+                case = self.plugin.models.case(self.spec)
+                found = self.check.run(case, self.variant)
         except NotApplicable as reason:
             self._note("not applicable", Found(str(reason)), case, started)
             # The place that pytest prints for a skip is this line, so the reason names the item.
@@ -269,9 +280,18 @@ class CheckItem(pytest.Item):
             raise
         verdict: Verdict = "passed" if found.passed else "error" if found.raised else "failed"
         self._note(verdict, found, case, started)
+        self._tell_of_memory(found)
         if not found.passed:
             raise CheckFailed(found.text)
         self.user_properties.append(("decoderonly", found.seen))
+
+    def _tell_of_memory(self, found: Found) -> None:
+        """Say at the end of the run what was judged with fewer rows than it should have been."""
+        from pytest_decoderonly.summary import summary_of
+
+        for note in found.notes:
+            if note.startswith(HALVED):
+                summary_of(self.config).add("model", f"{self.spec.name}   {note}")
 
     def _note(self, verdict: Verdict, found: Found, case: Case | None, started: float) -> None:
         from pytest_decoderonly.summary import summary_of
@@ -311,7 +331,7 @@ class CheckItem(pytest.Item):
         wanted = self.config.getoption("tbstyle", default="auto") == "long" or self.config.getoption(
             "fulltrace", default=False
         )
-        if isinstance(excinfo.value, (CheckFailed, SpecError)) and not wanted:
+        if isinstance(excinfo.value, (CheckFailed, SpecError, NoRoomError)) and not wanted:
             return str(excinfo.value)
         return super().repr_failure(excinfo, style)
 

@@ -64,6 +64,7 @@ class ModelSpec:
         target: The folder, file, hub id, architecture or function.
         name: Stands in the ids of its items.
         options: What was written behind the commas, each name once.
+        max_memory: Bytes by device that a device map may use; empty where nothing is limited.
     """
 
     text: str
@@ -71,6 +72,7 @@ class ModelSpec:
     target: str
     name: str
     options: tuple[tuple[str, str], ...] = ()
+    max_memory: tuple[tuple[str | int, int], ...] = ()
 
     def option(self, name: str) -> str | None:
         """Return an option's value, None where it was not given."""

@@ -27,17 +27,19 @@ class _RaisedError(Exception):
 
 def run(case: Case, _variant: Variant) -> Found:
     """Generate from a left-padded batch and cut at its width."""
+    from pytest_decoderonly.compare.memory import free_memory, halving
     from pytest_decoderonly.compare.precision import first_generator, undisturbed
 
     if first_generator(case.model) is None:
         raise NotApplicable("the model has no `generate` of transformers")
-    rows = case.rows((5, 9, 12))
-    width = max(map(len, rows))
+    every = case.rows((5, 9, 12))
     try:
         with undisturbed(case.model):
-            out = _generate(case, rows, width)
+            out, halved = halving(lambda most: _generate(case, every[:most]), free_memory(case.model))
     except _RaisedError as error:
         return failed(f"{case.name}: {error}", [])
+    rows = every[: len(out)]
+    width = max(map(len, rows))
     problems = []
     for i, (row, ids) in enumerate(zip(rows, out, strict=True)):
         padded = [case.pad_id] * (width - len(row)) + row
@@ -66,14 +68,17 @@ def run(case: Case, _variant: Variant) -> Found:
             problems,
             codes=("DLM203",),
         )
-    return Found(f"prompt once in {len(rows)} rows of width {width}, then at most {_NEW} new ids")
+    seen = f"prompt once in {len(rows)} rows of width {width}, then at most {_NEW} new ids"
+    return Found(seen, notes=(halved,) if halved else ())
 
 
-def _generate(case: Case, rows: list[list[int]], width: int) -> list[list[int]]:
+def _generate(case: Case, rows: list[list[int]]) -> list[list[int]]:
     import torch
 
+    from pytest_decoderonly.compare.memory import NoRoomError, is_no_room
     from pytest_decoderonly.compare.precision import device_of
 
+    width = max(map(len, rows))
     device = device_of(case.model)
     ids = torch.tensor([[case.pad_id] * (width - len(row)) + row for row in rows], device=device)
     mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=device)
@@ -87,6 +92,11 @@ def _generate(case: Case, rows: list[list[int]], width: int) -> list[list[int]]:
             pad_token_id=case.pad_id,
         )
     except Exception as error:
+        if is_no_room(error):
+            raise NoRoomError(
+                f"{len(rows)} rows of width {width} did not fit into memory ({type(error).__name__})",
+                len(rows),
+            ) from None
         raise _RaisedError(
             f"generate raised {type(error).__name__}: {' '.join(str(error).split())[:300]}"
         ) from error
