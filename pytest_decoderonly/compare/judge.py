@@ -63,6 +63,8 @@ def judge_rounding(
     """
     if not single:
         value = worst(work)
+        if value == 0:
+            return Ruling(Verdict.EQUAL, f"bit for bit in {dtype_name(dtype_of(model))}")
         number = "" if value is None else f"; {value:.1e} in {dtype_name(dtype_of(model))}"
         return Ruling(Verdict.UNDECIDED, f"{cannot_cast}{number}")
     rel = worst(single)

@@ -103,3 +103,36 @@ def test_a_training_check_leaves_the_model_as_it_was():
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
     assert bool((model.lm_head.weight.grad == 1).all())
     assert all(p.grad is None for p in model.model.parameters())
+
+
+def test_quantised_weights_are_judged_as_far_as_bits_go():
+    """No float32 copy of them exists: what is equal bit for bit passes, what may be rounding is left open."""
+    model = tiny_decoder("llama", dtype="bfloat16")
+    model.is_quantized = True
+    assert ask(model, "masked-content").passed
+    found = ask(model, "cache-reused", "emptied-static")
+    assert (found.passed, found.numbers[0].verdict) == (True, "equal")
+    for check, item in (("left-padding", "batch3-len33"), ("attention", "eager")):
+        with pytest.raises(
+            NotApplicable, match="rounding cannot be told from a fault: the weights are quantised"
+        ):
+            ask(model, check, item)
+    with pytest.raises(NotApplicable, match="the weights are quantised, and there is no adapter on them"):
+        ask(model, "gradient-flow")
+    assert not ask(mutants.mask_dropped(model), "masked-content").passed
+
+
+def test_a_model_that_raises_is_an_error_and_not_a_finding():
+    model = tiny_decoder("llama")
+    forward = model.forward
+
+    def picky(*args, inputs_embeds=None, **kwargs):
+        if inputs_embeds is not None:
+            raise KeyError("embeddings")
+        return forward(*args, **kwargs)
+
+    model.forward = mutant_calls._signed(picky, forward)
+    found = ask(model, "inputs-embeds")
+    assert not found.passed
+    assert found.raised
+    assert "LlamaForCausalLM raised KeyError" in found.text

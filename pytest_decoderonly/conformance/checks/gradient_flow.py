@@ -24,6 +24,11 @@ def run(case: Case, _variant: Variant) -> Found:
     """Take the gradient of the loss of a padded batch."""
     if not any(parameter.requires_grad for parameter in case.model.parameters()):
         raise NotApplicable("no weight of the model is trainable (requires_grad is False everywhere)")
+    from pytest_decoderonly.compare.precision import why_not_castable
+
+    # Weights of a GGUF file are called quantised as well, and are plain numbers.
+    if "quantised" in why_not_castable(case.model) and not hasattr(case.model, "peft_config"):
+        raise NotApplicable("the weights are quantised, and there is no adapter on them to be trained")
     flow = gradient_flow(case.model, labelled_batch(case, "right"))
     headline = f"{case.name}: the gradient of a training step does not flow"
     if flow.error:
