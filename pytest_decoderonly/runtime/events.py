@@ -30,7 +30,7 @@ class GenerateCall:
     `guessable` says that `generate` makes a mask of its own from the pad id, because the pad id is set, is
     no end-of-text id and occurs. `origins` are the tokenizer calls that made the rows from their text. `mask` holds the
     rows of the mask where it has the shape of the ids. `cut_short` are the rows that the limit ended, `new` the tokens
-    that the call generated. `echo` is what a streamer prints of the prompt.
+    that the call generated. `special` are the ids of padding, beginning and end. `echo` is what a streamer prints of the prompt.
     """
 
     caller: Caller
@@ -50,6 +50,7 @@ class GenerateCall:
     limits: Limits | None = None
     outputs: list[bytes] = field(default_factory=list)
     ends: frozenset[bytes] = frozenset()
+    special: frozenset[int] = frozenset()
     echo: Echo | None = None
     places: tuple[CallPlace, ...] = ()
 

@@ -125,13 +125,7 @@ def caller(depth: int = 1) -> Caller:
     while frame is not None:
         owner = _owner(frame.f_code.co_filename, frame.f_globals.get("__name__", ""))
         if owner is Owner.USER:
-            code = frame.f_code
-            name = getattr(code, "co_qualname", code.co_name)  # 3.11 and later know the class as well
-            return Caller(
-                CallPlace(code.co_filename, frame.f_lineno, _short(name), code, frame.f_lasti),
-                direct,
-                ours=False,
-            )
+            return Caller(_place(frame), direct, ours=False)
         if owner is Owner.OURS:
             return Caller(None, direct=False, ours=True)
         if owner is Owner.LIBRARY:
@@ -145,12 +139,28 @@ def user_places(limit: int = 4, depth: int = 1) -> tuple[CallPlace, ...]:
     frame: FrameType | None = sys._getframe(depth + 1)
     found: list[CallPlace] = []
     while frame is not None and len(found) < limit:
-        code = frame.f_code
-        if _owner(code.co_filename, frame.f_globals.get("__name__", "")) is Owner.USER:
-            name = getattr(code, "co_qualname", code.co_name)
-            found.append(CallPlace(code.co_filename, frame.f_lineno, _short(name), code, frame.f_lasti))
+        if _owner(frame.f_code.co_filename, frame.f_globals.get("__name__", "")) is Owner.USER:
+            found.append(_place(frame))
         frame = frame.f_back
     return tuple(found)
+
+
+_places: dict[tuple[int, int], CallPlace] = {}
+_MOST_PLACES = 4096
+
+
+def _place(frame: FrameType) -> CallPlace:
+    """Return the line that a frame is at; the same object each time, as a loop comes by often."""
+    code = frame.f_code
+    key = (id(code), frame.f_lasti)
+    known = _places.get(key)
+    if known is not None and known.code is code:
+        return known
+    if len(_places) >= _MOST_PLACES:
+        _places.clear()
+    name = getattr(code, "co_qualname", code.co_name)  # 3.11 and later know the class as well
+    found = _places[key] = CallPlace(code.co_filename, frame.f_lineno, _short(name), code, frame.f_lasti)
+    return found
 
 
 def _notebook_cell(path: str) -> str | None:

@@ -123,11 +123,14 @@ def without_tail(row: bytes, tokens: frozenset[bytes]) -> bytes:
 def readable_tensor(value: Any) -> bool:
     """Whether `value` is an ordinary torch tensor whose numbers may be read here and now."""
     torch = sys.modules.get("torch")
-    if torch is None or type(value) not in (torch.Tensor, torch.nn.Parameter):
+    kind = type(value)
+    if torch is None or (kind is not torch.Tensor and kind is not torch.nn.Parameter):
         return False
-    if value.device.type == "meta" or value.is_sparse or torch._C._get_tracing_state() is not None:
+    if value.is_sparse or torch._C._get_tracing_state() is not None:
         return False
-    return not (value.device.type == "cuda" and torch.cuda.is_current_stream_capturing())
+    if value.is_cpu:  # told at once: the device's name is slow to ask for
+        return True
+    return not (value.is_meta or (value.is_cuda and torch.cuda.is_current_stream_capturing()))
 
 
 def _as_list(value: Any) -> list[Any] | None:

@@ -5,6 +5,7 @@ A module that is not imported yet is wrapped when the program imports it; the gu
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ _TOKENIZATION = "transformers.tokenization_utils_base"
 
 
 _finder: _AfterImport | None = None
+_nobody = contextlib.nullcontext(None)
 
 
 def install(recorder: Recorder) -> None:
@@ -74,14 +76,20 @@ def _wrap_generation(module: ModuleType, recorder: Recorder) -> None:
                 return before(self, *args, **kwargs)
             local = recorder.local
             busy = getattr(local, "busy", 0)
-            with recorder.inside("generate"), recorder.hearing(self, args, kwargs) as heard:
-                call = recorder.generate_begins(self, args, kwargs) if recorder.active else None
-                local.busy = 1  # the forwards within are the library's
-                try:
-                    result = before(self, *args, **kwargs)
-                finally:
-                    local.busy = busy
-                heard(result)
+            depth = getattr(local, "generate", 0)
+            local.generate = depth + 1
+            try:
+                with recorder.hearing(self, args, kwargs) if recorder.heard else _nobody as heard:
+                    call = recorder.generate_begins(self, args, kwargs) if recorder.active else None
+                    local.busy = 1  # the forwards within are the library's
+                    try:
+                        result = before(self, *args, **kwargs)
+                    finally:
+                        local.busy = busy
+                    if heard is not None:
+                        heard(result)
+            finally:
+                local.generate = depth
             if call is not None:
                 recorder.generate_ended(call, self, args, kwargs, result)
             return result

@@ -50,7 +50,7 @@ class Rendered:
     continues: bool
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Tokenized:
     """One call of a tokenizer.
 
@@ -76,6 +76,7 @@ class Tokenized:
     truncated: frozenset[int] = frozenset()
     rendered: dict[int, Rendered] = field(default_factory=dict)
     lengths: tuple[int, ...] = ()
+    order: int = 0  # among all calls
     size: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -84,8 +85,10 @@ class Tokenized:
     def real(self, number: int) -> bytes:
         """Return a row without its padding."""
         row = self.rows[number]
-        pad = self.padding[number] if self.padding is not None else Padding()
-        return row[pad.left * ids.ITEM : len(row) - pad.right * ids.ITEM] if pad.total else row
+        if self.padding is None:
+            return row
+        pad = self.padding[number]
+        return row[pad.left * ids.ITEM : len(row) - pad.right * ids.ITEM] if pad.left or pad.right else row
 
 
 @dataclass(eq=False)
@@ -191,6 +194,7 @@ class Log:
     """The memory. Not thread safe by itself: the recorder holds its lock around every call."""
 
     def __init__(self) -> None:
+        self._calls = 0
         self._tokenized: deque[Tokenized] = deque()
         self._rows: dict[bytes, tuple[Tokenized, int]] = {}
         self._texts: dict[bytes, tuple[Tokenized, int]] = {}  # rows without their padding
@@ -223,6 +227,8 @@ class Log:
 
     def add_tokenized(self, event: Tokenized) -> None:
         """Remember a tokenizer call; the oldest are forgotten until the memory fits."""
+        self._calls += 1
+        event.order = self._calls
         self._tokenized.append(event)
         self._tokenized_bytes += event.size
         for number, row in enumerate(event.rows):
@@ -279,7 +285,7 @@ class Log:
     def tokenized_rows(self, rows: list[bytes]) -> Tokenized | None:
         """Return the latest tokenizer call that made some of these rows."""
         found = {hit[0] for hit in map(self.tokenized_row, rows) if hit is not None}
-        return max(found, key=self._tokenized.index) if len(found) > 1 else next(iter(found), None)
+        return max(found, key=lambda event: event.order, default=None)
 
     def tokenized_beginnings(self, row: bytes) -> Iterator[tuple[Tokenized, int]]:
         """Yield the tokenizer calls that made a beginning of `row`, the longest first."""
@@ -418,9 +424,15 @@ class Log:
         if self._storages.get(event.storage) is event:
             del self._storages[event.storage]
         for output in event.outputs:
-            kept = [entry for entry in self._ends.pop(output[-_END:], ()) if entry[0] is not event]
-            if kept:
-                self._ends[output[-_END:]] = kept
+            entries = self._ends.get(output[-_END:])
+            if entries is None:
+                continue
+            if entries[0][0] is not event:  # the other kind of model has one that is older
+                entries[:] = [entry for entry in entries if entry[0] is not event]
+            while entries and entries[0][0] is event:
+                del entries[0]
+            if not entries:
+                del self._ends[output[-_END:]]
 
     def _forget_tokenized(self, event: Tokenized) -> None:
         self._tokenized_bytes -= event.size
@@ -439,7 +451,8 @@ class Log:
             matches = self._prompts.get(len(key), {}).get(key)
             if matches is None:
                 continue
-            matches[:] = [match for match in matches if match.generated is not event]
+            while matches and matches[0].generated is event:  # the oldest call's stand in front
+                del matches[0]
             if not matches:
                 del self._prompts[len(key)][key]
                 if not self._prompts[len(key)]:

@@ -141,7 +141,7 @@ def generate_call(
     made = log.tokenized_rows(rows)
     row_padding = [log.tokenized_row(row) for row in rows]
     pad, special = special_ids(model, named)
-    model_pad = pad
+    model_pad, ends = pad, end_ids(model, named)
     if pad is None and made is not None:
         pad = made.pad_token_id
     mask = kwargs.get("attention_mask")
@@ -165,7 +165,7 @@ def generate_call(
         padding=padding,
         known_by=known_by,
         guessable=model_pad is not None
-        and model_pad not in end_ids(model, named)
+        and model_pad not in ends
         and any(model_pad in ids.ids_of(row) for row in rows),
         lone_start=len(rows[0]) == ids.ITEM,
         pad_token_id=pad,
@@ -176,14 +176,15 @@ def generate_call(
         ],
         mask=bits,
         limits=events.Limits(*(_plain(setting(model, named, name, own=False)) for name in _LIMITS)),
-        ends=frozenset(map(ids.token_bytes, end_ids(model, named))),
+        ends=frozenset(map(ids.token_bytes, ends)),
+        special=frozenset(special if model_pad is None else special | {model_pad}),
     )
 
 
 _LIMITS = ("max_length", "max_new_tokens")
 
 
-def generated(call: events.GenerateCall, model: Any, result: Any) -> Generated | None:
+def generated(call: events.GenerateCall, result: Any) -> Generated | None:
     """Read what a decoder-only `generate` returned; None where the prompt is not in it."""
     tensor = getattr(result, "sequences", result)
     outputs = matrix_rows(tensor)
@@ -202,10 +203,9 @@ def generated(call: events.GenerateCall, model: Any, result: Any) -> Generated |
     if any(prompt not in left for prompt in prompts):
         return None  # it returned new tokens alone, or something of its own making
     call.outputs = outputs
-    pad_id, special = special_ids(model, {})
-    if call.lone_start and all(ids.ids_of(row)[0] in special for row in call.rows):
+    if call.lone_start and all(ids.ids_of(row)[0] in call.special for row in call.rows):
         return None  # unconditional: there is no prompt that could be repeated
-    tail = special | ({pad_id} if pad_id is not None else set()) | ({call.pad_token_id} - {None})
+    tail = call.special if call.pad_token_id is None else call.special | {call.pad_token_id}
     return Generated(
         place=call.caller.place,
         model=call.model,
@@ -214,7 +214,7 @@ def generated(call: events.GenerateCall, model: Any, result: Any) -> Generated |
         outputs=outputs,
         left=[left[prompt] for prompt in prompts],
         tokenized=call.tokenized,
-        tail=frozenset(ids.token_bytes(token) for token in tail if token is not None),
+        tail=frozenset(map(ids.token_bytes, tail)),
         tensor=weakref.ref(tensor),
         characters=tuple(characters.get(prompt) for prompt in prompts),
         limit=call.limits.max_new_tokens if call.limits is not None else None,

@@ -330,7 +330,7 @@ class Recorder:
                 if encoded is not None:
                     self._log.add_encoded(encoded)
                 return
-            event = reading.generated(call, model, result)
+            event = reading.generated(call, result)
             self.judge("on_generate", call)
             if event is not None:
                 event.block = self.watcher.number
@@ -354,7 +354,7 @@ class Recorder:
                 call = reading.generate_call(who, model, args, kwargs, self._log)
                 if call is None or call.tokenized is None or self.watcher is None:
                     return
-                event = reading.generated(call, model, result)
+                event = reading.generated(call, result)
                 if event is not None:
                     event.block = self.watcher.number
                     self._log.add_generated(event)

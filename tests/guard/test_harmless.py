@@ -172,14 +172,19 @@ def test_models_are_copied_pickled_and_traced_as_before(model):
 
     with warnings.catch_warnings(record=True) as alone:
         warnings.simplefilter("always")
-        torch.jit.trace(Logits(model), (ids,))
+        plain = outcome(
+            lambda: torch.jit.trace(Logits(model), (ids,))
+        )  # 4.57 cannot be traced by today's torch
     with warnings.catch_warnings(record=True) as caught, watch() as findings:
         warnings.simplefilter("always")
         copied = pickle.loads(pickle.dumps(copy.deepcopy(model)))  # noqa: S301 - our own
-        traced = torch.jit.trace(Logits(copied), (ids,))
+        traces = []
+        guarded = outcome(lambda: traces.append(torch.jit.trace(Logits(copied), (ids,))))
+    assert guarded == plain
     assert [str(entry.message) for entry in caught] == [str(entry.message) for entry in alone]
     assert torch.equal(copied(ids, use_cache=False).logits, expected)
-    torch.testing.assert_close(traced(ids), expected)
+    for traced in traces:
+        torch.testing.assert_close(traced(ids), expected)
     assert findings == []
 
 
@@ -401,6 +406,6 @@ def test_transformers_imported_inside_the_block_is_guarded_and_not_before():
         capture_output=True,
         text=True,
         check=True,
-        timeout=120,
+        timeout=300,
     )
     assert done.stdout.splitlines() == ["[] ['DLM101', 'DLM102', 'DLM201'] False", "False SourceFileLoader"]

@@ -370,6 +370,7 @@ class TestLastPosition:
             assert found(program) == ["DLM401"], program.__name__
 
     def test_innocent(self, model, tokenizer, right):
+        tokenizer.padding_side = "left"
         left = tokenizer(PROMPTS, padding=True, return_tensors="pt")
         one = tokenizer(PROMPTS[:1], return_tensors="pt")
 

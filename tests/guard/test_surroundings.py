@@ -91,7 +91,8 @@ def test_a_processor_of_a_vision_language_model():
 
     with guard("collect") as right:
         enc, out = ask("left")
-        assert (enc["input_ids"] == image_id).sum() == 8
+        # One for each patch, or, before transformers 4.45, one for each image, which the model expands.
+        assert (enc["input_ids"] == image_id).sum() in (8, 2)
         processor.batch_decode(out[:, enc["input_ids"].shape[1] :], skip_special_tokens=True)
     assert (right.findings, right.calls) == ([], 2)
     with guard("collect") as wrong:
