@@ -174,7 +174,14 @@ def gap(numbers: Mapping[str, Mapping[str, Sequence[float | None]]]) -> str:
         parts.append(
             _text(x + (-4 if power == -4 else 4), top + 4, word, "note", "end" if power == -4 else "start")
         )
-    parts.append(_text(left, y + 36, "● sound   ✕ faulty   right edge: not finite", "note"))
+    parts.append(
+        _text(
+            left,
+            y + 36,
+            "● sound   ✕ faulty   left edge: no difference at all   right edge: not finite",
+            "note",
+        )
+    )
     return _svg(left + (last - first) * scale + 40, y + 48, parts)
 
 

@@ -162,6 +162,10 @@ def table() -> str:
     rows = [_row(rule) for rule in rules.load_all()]
     return "\n".join(
         [
+            "---",
+            "hide: [toc]",
+            "---",
+            "",
             "# Rules",
             "",
             "One catalogue for three catchers. A code means the same to all of them, is never used again for something else,",
@@ -178,8 +182,8 @@ def table() -> str:
             "",
             '<div class="dlm-rules" markdown>',
             "",
-            "| code | name | severity | checker | guard | assertions | fix | reports |",
-            "|---|---|---|---|---|---|---|---|",
+            "| rule | reports | severity | checker | guard | assertions | fix |",
+            "|---|---|---|---|---|---|---|",
             *rows,
             "",
             "</div>",
@@ -193,13 +197,12 @@ def _row(rule: Rule) -> str:
     fix = checker_says(rule.code).applicability if static else None
     first = " ".join(rule.documentation.split("\n\n", 1)[0].split()).removeprefix("Reports ")
     cells = (
-        f"[{rule.code}]({rule.code}.md)",
-        rule.name,
+        f"[{rule.code}]({rule.code}.md)<br>{rule.name}",
+        first,
         str(rule.severity),
         "yes" if static else "",
         "yes" if rule.code in guard_says() else "",
         "yes" if rule.code in assertions() else "",
         str(fix or ""),
-        first,
     )
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"

@@ -61,6 +61,8 @@ class Rule(ABC):
     """
 
     severity: ClassVar[Severity]
+    since: ClassVar[str] = "0.1.0"
+    """The first version that has it."""
     unseen: ClassVar[str] = ""
     bad: ClassVar[str]
     good: ClassVar[str]
