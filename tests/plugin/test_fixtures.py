@@ -6,6 +6,16 @@ import subprocess
 import sys
 
 import pytest
+from transformers import GenerationMixin  # noqa: F401
+
+from pytest_decoderonly import assert_batch_equals_single, tiny_decoder, tiny_tokenizer
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _loaded():
+    """Load here what the runs inside need: pytester forgets what they import, and each would load it anew."""
+    assert_batch_equals_single(tiny_decoder("llama"), tiny_tokenizer(), ["a", "b c"])
+    tiny_decoder("gpt2")
 
 
 def test_facade(pytester):
@@ -37,7 +47,7 @@ def test_facade(pytester):
                 decoderonly.assert_fast
             assert "assert_left_padded" in dir(decoderonly) and "assert_left_padded" in repr(decoderonly)
     """)
-    pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=2)
+    pytester.runpytest_inprocess("-p", "no:cacheprovider").assert_outcomes(passed=2)
 
 
 def test_a_failed_assertion_shows_its_message_and_the_users_line(pytester):
@@ -45,7 +55,7 @@ def test_a_failed_assertion_shows_its_message_and_the_users_line(pytester):
         def test_it(decoderonly):
             decoderonly.assert_left_padded([[5, 0], [5, 5]], pad_token_id=0)
     """)
-    result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+    result = pytester.runpytest_inprocess("-p", "no:cacheprovider")
     result.stdout.fnmatch_lines(
         [
             "*decoderonly.assert_left_padded(*",
@@ -135,7 +145,7 @@ def test_one_gpu_a_worker(pytester):
 def test_the_device_by_name(pytester, value, outcome):
     pytester.makeini(f"[pytest]\ndecoderonly_device = {value}\n")
     pytester.makepyfile("def test_it(decoderonly_device): assert decoderonly_device.type == 'meta'")
-    result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+    result = pytester.runpytest_inprocess("-p", "no:cacheprovider")
     result.assert_outcomes(**outcome)
     if "errors" in outcome:
         result.stdout.fnmatch_lines(
