@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from decoderonly_checker.config import PROJECT_MARKERS
 from decoderonly_checker.discovery import find_files
+from decoderonly_checker.source.files import load_source
 from decoderonly_checker.source.imports import ImportPaths
 from decoderonly_checker.source.selection import Selection
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from decoderonly_checker.config import Settings
+    from decoderonly_checker.source.files import SourceFile
     from decoderonly_checker.source.selection import Scan
 
 
@@ -62,9 +64,14 @@ class Plan:
 class Contents:
     """The bytes of files, some of which do not lie on disk (standard input); each is read when it is asked for."""
 
-    def __init__(self, given: Mapping[str, bytes] | None = None) -> None:
-        """Take the bytes that are known already."""
+    def __init__(
+        self,
+        given: Mapping[str, bytes] | None = None,
+        load: Callable[[Path, bytes | None, frozenset[str]], SourceFile] | None = None,
+    ) -> None:
+        """Take the bytes that are known already, and who may know files as they were parsed before."""
         self._given = dict(given or {})
+        self._load = load
 
     def given(self, path: str) -> bytes | None:
         """Return the bytes that a file has here, whatever lies on disk; None where that is what counts."""
@@ -80,6 +87,20 @@ class Contents:
                 return file.read()
         except OSError:
             return None
+
+    def source(self, path: str, unused: frozenset[str]) -> SourceFile:
+        """Return a file to be parsed, but for definitions that nothing uses.
+
+        Raises:
+            SourceError: It cannot be read.
+        """
+        data = self.read(path) or None
+        if self._load is not None:
+            return self._load(Path(path), data, unused)
+        source = load_source(Path(path), data)
+        for cell in source.cells:
+            cell.unused = unused
+        return source
 
     def read(self, path: str) -> bytes:
         """Return a file's bytes; none of one that cannot be read (who is asked about it says so)."""

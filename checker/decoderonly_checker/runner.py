@@ -249,7 +249,9 @@ class _Run:
 
             self._baselines[settings.baseline] = read(settings.baseline)
         around = self._around
-        contents = Contents(given if around is None else {**around.unsaved, **(given or {})})
+        contents = Contents(given)
+        if around is not None:
+            contents = Contents({**around.unsaved, **(given or {})}, around.loader)
         project = project_files(names, settings) if around is None else around.project(names, settings)
         remembered = None
         if cache is not None and not cache.forgets:

@@ -249,9 +249,7 @@ def analyse_unit(
     sources: list[SourceFile] = []
     for path in unit.files:
         try:
-            source = load_source(Path(path), contents.read(path) or None)
-            for cell in source.cells:
-                cell.unused = unit.unused.get(path, ())
+            source = contents.source(path, frozenset(unit.unused.get(path, ())))
             if any(cell.started is not None for cell in source.cells):
                 sources.append(source)
             outcome.errors += source.errors

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from decoderonly_checker.source.code import code_lines
 from decoderonly_checker.source.words import LEADS, words_in
@@ -14,7 +15,7 @@ from decoderonly_checker.source.words import LEADS, words_in
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from decoderonly_checker.source.files import Cell
+    from decoderonly_checker.source.files import Cell, SourceFile
 
 _WORDS = re.compile(
     r"generate|decode|token|pipeline|labels|from_pretrained|padding|chat_template|input_ids|attention_mask|ignore_index|IGNORE"
@@ -79,8 +80,19 @@ class Outline:
         return found
 
 
-def outline_of(cells: Sequence[Cell]) -> Outline:
+# A file that is kept between checks gives up Python's own tree with the first of them.
+_outlines: WeakKeyDictionary[SourceFile, Outline] = WeakKeyDictionary()
+
+
+def outline_of(source: SourceFile) -> Outline:
     """Outline a module, without what is not used of it."""
+    found = _outlines.get(source)
+    if found is None:
+        found = _outlines[source] = _outlined(source.cells)
+    return found
+
+
+def _outlined(cells: Sequence[Cell]) -> Outline:
     found = Outline()
     for cell in cells:
         text, tree = cell.text, cell.take_statements()

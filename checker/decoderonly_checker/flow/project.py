@@ -75,7 +75,7 @@ class Module:
     @cached_property
     def outline(self) -> Outline:
         """The module's functions and classes, told from their text."""
-        return outline_of(self.source.cells)
+        return outline_of(self.source)
 
     @cached_property
     def names(self) -> frozenset[str]:

@@ -42,7 +42,7 @@ class Checks:
 
     def __init__(self) -> None:
         """Know nothing yet."""
-        self._around = Surroundings()
+        self._around = Surroundings(keep_parsed=True)
         self._settings: dict[Path, Settings] = {}
 
     def forget(self) -> None:
@@ -93,6 +93,7 @@ class Checks:
                 groups.append((settings, group))
             group[file.path] = file
         self._around.unsaved = unsaved
+        self._around.begin()
         for settings, group in groups:
             result, reason = self._check(group, settings, unsaved, stop)
             done += [Checked(file, _about(result, path), reason) for path, file in group.items()]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container, Mapping
 
     import libcst
+    from libcst.metadata import CodeRange
 
     from decoderonly_checker.source.ancestors import Ancestors
     from decoderonly_checker.source.lazy import LazyTree
@@ -54,6 +55,7 @@ class Cell:
         unused: Functions and classes of the top level that need not be parsed to begin with.
         optional: Perhaps in another language (an unknown cell magic): not parsing is no error.
         embedded: `original` is text with code in it: only `text` may be read as code.
+        ranges: The spans of the nodes of `tree`, once somebody has asked for one.
     """
 
     index: int | None
@@ -64,6 +66,7 @@ class Cell:
     optional: bool = False
     embedded: bool = False
     unused: Container[str] = ()
+    ranges: Mapping[libcst.CSTNode, CodeRange] | None = field(default=None, repr=False)
     _known: ast.Module | None = field(default=None, repr=False)
     _parsed: bool = field(default=False, repr=False)
     _tree: libcst.Module | LazyTree | None = field(default=None, repr=False)

@@ -9,10 +9,7 @@ from libcst.metadata import MetadataWrapper, PositionProvider
 from decoderonly_checker.diagnostics import Place
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import libcst
-    from libcst.metadata import CodeRange
 
     from decoderonly_checker.source.files import SourceFile
 
@@ -23,7 +20,6 @@ class Positions:
     def __init__(self, source: SourceFile) -> None:
         """Measure nothing yet."""
         self._source = source
-        self._ranges: dict[int | None, Mapping[libcst.CSTNode, CodeRange]] = {}
 
     def place(self, cell_index: int | None, node: libcst.CSTNode) -> Place:
         """The span of a node of the cell's tree.
@@ -36,13 +32,13 @@ class Positions:
             KeyError: No such cell, or the node is not part of its tree.
         """
         cell = self._source.cell(cell_index)
-        if cell_index not in self._ranges:
+        if cell.ranges is None:
             if cell.tree is None:
                 raise KeyError(node)
             # The tree is never changed: the copy that the wrapper makes by default would cost a parse.
             wrapper = MetadataWrapper(cell.tree, unsafe_skip_copy=True)
-            self._ranges[cell_index] = wrapper.resolve(PositionProvider)
-        span = self._ranges[cell_index][node]
+            cell.ranges = wrapper.resolve(PositionProvider)
+        span = cell.ranges[node]
         start, end = span.start, span.end
         return Place(
             self._source.shown,
