@@ -50,6 +50,12 @@ def beams(driver: Driver, rows: Sequence[Row], change: Beams, *, tokens: int, li
     batch = _padded(rows, driver.pad_id)
     together = _Found.of(driver, batch, change, tokens)
     details, notes, faults = [], [], []
+    shaped = _shaped(driver.target)
+    if shaped:
+        notes.append(
+            f"the generation config changes scores ({', '.join(shaped)}), so they are held against the row's own alone, and "
+            "not against its text's"
+        )
     if together.sequences.shape[0] != count * len(rows):
         text = f"{together.sequences.shape[0]} sequences for {len(rows)} prompts of {count} each"
         return Findings(Ruling(Verdict.DIFFERENT, text), (), (text,), (), ("rows",))
@@ -66,7 +72,7 @@ def beams(driver: Driver, rows: Sequence[Row], change: Beams, *, tokens: int, li
         for j in mine:
             written = tuple(together.sequences[j, batch.width :].tolist())
             score, scale = _rescored(driver, row, written)
-            off = abs(float(together.scores[j]) - score) / scale
+            off = 0.0 if shaped else abs(float(together.scores[j]) - score) / scale
             found.append(off)
             if not off <= limits.suspicious:
                 faults.append("score")
@@ -95,6 +101,28 @@ def beams(driver: Driver, rows: Sequence[Row], change: Beams, *, tokens: int, li
         tuple(notes),
         tuple(dict.fromkeys(faults)),
     )
+
+
+# Settings of a generation config that make a score another than the text's log-probability, and where they do not.
+_NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "forced_bos_token_id": (None,),
+    "forced_eos_token_id": (None,),
+    "suppress_tokens": (None, []),
+    "begin_suppress_tokens": (None, []),
+    "bad_words_ids": (None, []),
+    "sequence_bias": (None, {}),
+    "repetition_penalty": (None, 1.0),
+    "no_repeat_ngram_size": (None, 0),
+    "exponential_decay_length_penalty": (None,),
+    "renormalize_logits": (None, False),
+    "guidance_scale": (None, 1.0),
+}
+
+
+def _shaped(model: Any) -> list[str]:
+    """Return the names of a model's own settings that change the scores of its beams."""
+    config = getattr(model, "generation_config", None)
+    return [name for name, neutral in _NEUTRAL.items() if getattr(config, name, None) not in neutral]
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pytest_decoderonly.compare.verdict import (
         BatteryResult,
         ChangeResult,
+        Culprit,
         Relation,
         RelationResult,
         RowError,
@@ -170,7 +171,7 @@ class Case:
         self._refuse_unjudged(judged.verdict, judged.reason)
         culprit = battery.culprit
         if judged.verdict is Verdict.BY_DESIGN and culprit is not None:
-            raise NotApplicable(f"{culprit.name}, by design: {culprit.sentence}")
+            raise NotApplicable(_design(culprit))
         return self._failed(battery, number)
 
     def _refuse_unjudged(self, verdict: object, reason: str) -> None:
@@ -184,6 +185,16 @@ class Case:
     def culprit(self) -> Suspect | None:
         """Return what the small battery accuses, None where it is clean."""
         return _suspect(self.battery())
+
+    def refuse_by_design(self) -> None:
+        """Say so where the model's own definition is what left padding fails by.
+
+        Raises:
+            NotApplicable: It is.
+        """
+        culprit = self.culprit()
+        if culprit is not None and culprit.by_design:
+            raise NotApplicable(_design(culprit))
 
     def _failed(self, battery: BatteryResult, number: Number) -> Found:
         from pytest_decoderonly.assertions.report import drawn_rows, first_parting, render
@@ -228,7 +239,7 @@ class Case:
             raise NotApplicable(result.reason)
         self._refuse_unjudged(result.verdict, result.reason)
         if result.verdict is Verdict.BY_DESIGN and result.culprit is not None:
-            raise NotApplicable(f"{result.culprit.name}, by design: {result.culprit.sentence}")
+            raise NotApplicable(_design(result.culprit))
         return Found(
             _line(number),
             passed=False,
@@ -275,6 +286,10 @@ def _line(number: Number) -> str:
     if number.float32 is None and number.native is None:
         parts = [number.reason]
     return f"{number.relation}: {number.verdict} ({', '.join(parts)})"
+
+
+def _design(culprit: Culprit | Suspect) -> str:
+    return f"{culprit.name}, by design: {culprit.sentence}"
 
 
 def _suspect(result: BatteryResult | ChangeResult) -> Suspect | None:

@@ -457,3 +457,21 @@ MODELS = {arch: tiny_decoder(arch) for arch in ("llama", "mistral")}
 def test_no_shape_makes_a_sound_model_fail(lengths, arch, change):
     rows = [[5 + (11 * i + 7 * j) % 290 for j in range(n)] for i, n in enumerate(lengths)]
     assert run_change(MODELS[arch], rows, change, pad_id=0, steps=2).verdict.clean
+
+
+@pytest.mark.parametrize(
+    "settings_of",
+    [
+        {"forced_eos_token_id": 2},
+        {"repetition_penalty": 1.3},
+        {"no_repeat_ngram_size": 2},
+        {"suppress_tokens": [5, 6]},
+    ],
+)
+def test_scores_that_the_generation_config_changes_are_no_fault_of_beams(settings_of):
+    """A forced EOS has the score 0 whatever its log-probability: the text's own says nothing of the beam's cache."""
+    model = tiny_decoder("llama")
+    model.generation_config.update(**settings_of)
+    result = run_change(model, ROWS, changes.Beams(), pad_id=0, steps=4)
+    assert result.verdict.clean
+    assert any(next(iter(settings_of)) in note for note in result.notes)
