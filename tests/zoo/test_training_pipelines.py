@@ -522,32 +522,6 @@ def test_completions_that_hold_the_prompt():
     passes(made[1], given, tokenizer)
 
 
-def test_borders_of_packed_rows():
-    from transformers import DataCollatorWithFlattening
-
-    tokenizer = tiny_tokenizer()
-    given = canaries(tokenizer, 4)
-    rows = plain(tokenizer, given)
-    batch = dict(DataCollatorWithFlattening(return_tensors="pt")(rows))
-    passes(batch, given, tokenizer)
-    starts = (batch["position_ids"][0] == 0).nonzero().flatten().tolist()
-
-    def restarting(places):
-        counted, positions = 0, []
-        for i in range(batch["position_ids"].shape[1]):
-            counted = 0 if i in places else counted + bool(i)
-            positions.append(counted)
-        return {**batch, "position_ids": torch.tensor([positions])}
-
-    late = restarting([0, *(place + 20 for place in starts[1:])])
-    judged(late, given, tokenizer, "position_ids")
-    inside = restarting([*starts, starts[1] + len(rows[1]["input_ids"]) - 12])
-    judged(inside, given, tokenizer, "position_ids begin again in the midst of canary 1")
-    judged(restarting(starts[:-1]), given, tokenizer, "position_ids go on from canary 2 to canary 3")
-    # One text, by its own word.
-    passes(restarting([0]), given, tokenizer)
-
-
 def test_innocent_thoughts_in_a_message_of_their_own():
     """Two headers before an answer, and thoughts between."""
     tokenizer = tiny_tokenizer()
@@ -585,16 +559,3 @@ def test_innocent_examples_that_are_split(trainer, strategy):
         found = trainer(data, tokenizer, max_length=limit, **options)
         passes(found, given, tokenizer)
         passes(found.train_dataset, given, tokenizer)
-
-
-def test_packed_rows_without_an_end():
-    from transformers import DataCollatorWithFlattening
-
-    tokenizer = tiny_tokenizer()
-    given = canaries(tokenizer, 3)
-    for end in ("", "<eos>"):
-        batch = dict(DataCollatorWithFlattening(return_tensors="pt")(plain(tokenizer, given, eos=end)))
-        if end:
-            passes(batch, given, tokenizer)
-        else:
-            judged(batch, given, tokenizer, "no answer is followed by EOS", "DLM309")
