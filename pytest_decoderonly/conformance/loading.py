@@ -80,6 +80,7 @@ def _place(model: Any, spec: ModelSpec, device: torch.device | None) -> None:
     elif (
         spec.kind == "factory"
         or spec.option("device_map")
+        or spec.option("tp_plan")
         or getattr(model, "hf_device_map", None)
         or getattr(model, "is_quantized", False)
     ):
@@ -188,12 +189,24 @@ def _pretrained(source: str, spec: ModelSpec, root: Path, **found: Any) -> Loade
         found["device_map"] = spec.option("device_map")
         if spec.max_memory:
             found["max_memory"] = dict(spec.max_memory)
+    if spec.option("tp_plan") is not None:
+        found |= _tensor_parallel(str(spec.option("tp_plan")))
     if spec.option("quantization") is not None:
         kind, settings, package = _QUANTIZERS[str(spec.option("quantization"))]
         _require(package.replace("-", "."), spec, f"pip install {package}")
         found["quantization_config"] = getattr(transformers, kind)(**settings)
     model = transformers.AutoModelForCausalLM.from_pretrained(source, trust_remote_code=trusted, **found)
     return Loaded(model, tokenizer)
+
+
+def _tensor_parallel(plan: str) -> dict[str, Any]:
+    """The plan as `from_pretrained` takes it: since transformers 5 in a configuration of its own."""
+    try:
+        from transformers.distributed import DistributedConfig
+
+        return {"distributed_config": DistributedConfig(tp_plan=plan)}
+    except (ImportError, TypeError):
+        return {"tp_plan": plan}
 
 
 def _tokenizer(source: str, spec: ModelSpec, root: Path) -> Any:

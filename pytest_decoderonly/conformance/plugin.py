@@ -15,6 +15,7 @@ import pytest
 from pytest_decoderonly import options
 from pytest_decoderonly.compare import progress
 from pytest_decoderonly.compare.memory import HALVED, NoRoomError
+from pytest_decoderonly.conformance import ranks
 from pytest_decoderonly.conformance.checks import KINDS, Check, Variant, discover
 from pytest_decoderonly.conformance.found import CheckFailed, Found, NotApplicable
 from pytest_decoderonly.conformance.memory import for_device_map, limited
@@ -56,6 +57,7 @@ def register(config: pytest.Config) -> None:
     # These ids are ours to resolve; pytest would look for files of that name.
     config.args[:] = [argument for argument in config.args if argument not in chosen]
     config.pluginmanager.register(ConformancePlugin(config, specs, checks, chosen), "decoderonly-conformance")
+    ranks.register(config)
     summary_of(config).show("model", _lines)
 
 
@@ -260,7 +262,8 @@ class CheckItem(pytest.Item):
         self.add_marker("decoderonly_model")
         self.add_marker(f"decoderonly_{check.kind}")
         if self.config.pluginmanager.hasplugin("xdist"):
-            # With --dist=loadgroup one worker has all items of a model, which share its measurements.
+            # With --dist=loadgroup one worker has all items of a model, which share its measurements. (Ids do the same for
+            # --dist=loadscope.)
             self.add_marker(pytest.mark.xdist_group(spec.name))
 
     def runtest(self) -> None:

@@ -33,7 +33,7 @@ DTYPES = {
 }
 QUANTIZATIONS = ("bnb-8bit", "bnb-4bit", "quanto-int8", "quanto-int4")
 _EVERYWHERE = ("dtype", "device", "attn")
-_CHECKPOINT = (*_EVERYWHERE, "device_map", "tokenizer", "quantization", "trust_remote_code")
+_CHECKPOINT = (*_EVERYWHERE, "device_map", "tp_plan", "tokenizer", "quantization", "trust_remote_code")
 _OPTIONS: dict[Kind, tuple[str, ...]] = {
     "folder": _CHECKPOINT,
     "hub": (*_CHECKPOINT, "revision"),

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_decoderonly import options
+from pytest_decoderonly.conformance import ranks
 from pytest_decoderonly.conformance.outcome import Outcome, outcome_of
 from pytest_decoderonly.reporting import files
 from pytest_decoderonly.reporting.run import Environment, Found, ReportError, Run, Unchecked
@@ -59,6 +60,8 @@ def register(config: pytest.Config) -> None:
     config.pluginmanager.register(Messenger(), "decoderonly-report-messenger")
     if hasattr(config, "workerinput"):
         return
+    if ranks.rank():  # another process writes
+        targets = {}
     for where, path in targets.items():
         problem = files.problem_with(path)
         if problem:
@@ -180,6 +183,8 @@ class Writer:
             signal.signal(signal.SIGTERM, self._before)
         run = self._run
         run.ran = len(self._done)
+        if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+            run.outcomes = ranks.agreed(run.outcomes)
         run.seconds = time.perf_counter() - self._began
         run.environments = [_environment(self._config)]
         run.interrupted = run.interrupted or self._why(session)
@@ -245,7 +250,7 @@ def _environment(config: pytest.Config) -> Environment:
         python=platform.python_version(),
         platform=f"{platform.system()} {platform.release()}, {platform.machine()}",
         packages=packages,
-        processes=max(1, len(config.getoption("tx", default=None) or ())),
+        processes=max(ranks.world(), len(config.getoption("tx", default=None) or ())),
         seed=seed if isinstance(seed, int) else None,
     )
 
