@@ -148,6 +148,8 @@ def _rerun(config: pytest.Config) -> str:
     given = [
         f"--decoderonly-model={model}" for model in config.getoption("decoderonly_models", default=None) or ()
     ]
+    size = config.getoption("decoderonly_suite", default=None)
+    given += [f"--decoderonly-suite={size}"] if size else []
     mode = config.getoption("decoderonly_guard", default=None)
     return shlex.join(
         ["pytest", "--lf", "--decoderonly-checks", *given, *([f"--decoderonly-guard={mode}"] if mode else [])]

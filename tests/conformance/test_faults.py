@@ -79,6 +79,7 @@ def test_beams_are_not_blamed_for_padding():
         ("rwkv", "attention", "sdpa", "does not take attention 'sdpa'"),
         ("bamba", "inputs-embeds", "", "doesn't have its forwarding implemented"),
         ("bart", "left-padding", "batch3-len33", "no left padding, by design"),
+        ("llama", "cache-kind", "offloaded", "the model is on cpu"),
         ("bart", "beams", "", "no left padding, by design"),
         ("bart", "training-padding", "left", "no left padding, by design"),
         ("llama", "attention", "sdpa", "runs attention 'sdpa' as it is"),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pytest_decoderonly.changes import Cache
 from pytest_decoderonly.conformance.checks import Variant, variants
+from pytest_decoderonly.conformance.found import NotApplicable
 
 if TYPE_CHECKING:
     from pytest_decoderonly.conformance.case import Case
@@ -22,4 +23,9 @@ VARIANTS = (*variants(what=("none", "static")), *variants(what=("dynamic", "offl
 
 def run(case: Case, variant: Variant) -> Found:
     """Run with another cache."""
-    return case.with_change(Cache(str(variant.parameters["what"])))
+    from pytest_decoderonly.compare.precision import device_of
+
+    kind, device = str(variant.parameters["what"]), device_of(case.model)
+    if kind == "offloaded" and device.type == "cpu":
+        raise NotApplicable(f"a cache is offloaded to the CPU, and the model is on {device}")
+    return case.with_change(Cache(kind))
