@@ -57,6 +57,7 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
     made = {f"{RULES}/{page.code}.md": page.text for page in rule_pages.all_pages()}
     made[f"{RULES}/index.md"] = rule_pages.table()
     made["reference/api.md"] = plugin_pages.api_page()
+    made["versioning.md"] = plugin_pages.promises_page()
     made["reference/pytest.md"] = plugin_pages.options_page()
     for path, text in made.items():
         files.append(File.generated(config, path, content=text))

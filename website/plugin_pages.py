@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -67,6 +68,23 @@ def api_page() -> str:
     ]
     for title, names in groups.items():
         lines += [f"## {title}", "", *(f"::: pytest_decoderonly.{name}\n" for name in names)]
+    return "\n".join(lines)
+
+
+def promises_page() -> str:
+    """Make the page on versions from the sections of CONTRIBUTING.md that say what is promised and what goes.
+
+    Raises:
+        ValueError: A section is not there under its name.
+    """
+    path = Path(__file__).resolve().parents[1] / "CONTRIBUTING.md"
+    sections = re.split(r"^(?=## )", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    lines = ["# Versions and promises", ""]
+    for title in ("## What is promised\n", "## What goes\n"):
+        found = [section for section in sections if section.startswith(title)]
+        if len(found) != 1:
+            raise ValueError(f"{path.name}: expected one section {title.strip()!r}, found {len(found)}")
+        lines.append(re.sub(r"\]\((?!https:)([^)]+)\)", r"](../\1)", found[0]))
     return "\n".join(lines)
 
 

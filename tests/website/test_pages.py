@@ -14,7 +14,7 @@ from website import diagrams, plugin_pages, rule_pages
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-GENERATED = {"reference/api.md", "reference/pytest.md", "reference/rules/index.md"}
+GENERATED = {"reference/api.md", "reference/pytest.md", "reference/rules/index.md", "versioning.md"}
 
 
 def menu(entries):
