@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -154,39 +152,3 @@ def test_halving_holds_nothing_of_the_run_that_failed():
     alive, note = halving(run, lambda: None)
     assert alive == [False, False, False]
     assert note == "the batch was halved to 1 row: too wide"
-
-
-REAL = """
-import resource, torch
-from pytest_decoderonly import tiny_decoder
-from pytest_decoderonly.compare.battery import run_battery
-from pytest_decoderonly.compare.verdict import Relation
-
-model = tiny_decoder("llama")
-run_battery(model, {rows}, pad_id=0, relations=[Relation.BATCH_VS_SOLO])  # what libraries allocate once is there now
-taken = []
-model.register_forward_pre_hook(
-    lambda _m, _a, kwargs: taken.append(torch.empty(kwargs["input_ids"].shape[0] << 26, dtype=torch.uint8).numel()),
-    with_kwargs=True,
-)
-used = next(int(line.split()[1]) << 10 for line in open("/proc/self/status") if line.startswith("VmData"))
-resource.setrlimit(resource.RLIMIT_DATA, (used + (220 << 20), resource.RLIM_INFINITY))
-result = run_battery(model, {rows}, pad_id=0, relations=[Relation.BATCH_VS_SOLO])
-print(result.verdict, "|", result.notes[-1], "|", max(taken) >> 26)
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts private memory under RLIMIT_DATA")
-def test_a_real_limit_of_the_system():
-    done = subprocess.run(
-        [sys.executable, "-c", REAL.format(rows=ROWS)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    verdict, note, most = done.stdout.split(" | ")
-    assert verdict.startswith("equal")
-    assert note == "the batch was halved to 3 rows: 5 rows of width 19 did not fit into memory (RuntimeError)"
-    assert most == "3\n"

@@ -194,8 +194,7 @@ GUARDED = """
 """
 
 
-@pytest.mark.parametrize("workers", [(), ("-n1",)], ids=["alone", "xdist"])
-def test_the_guards_findings_are_in_it(pytester, workers):
+def test_the_guards_findings_are_in_it(pytester):
     pytester.makepyfile(test_it=GUARDED)
     args = (
         "--decoderonly-checks",
@@ -203,8 +202,7 @@ def test_the_guards_findings_are_in_it(pytester, workers):
         "--decoderonly-report=out.html",
         "test_it.py",
     )
-    started = pytester.runpytest_subprocess if workers else pytester.runpytest_inprocess
-    started(*args, *workers, "-p", "no:cacheprovider")
+    pytester.runpytest_inprocess(*args, "-p", "no:cacheprovider")
     data = read(pytester.path / "out.json")
     (found,) = [one for one in data["findings"] if one["catcher"] == "guard"]
     assert found["item"] == "test_it.py::test_answer"
