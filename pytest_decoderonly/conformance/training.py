@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +64,15 @@ def gradient_flow(model: Any, batch: dict[str, Any]) -> Flow:
     from pytest_decoderonly.compare.precision import undisturbed
 
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    with undisturbed(model), torch.enable_grad():
+    # What a text does not pass through (the layers of a vision tower) has no part in its loss.
+    passed: set[int] = set()
+    hooks = [
+        layer.register_forward_hook(lambda module, *_: passed.add(id(module)))
+        for layer in decoder_layers(model)
+    ]
+    with contextlib.ExitStack() as stack, undisturbed(model), torch.enable_grad():
+        for hook in hooks:
+            stack.callback(hook.remove)
         try:
             loss = getattr(model(**batch), "loss", None)
         except TypeError as error:
@@ -89,6 +98,7 @@ def gradient_flow(model: Any, batch: dict[str, Any]) -> Flow:
     layers = [
         (names.get(id(layer), "a layer"), [p for p in layer.parameters() if id(p) in reached])
         for layer in decoder_layers(model)
+        if id(layer) in passed
     ]
     trainable = [(name, parameters) for name, parameters in layers if parameters]
     dead = [name for name, parameters in trainable if not any(reached[id(p)] for p in parameters)]

@@ -139,3 +139,8 @@ def test_a_model_that_raises_is_an_error_and_not_a_finding():
     assert not found.passed
     assert found.raised
     assert "LlamaForCausalLM raised KeyError" in found.text
+
+
+def test_layers_that_no_text_passes_through_need_no_gradient():
+    """The heavier list of layers is the vision tower's."""
+    assert ask(tiny_decoder("got_ocr2"), "gradient-flow").passed
