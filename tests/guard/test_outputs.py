@@ -289,6 +289,7 @@ class TestPipeline:
             with watch() as findings:
                 program()
             assert [(finding.code, finding.severity) for finding in findings] == [("DLM204", "warning")]
+            assert ("cutting it off" in findings[0].effect) == (program is cut)
 
     def test_innocent(self, pipe):
         def at_the_pipeline():

@@ -44,7 +44,9 @@ class Check(GuardCheck):
                 *([Step("pipeline", call.made_at, call_text(call.made_at))] if call.made_at else []),
             ],
             rows=[("text", f"[{shorten(printable(prompt), 40)}]{shorten(printable(answer), 32)}")],
-            effect="the text repeats the prompt for whoever reads, scores or compares it",
+            effect="cutting it off as text holds only while the prompt comes back as it was given"
+            if use.fate is Fate.CUT
+            else "the text repeats the prompt for whoever reads, scores or compares it",
             help="return_full_text=False at the pipeline or at the call",
         )
         found.also_at = (call.place,) if call.place is not None else ()
