@@ -36,6 +36,7 @@ class Fate(enum.Enum):
     DISCARDED = "discarded"
     SHOWN = "shown"
     ECHO = "echo"  # asked whether it begins with something: who asks knows of the prompt
+    STATED = "stated"  # a test states what it is equal to, or not: it would fail if the prompt were not meant
     CUT = "cut"
 
 
@@ -60,13 +61,16 @@ class _Source:
             for child in ast.iter_child_nodes(node):
                 self.parents[child] = node
 
-    def scope(self, node: ast.AST) -> ast.AST:
-        """Return the function or module that a node stands in."""
+    def above(self, node: ast.AST) -> Iterator[ast.AST]:
+        """Yield what a node stands in, from the inside out."""
         while node in self.parents:
             node = self.parents[node]
-            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
-                return node
-        return node
+            yield node
+
+    def scope(self, node: ast.AST) -> ast.AST:
+        """Return the function or module that a node stands in."""
+        functions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+        return next((around for around in self.above(node) if isinstance(around, functions)), self.tree)
 
 
 @lru_cache(maxsize=32)
@@ -160,6 +164,16 @@ def last_position_read(place: CallPlace) -> CallPlace | None:
     return None
 
 
+@lru_cache(maxsize=256)
+def cut_by_choice(place: CallPlace) -> bool:
+    """Tell whether the function that makes a call cuts its result in a branch: `if only_new: output = output[:, width:]`."""
+    found = _located(place)
+    if found is None:
+        return False
+    follower = _Follower([place], *found)
+    return any(_cuts_rows(node.slice) and follower.is_in_branch(node) for node, _ in follower.reads())
+
+
 def key_read(places: Sequence[CallPlace], key: str) -> CallPlace | None:
     """Return where `[key]` is read of what a call returned, of its members, or of what its function returns with it.
 
@@ -188,6 +202,13 @@ class _Follower:
         """Return the place of a node of this file."""
         here = self._places[0]
         return CallPlace(here.path, getattr(node, "lineno", here.line), here.function)
+
+    def is_in_branch(self, node: ast.AST) -> bool:
+        """Whether a node is run under a condition that the call itself is not under."""
+        around = set(self._source.above(self._call))
+        return any(
+            isinstance(one, (ast.If, ast.IfExp)) for one in self._source.above(node) if one not in around
+        )
 
     def use(self) -> Use:
         """Return the one fate of the value, where all its uses agree; a cut anywhere is a cut, a question an answer."""
@@ -250,6 +271,8 @@ class _Follower:
             yield from self._argument(parent, depth)
         elif isinstance(parent, ast.Return):
             yield self._returned()
+        elif isinstance(parent, ast.Compare) and self._is_stated(parent):
+            yield Use(Fate.STATED, self.at(parent))
         elif isinstance(parent, (ast.ListComp, ast.GeneratorExp)) and parent.elt is node:
             yield from self._uses(parent, depth + 1)
         else:
@@ -305,10 +328,21 @@ class _Follower:
         name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
         if name in _SHOWS:
             yield Use(Fate.SHOWN, self.at(call))
+        elif name.startswith("assert"):
+            yield Use(Fate.STATED, self.at(call))
         elif name in _PASSES:
             yield from self._uses(call, depth + 1)
         else:
             yield _UNKNOWN
+
+    def _is_stated(self, node: ast.Compare) -> bool:
+        """Whether an `assert` says of a comparison that it holds; `in` may hold of the prompt."""
+        whole: ast.AST = node
+        for around in self._source.above(node):
+            if not isinstance(around, (ast.BoolOp, ast.UnaryOp)):
+                whole = around
+                break
+        return isinstance(whole, ast.Assert) and all(isinstance(op, (ast.Eq, ast.NotEq)) for op in node.ops)
 
     def _returned(self) -> Use:
         outer = self._outer()
@@ -394,6 +428,14 @@ def _functions(places: Sequence[CallPlace]) -> list[CallPlace]:
 
 def _is_whole(node: ast.AST) -> bool:
     return isinstance(node, ast.Slice) and node.lower is None and node.upper is None and node.step is None
+
+
+def _cuts_rows(index: ast.expr) -> bool:
+    """Whether an index is `[:, start:]`."""
+    if not isinstance(index, ast.Tuple) or len(index.elts) != 2 or not _is_whole(index.elts[0]):
+        return False
+    columns = index.elts[1]
+    return isinstance(columns, ast.Slice) and columns.lower is not None and columns.upper is None
 
 
 def _replaces_by_nothing(call: ast.Call) -> bool:

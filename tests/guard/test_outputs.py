@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import runpy
 import threading
+import unittest
 
 import pytest
 import torch
@@ -144,6 +145,52 @@ class TestStrippedAsText:
             return text
 
         assert found(run) == []
+
+    def test_a_test_that_states_the_text_knows_of_it(self, asked, tokenizer):
+        cases = unittest.TestCase()
+
+        def equal():
+            one = tokenizer.decode(asked()[1][0])
+            other = tokenizer.decode(asked()[1][0])
+            assert one == other
+            assert not other == "yes"  # noqa: SIM201
+
+        def equal_in_a_case():
+            cases.assertEqual(tokenizer.decode(asked()[1][0]), tokenizer.decode(asked()[1][0]))  # noqa: PT009
+
+        def contained():
+            text = tokenizer.decode(asked()[1][0])
+            assert "question" in text
+
+        def counted():
+            return [tokenizer.decode(asked()[1][0]) == "yes"]
+
+        for program in (equal, equal_in_a_case):
+            assert found(program) == [], program.__name__
+        for program in (contained, counted):
+            assert set(found(program)) == {"DLM201"}, program.__name__
+
+    def test_a_function_that_cuts_when_it_is_asked_to(self, model, tokenizer):
+        def answer(*, only_new):
+            enc = tokenizer(PROMPTS[0], return_tensors="pt")
+            out = model.generate(**enc, **NEW, return_dict_in_generate=True)
+            ids = out.sequences
+            if only_new:
+                ids = ids[:, enc["input_ids"].shape[1] :]
+            return decoded(ids)
+
+        def another(*, shorter):
+            enc = tokenizer(PROMPTS[0], return_tensors="pt")
+            out = model.generate(**enc, **NEW)
+            if shorter:
+                out = out[:, :3]
+            return decoded(out)
+
+        def decoded(ids):
+            return tokenizer.batch_decode(ids)
+
+        assert found(lambda: answer(only_new=False)) == found(lambda: answer(only_new=True)) == []
+        assert found(lambda: another(shorter=False)) == ["DLM201"]
 
     def test_cut_as_tokens(self, asked, tokenizer):
         def run():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pytest_decoderonly.runtime import ids
 from pytest_decoderonly.runtime.checks.base import GuardCheck, tokenized_steps
 from pytest_decoderonly.runtime.report import Step, call_text, plural, printable, shorten
-from pytest_decoderonly.runtime.usage import Fate
+from pytest_decoderonly.runtime.usage import Fate, cut_by_choice
 
 if TYPE_CHECKING:
     from pytest_decoderonly.runtime.events import DecodeCall
@@ -24,8 +24,12 @@ class Check(GuardCheck):
 
     def on_decode(self, call: DecodeCall) -> Finding | None:
         """Report what the user's own code decodes; a library that decodes whole rows may cut them."""
-        if not call.matches or not call.caller.direct or call.use.fate in (Fate.CUT, Fate.ECHO):
-            return None  # a cut as text is DLM202; who asks for the prompt in front knows of it
+        known = (Fate.CUT, Fate.ECHO, Fate.STATED)
+        if not call.matches or not call.caller.direct or call.use.fate in known:
+            return None  # a cut as text is DLM202; who asks for the prompt or states the text knows of it
+        places = (match.generated.place for _, match in call.matches)
+        if any(place is not None and cut_by_choice(place) for place in places):
+            return None  # a function with an option for it was asked for prompt and answer together
         number, match = call.matches[0]
         row = call.rows[number]
         event = match.generated

@@ -31,7 +31,7 @@ class Check(GuardCheck):
         prompt, text = call.example
         answer = text[len(prompt) :]
         use = use_of(call.places)
-        if use.fate is Fate.ECHO:
+        if use.fate in (Fate.ECHO, Fate.STATED):
             return None
         read = key_read(call.places, _KEY)
         found = self.finding(
