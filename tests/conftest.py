@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -17,6 +18,8 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 pytest_plugins = ["pytester"]
+# Behind all else, so that what is installed is what is tested: the folders that are not part of a package's archive.
+sys.path.append(str(Path(__file__).parents[1]))
 _SHARED = "DECODERONLY_TESTS_SHARED"
 
 # A busy machine, or a run of drawn examples that an `assume` turns away, is no failure.

@@ -141,8 +141,7 @@ class Outcome:
             for number in data.get("numbers", ())
         )
         found["profile"] = tuple(
-            LayerDeviation(layer["name"], _number(layer["deviation"]) or 0.0)
-            for layer in data.get("profile", ())
+            LayerDeviation(layer["name"], float(layer["deviation"])) for layer in data.get("profile", ())
         )
         culprit = data.get("culprit")
         found["culprit"] = None if culprit is None else Suspect(**culprit)

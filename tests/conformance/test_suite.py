@@ -114,8 +114,8 @@ def test_options_of_the_model_stand_in_its_items(project):
         f"decoderonly::tiny-llama-bf16-eager::{name}"
         for name in (
             "tokenizer-ready[bos]",
-            "row-order[batch3-len33-bf16-eager]",
             "repeated-call[bf16-eager]",
+            "row-order[batch3-len33-bf16-eager]",
         )
     ]
 
@@ -197,7 +197,7 @@ def test_broken_models_fail_with_a_report_and_without_a_traceback(project):
     assert "conformance/plugin.py" not in text.partition("= short test summary")[0]
 
 
-def test_what_an_item_found_travels_with_its_report(project):
+def test_what_an_item_found_travels_with_its_report(project, monkeypatch):
     """Numbers, culprit and the layers' deviations: as plain data on the report, also from a worker of xdist."""
     project.makeconftest("""
         import json, os
@@ -208,6 +208,7 @@ def test_what_an_item_found_travels_with_its_report(project):
                 with open("outcomes.jsonl", "a") as file:
                     file.write(json.dumps(outcome.as_dict(), allow_nan=False) + "\\n")
     """)
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # this test may itself run in one
     result = project.runpytest_subprocess(
         "--decoderonly-checks",
         "--decoderonly-model=factories:leaking",

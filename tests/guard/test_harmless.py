@@ -30,6 +30,7 @@ from transformers import (
 
 from pytest_decoderonly.runtime import DecoderOnlyWarning, provenance, watch, watcher
 from pytest_decoderonly.runtime.watcher import recorder
+from pytest_decoderonly.tiny import tiny_decoder
 
 PROMPTS = ["the question is", "Question: yes and no, what is the answer?"]
 METHODS = [
@@ -158,7 +159,9 @@ def test_same_exceptions_of_forwards_pipelines_and_collators(model, tokenizer):
     assert findings == []
 
 
-def test_models_are_copied_pickled_and_traced_as_before(model):
+def test_models_are_copied_pickled_and_traced_as_before():
+    # A model of its own: transformers hangs hooks that cannot be pickled on one that was asked for hidden states.
+    model = tiny_decoder("llama")
     ids = torch.tensor([[5, 6, 7]])
     expected = model(ids, use_cache=False).logits
 
