@@ -136,9 +136,8 @@ def _fix(rule: Rule) -> list[str]:
 
 
 def _source(rule: Rule) -> list[str]:
-    path = Path(rules.__file__).parent / f"{rule.code.lower()}_{rule.name.replace('-', '_')}.py"
-    code = path.read_text(encoding="utf-8").rstrip()
-    shown = path.resolve().relative_to(ROOT).as_posix()
+    shown = f"checker/decoderonly_checker/rules/{rule.code.lower()}_{rule.name.replace('-', '_')}.py"
+    code = (ROOT / shown).read_text(encoding="utf-8").rstrip()
     body = "\n".join(f"    {line}" if line else "" for line in ["```python", *code.split("\n"), "```"])
     return ["", f'??? quote "Source of the rule: `{shown}`"', "", body, ""]
 
