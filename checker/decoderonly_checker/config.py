@@ -73,7 +73,7 @@ class Settings:
         baseline: Where the findings of before are counted, absolute; None for no baseline.
         known_models: Dotted names of classes and functions that make models -> what these generate.
         known_tokenizers: Dotted names of classes and functions that make tokenizers -> how these are set up.
-        confidence: Findings below it are counted, not shown.
+        min_confidence: Findings below it are counted, not shown.
         timeout: Seconds of processor time that the analysis of one file may take; 0 for no limit.
         models: Models for the pytest plugin's conformance suite.
         cache_dir: Where results are remembered, absolute; None for `.decoderonly_cache` in the root.
@@ -95,7 +95,7 @@ class Settings:
     baseline: Path | None = None
     known_models: Mapping[str, str] = field(default_factory=dict)
     known_tokenizers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    confidence: Confidence = Confidence.LIKELY
+    min_confidence: Confidence = Confidence.LIKELY
     timeout: float = DEFAULT_TIMEOUT
     models: tuple[str, ...] = ()
     cache_dir: Path | None = None

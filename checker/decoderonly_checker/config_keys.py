@@ -301,7 +301,7 @@ KEYS: Mapping[str, Key] = {
         "How bad the findings of rules are, instead of what the rules say. The longest selector wins.",
         'severity = { "DLM2" = "warning" }',
     ),
-    "confidence": Key(
+    "min-confidence": Key(
         lambda value, where: parse_confidence(value, where.full),
         {"enum": [str(one) for one in Confidence]},
         "likely",

@@ -88,7 +88,7 @@ def check_paths(
         paths: Files and folders.
         settings: What to check, or a function that says what governs a path (a folder). If None, each path is
             governed by the nearest settings file at it or above it.
-        confidence: Hide findings below it, instead of `settings.confidence`.
+        confidence: Hide findings below it, instead of `settings.min_confidence`.
         force_exclude: Leave out excluded files even where they are named.
         narrow: Picks among the files found below a path those to check, by the settings that govern it.
         progress: Called as the run goes on with the number of files done and of files in all.
@@ -352,7 +352,7 @@ class _Run:
         ]
 
         def shows(diagnostic: Diagnostic, settings: Settings) -> bool:
-            return diagnostic.confidence.rank >= (self._confidence or settings.confidence).rank
+            return diagnostic.confidence.rank >= (self._confidence or settings.min_confidence).rank
 
         shown = [_with_severity(one, settings) for one, settings in left if shows(one, settings)]
         kept_quiet = [
@@ -429,13 +429,13 @@ class _Run:
             counted = [
                 (self._governing[one.place.path][0], one)
                 for one, settings in mine
-                if one.confidence.rank >= settings.confidence.rank
+                if one.confidence.rank >= settings.min_confidence.rank
             ]
             now = baseline.count(counted, file)
             fine = {key for key, number in now.items() if number <= old[key]}
             for one, settings in mine:
                 key = baseline.name_of(self._governing[one.place.path][0], file), one.code
-                if key in fine and one.confidence.rank >= settings.confidence.rank:
+                if key in fine and one.confidence.rank >= settings.min_confidence.rank:
                     covered.append((one, settings))
                 else:
                     left.append((one, settings))

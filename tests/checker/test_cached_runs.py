@@ -93,8 +93,8 @@ TEXTS = {
         "ignore = ['DLM101']",
         "select = ['DLM1']",
         "exclude = ['serve.py']",
-        "confidence = 'certain'",
-        "confidence = 'possible'",
+        "min-confidence = 'certain'",
+        "min-confidence = 'possible'",
         "per-file-ignores = { 'app/*' = ['DLM201'] }",
     ],
 }
@@ -250,7 +250,7 @@ CHANGES = {
     ),
     "how sure it has to be": (
         write("app/batch.py", SHOWN),
-        write("decoderonly.toml", "confidence = 'possible'"),
+        write("decoderonly.toml", "min-confidence = 'possible'"),
         "app/batch.py",
     ),
     "a caller that is excluded": (

@@ -21,8 +21,8 @@ KNOWN = {
 }
 
 KEYS = (
-    "baseline, cache-dir, confidence, exclude, extend-exclude, extend-select, ignore, include, include-markdown, known-models, "
-    "known-tokenizers, models, per-file-ignores, require-ignore-reason, respect-gitignore, "
+    "baseline, cache-dir, exclude, extend-exclude, extend-select, ignore, include, include-markdown, known-models, "
+    "known-tokenizers, min-confidence, models, per-file-ignores, require-ignore-reason, respect-gitignore, "
     "select, severity, timeout"
 )
 NONE_NEAR = "; `decoderonly rule --all` lists the rules"
@@ -52,7 +52,7 @@ include = ["*.py", "scripts/*"]
 exclude = ["old/"]
 extend-exclude = ["*.gen.py"]
 respect-gitignore = false
-confidence = "possible"
+min-confidence = "possible"
 timeout = 2.5
 models = ["tests.models:build"]
 require-ignore-reason = true
@@ -76,7 +76,7 @@ known-tokenizers = { "app.Bpe" = { padding-side = "left", truncation-side = "lef
         extend_exclude=("*.gen.py",),
         respect_gitignore=False,
         per_file_ignores={"tests/*": ("DLM101", "prompt-not-stripped")},
-        confidence=Confidence.POSSIBLE,
+        min_confidence=Confidence.POSSIBLE,
         timeout=2.5,
         models=("tests.models:build",),
         require_ignore_reason=True,
@@ -114,7 +114,7 @@ def test_defaults_without_a_file(tmp_path):
     settings = load_settings(tmp_path / "x.py", KNOWN)
     assert settings.source is None
     assert settings.root == tmp_path
-    assert settings.confidence is Confidence.LIKELY
+    assert settings.min_confidence is Confidence.LIKELY
     assert settings.enabled(KNOWN) == list(KNOWN)
 
 
@@ -159,8 +159,8 @@ def test_an_empty_table_means_defaults(tmp_path):
             'tool.decoderonly.select: unknown rule ""; `decoderonly rule --all` lists the rules',
         ),
         (
-            "confidence = 'sure'",
-            'tool.decoderonly.confidence must be one of certain, likely, possible, not "sure"',
+            "min-confidence = 'sure'",
+            'tool.decoderonly.min-confidence must be one of certain, likely, possible, not "sure"',
         ),
         (
             "timeout = '10'",
@@ -179,8 +179,8 @@ def test_an_empty_table_means_defaults(tmp_path):
             "tool.decoderonly.timeout must be a number of seconds, or 0 for no limit, not nan",
         ),
         (
-            "confidence = 1.5",
-            "tool.decoderonly.confidence must be one of certain, likely, possible, not a number",
+            "min-confidence = 1.5",
+            "tool.decoderonly.min-confidence must be one of certain, likely, possible, not a number",
         ),
         (
             "per-file-ignores = []",

@@ -212,7 +212,7 @@ def test_a_finding_that_is_not_certain_has_no_safe_fix():
         '    ids = tokenizer(prompt, return_tensors="pt")\n'
         "    return tokenizer.decode(model.generate(**ids, max_new_tokens=5)[0])\n"
     )
-    result = check_source(text, "main.py", Settings(confidence=Confidence.POSSIBLE))
+    result = check_source(text, "main.py", Settings(min_confidence=Confidence.POSSIBLE))
     for found in result.diagnostics:
         allowed = {Confidence.POSSIBLE: None, Confidence.LIKELY: Applicability.UNSAFE}
         assert (found.fix and found.fix.applicability) == allowed[found.confidence]
@@ -332,7 +332,7 @@ def test_fixed_specifications_parse_and_show_nothing_new(spec, tmp_path, monkeyp
             continue
         root = tmp_path / str(number)
         write_files(files, root)
-        scope = Settings(root=root, confidence=Confidence.POSSIBLE)
+        scope = Settings(root=root, min_confidence=Confidence.POSSIBLE)
         before = check_paths([root], scope)
         if not any(found.fix for found in before.diagnostics):
             continue

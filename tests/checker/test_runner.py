@@ -161,7 +161,7 @@ def test_confidence(project):
     assert (len(check().diagnostics), check().hidden) == (2, 1)
     result = check(confidence=Confidence.CERTAIN)
     assert (len(result.diagnostics), result.hidden) == (1, 2)
-    assert len(check(settings=Settings(confidence=Confidence.POSSIBLE)).diagnostics) == 3
+    assert len(check(settings=Settings(min_confidence=Confidence.POSSIBLE)).diagnostics) == 3
 
 
 def test_comments_and_settings_silence(project):

@@ -103,6 +103,6 @@ def test_a_finding_weighs_what_the_catalogue_says(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "main.py").write_text(textwrap.dedent(setup) + textwrap.dedent(program), encoding="utf-8")
-    result = check_paths([tmp_path], Settings(confidence=Confidence.POSSIBLE))
+    result = check_paths([tmp_path], Settings(min_confidence=Confidence.POSSIBLE))
     found = {(d.code, d.severity.value, d.confidence.value) for d in result.diagnostics}
     assert found == {expected}

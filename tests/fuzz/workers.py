@@ -81,7 +81,7 @@ def judge(paths: list[Path], root: Path, limits: Limits, outcome: Outcome) -> No
     from decoderonly_checker.render.text import error_line, summary
     from decoderonly_checker.source.excerpts import Excerpts
 
-    settings = Settings(root=root, timeout=limits.seconds, confidence=Confidence.POSSIBLE, exclude=())
+    settings = Settings(root=root, timeout=limits.seconds, min_confidence=Confidence.POSSIBLE, exclude=())
     begin = time.process_time()
     try:
         result = check_paths(paths, settings)
