@@ -134,7 +134,7 @@ def test_a_test_that_fails_by_itself_keeps_its_failure_and_shows_the_finding(pro
         """
         import app
         def test_it(model, tokenizer):
-            assert app.answer_with_prompt(model, tokenizer) == ["yes", "no"]
+            assert "yes" in app.answer_with_prompt(model, tokenizer)
         """
     )
     result = project.runpytest_inprocess(CHECKS)
