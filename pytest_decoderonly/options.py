@@ -6,6 +6,7 @@ only; the checker's settings are loaded inside the function that needs them.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -261,7 +262,8 @@ def report_files(config: pytest.Config) -> dict[str, Path]:
     if given:
         base = config.invocation_params.dir
         return {
-            f"--decoderonly-report={one}": (base / Path(one).expanduser()) for one in dict.fromkeys(given)
+            f"--decoderonly-report={one}": base / os.path.expanduser(one)  # noqa: PTH111
+            for one in dict.fromkeys(given)
         }
     return {
         f"ini key decoderonly_report: {one}": Path(one) for one in config.getini("decoderonly_report") or ()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pytest_decoderonly import tiny_architectures, tiny_decoder, tiny_tokenizer
@@ -76,6 +76,7 @@ def test_a_wrong_option_is_one_line_that_names_it(tmp_path, text, message):
     assert "\n" not in str(caught.value)
 
 
+@example("~0")
 @given(st.text(max_size=40))
 def test_any_text_is_read_or_refused(text):
     with suppress(SpecError):
