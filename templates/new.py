@@ -17,7 +17,7 @@ _HERE = Path(__file__).parent
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*\Z")
 _RULE_NEXT = """\
 next
-  1. {path}: text, examples, check. `decoderonly rule {code}` prints its page.
+  1. {path}: text, references, examples, check. `decoderonly rule {code}` prints its page.
   2. tests/checker/specs/: a file of cases; `# error: [{code}]` marks the lines that are reported.
   3. tests/evidence/measures/: run both examples, assert harm and cure, put them in words;
      then `python tests/evidence/measure.py --write {code}`.

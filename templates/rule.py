@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Severity
 from decoderonly_checker.flow.values import literal
-from decoderonly_checker.rules.base import Finding, Rule
+from decoderonly_checker.rules.base import Finding, Reference, Rule
 from decoderonly_checker.rules.evidence import decoder_only, model_story
 
 if TYPE_CHECKING:
@@ -33,6 +33,12 @@ class TemplateRule(Rule):
 
     severity = Severity.WARNING
     unseen = "Why the guard cannot see it; leave this out where pytest_decoderonly/runtime/checks has a file for it."
+    references = (
+        Reference(
+            "What is said there: a thread of others who met it, a page or a line of a library",
+            "https://huggingface.co/docs/transformers/kv_cache",
+        ),
+    )
     bad = """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

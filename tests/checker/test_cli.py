@@ -474,14 +474,17 @@ def test_rule_explains_one_rule(run):
         assert rules.load("DLM101").bad in done.stdout
         assert rules.load("DLM101").good in done.stdout
         assert f"\n- the first: {rules.load('DLM101').measured.bad}\n" in done.stdout
+        first = rules.load("DLM101").references[0]
+        assert f"\n## References\n\n- [{first.title}]({first.url})\n" in done.stdout
 
 
 def test_rule_as_json(run):
     one = json.loads(run("rule", "DLM102", "--output-format", "json").stdout)
     assert list(one) == [
-        "code", "name", "severity", "static", "summary", "documentation", "bad", "good", "measured",
+        "code", "name", "severity", "static", "summary", "documentation", "bad", "good", "measured", "references",
     ]  # fmt: skip
     assert list(one["measured"]) == ["model", "bad", "good"]
+    assert [list(reference) for reference in one["references"]] == [["title", "url"]] * len(one["references"])
     every = json.loads(run("rule", "--all", "--output-format", "json").stdout)
     assert [rule["code"] for rule in every] == list(rules.codes())
     assert one in every

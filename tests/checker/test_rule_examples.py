@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 from decoderonly_checker import rules
@@ -43,6 +45,27 @@ def test_documentation_says_why_and_what_is_left_alone(code: str) -> None:
     text = rules.load(code).documentation
     assert "## Why is this bad?" in text
     assert "## What it does not report" in text
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_references_are_titled_links_to_single_pages(code: str) -> None:
+    references = rules.load(code).references
+    assert references
+    assert len({reference.url for reference in references}) == len(references)
+    for title, url in ((reference.title, reference.url) for reference in references):
+        assert title == " ".join(title.split()), title
+        assert not set("[]<>|") & set(title), title
+        parts = urlsplit(url)
+        assert parts.scheme == "https", url
+        assert "." in parts.netloc, url
+        assert parts.path.strip("/"), url
+        assert not set(" ()<>\"'") & set(url), url
+        if parts.netloc == "github.com":
+            number = re.search(r"#(\d+)\b", title)
+            thread = re.fullmatch(r"/[\w.-]+/[\w.-]+/(?:issues|pull)/(\d+)", parts.path)
+            line = re.fullmatch(r"/[\w.-]+/[\w.-]+/blob/[0-9a-f]{40}/.+\.py", parts.path)
+            assert thread or (line and re.fullmatch(r"L\d+", parts.fragment)), url
+            assert (number and number[1]) == (thread and thread[1]), (title, url)
 
 
 @pytest.mark.parametrize("code", sorted(rules.codes()))

@@ -38,6 +38,7 @@ def test_every_rule_has_a_page_that_each_catcher_speaks_on():
             "## What it does not report",
             "### The checker",
             "## Silence it",
+            "## References",
             "Source of",
         ):
             assert part in text, (code, part)

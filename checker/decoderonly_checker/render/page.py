@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def page_of(rule: Rule) -> str:
-    """Return a rule's page in Markdown: title, documentation, both examples, how to silence it."""
+    """Return a rule's page in Markdown: title, documentation, both examples, how to silence it, references."""
     return "\n".join(
         [
             f"# {rule.name} ({rule.code})",
@@ -41,7 +41,16 @@ def page_of(rule: Rule) -> str:
             "## Silence it",
             "",
             f"`# decoderonly: ignore[{rule.code}] reason` behind the line, or on a line of its own before it.",
+            "",
+            references_of(rule),
         ]
+    )
+
+
+def references_of(rule: Rule) -> str:
+    """Return the section on where others met the mistake, and what libraries say of it."""
+    return "\n".join(
+        ["## References", "", *(f"- [{reference.title}]({reference.url})" for reference in rule.references)]
     )
 
 

@@ -59,11 +59,12 @@ def render_sarif(result: CheckResult, excerpts: Excerpts) -> str:
 
 
 def _rule(code: str) -> dict[str, Any]:
+    from decoderonly_checker.render.page import references_of
     from decoderonly_checker.rules import load
 
     rule = load(code)
-    page = rule.documentation
-    summary = page.partition("\n")[0]
+    summary = rule.documentation.partition("\n")[0]
+    page = f"{rule.documentation}\n\n{references_of(rule)}"
     return {
         "id": code,
         "name": "".join(word.capitalize() for word in rule.name.split("-")),

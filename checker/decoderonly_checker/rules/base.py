@@ -47,6 +47,14 @@ class Measured:
     good: str
 
 
+@immutable
+class Reference:
+    """Where others met the mistake, or a library says what the rule rests on: what is said there, and its address."""
+
+    title: str
+    url: str
+
+
 @cache
 def _measured() -> dict[str, Measured]:
     text = Path(__file__).with_name("measured.json").read_text(encoding="utf-8")
@@ -58,12 +66,14 @@ class Rule(ABC):
 
     `bad` and `good` are runnable programs: the first must be reported with this code, the second must not be
     reported at all. `unseen` says why the runtime guard cannot see what the bad one does; empty where it does.
+    `references` are public threads and pages or lines of libraries that support what the rule says, at least one.
     """
 
     severity: ClassVar[Severity]
     since: ClassVar[str] = "0.1.0"
     """The first version that has it."""
     unseen: ClassVar[str] = ""
+    references: ClassVar[tuple[Reference, ...]]
     bad: ClassVar[str]
     good: ClassVar[str]
     wanted: ClassVar[Mapping[str, Any]] = {}

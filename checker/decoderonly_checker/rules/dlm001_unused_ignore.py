@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from decoderonly_checker.config import nearest_rule
 from decoderonly_checker.diagnostics import Confidence, Diagnostic, Severity
-from decoderonly_checker.rules.base import CommentRule
+from decoderonly_checker.rules.base import CommentRule, Reference
 from decoderonly_checker.suppress import means
 
 if TYPE_CHECKING:
@@ -40,7 +40,13 @@ class UnusedIgnore(CommentRule):
     """
 
     severity: ClassVar[Severity] = Severity.WARNING
-
+    references = (
+        Reference("ruff, unused-noqa (RUF100)", "https://docs.astral.sh/ruff/rules/unused-noqa"),
+        Reference(
+            "pylint, useless-suppression (I0021)",
+            "https://pylint.pycqa.org/en/latest/messages/information/useless-suppression.html",
+        ),
+    )
     bad: ClassVar[str] = """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

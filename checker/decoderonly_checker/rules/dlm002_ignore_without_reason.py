@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from decoderonly_checker.diagnostics import Confidence, Diagnostic, Severity
-from decoderonly_checker.rules.base import CommentRule
+from decoderonly_checker.rules.base import CommentRule, Reference
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -34,7 +34,15 @@ class IgnoreWithoutReason(CommentRule):
     severity: ClassVar[Severity] = Severity.WARNING
     needs_findings: ClassVar[bool] = False
     wanted: ClassVar[Mapping[str, Any]] = {"require_ignore_reason": True}
-
+    references = (
+        Reference(
+            "eslint-comments, require-description",
+            "https://ota-meshi.github.io/eslint-plugin-eslint-comments/rules/require-description.html",
+        ),
+        Reference(
+            "eslint/rfcs #33: descriptions in directive comments", "https://github.com/eslint/rfcs/pull/33"
+        ),
+    )
     bad: ClassVar[str] = """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

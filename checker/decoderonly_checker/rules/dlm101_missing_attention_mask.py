@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from decoderonly_checker.diagnostics import Confidence, Severity
 from decoderonly_checker.fixes.masks import pass_mask
 from decoderonly_checker.flow.values import Const, Generated, Ids, Str, Tri, Unknown, Value, alternatives
-from decoderonly_checker.rules.base import Finding, Rule
+from decoderonly_checker.rules.base import Finding, Reference, Rule
 from decoderonly_checker.rules.evidence import decoder_only, encodings, model_story, tokenizer_story, weakest
 
 # Names of dicts that hold sampling settings and no tensors.
@@ -45,6 +45,16 @@ class MissingAttentionMask(Rule):
     """
 
     severity = Severity.ERROR
+    references = (
+        Reference(
+            "transformers, text generation: pass the mask, it cannot always be guessed",
+            "https://huggingface.co/docs/transformers/llm_tutorial",
+        ),
+        Reference(
+            "TransformerLens #1760: batched prompts go to `generate` without their mask",
+            "https://github.com/TransformerLensOrg/TransformerLens/issues/1760",
+        ),
+    )
     bad = """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Severity
 from decoderonly_checker.flow.values import Tri
-from decoderonly_checker.rules.base import Finding, Rule
+from decoderonly_checker.rules.base import Finding, Reference, Rule
 from decoderonly_checker.rules.evidence import decoder_only, encodings, weakest
 from decoderonly_checker.rules.padding import right_padding
 
@@ -38,6 +38,20 @@ class RightPaddedGeneration(Rule):
     """
 
     severity = Severity.ERROR
+    references = (
+        Reference(
+            "transformers, text generation: padding side",
+            "https://huggingface.co/docs/transformers/llm_tutorial",
+        ),
+        Reference(
+            "transformers #18388: why decoder-only models are padded on the left",
+            "https://github.com/huggingface/transformers/issues/18388",
+        ),
+        Reference(
+            "lamorel #53: batches of causal models padded as those of encoder-decoder models",
+            "https://github.com/flowersteam/lamorel/issues/53",
+        ),
+    )
     bad = """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

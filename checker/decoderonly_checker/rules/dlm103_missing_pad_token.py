@@ -9,7 +9,7 @@ from decoderonly_checker.fixes.texts import set_pad_token
 from decoderonly_checker.flow.state import ObjRec
 from decoderonly_checker.flow.values import Const, Tokenizer, alternatives
 from decoderonly_checker.knowledge.tokenizers import SET_UP
-from decoderonly_checker.rules.base import Finding, Rule
+from decoderonly_checker.rules.base import Finding, Reference, Rule
 from decoderonly_checker.rules.evidence import weakest
 from decoderonly_checker.rules.prompts import absent, checkpoints, overridable
 
@@ -44,6 +44,13 @@ class MissingPadToken(Rule):
     """
 
     severity = Severity.ERROR
+    references = (
+        Reference(
+            "transformers #3859: GPT-2 has no pad token",
+            "https://github.com/huggingface/transformers/issues/3859",
+        ),
+        Reference("trl #466: the same error in an example", "https://github.com/huggingface/trl/issues/466"),
+    )
     bad = """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

@@ -10,7 +10,7 @@ import libcst as cst
 from decoderonly_checker.diagnostics import Confidence, Severity
 from decoderonly_checker.fixes.masks import compare_mask
 from decoderonly_checker.flow.values import Ids, alternatives
-from decoderonly_checker.rules.base import Finding, Rule
+from decoderonly_checker.rules.base import Finding, Reference, Rule
 from decoderonly_checker.rules.evidence import encodings, tokenizer_story
 from decoderonly_checker.rules.prompts import checkpoints
 
@@ -62,6 +62,19 @@ class MaskByComparison(Rule):
     """
 
     severity = Severity.ERROR
+    references = (
+        Reference(
+            "NeMo Automodel #1336: a loss mask by the pad id takes EOS along",
+            "https://github.com/NVIDIA-NeMo/Automodel/issues/1336",
+        ),
+        Reference(
+            "onnxruntime-genai #1694: an attention mask by the pad id hides EOS",
+            "https://github.com/microsoft/onnxruntime-genai/pull/1694",
+        ),
+        Reference(
+            "trl #6357: EOS masked where it is the pad token", "https://github.com/huggingface/trl/pull/6357"
+        ),
+    )
     bad = """
     from transformers import AutoTokenizer
 

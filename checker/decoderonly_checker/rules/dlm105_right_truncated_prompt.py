@@ -9,7 +9,7 @@ from decoderonly_checker.diagnostics import Confidence, Severity
 from decoderonly_checker.fixes.proposals import Proposal, add_argument
 from decoderonly_checker.flow.values import Const, Unknown, Value, alternatives
 from decoderonly_checker.knowledge.tokenizers import SLICED
-from decoderonly_checker.rules.base import Finding, Rule
+from decoderonly_checker.rules.base import Finding, Reference, Rule
 from decoderonly_checker.rules.evidence import model_story, tokenizer_story, weakest
 from decoderonly_checker.rules.prompts import Prompt, absent, prompts, tokenizers
 
@@ -45,6 +45,16 @@ class RightTruncatedPrompt(Rule):
     """
 
     severity = Severity.WARNING
+    references = (
+        Reference(
+            "vllm #12050: prompts of generative tasks are truncated on the left",
+            "https://github.com/vllm-project/vllm/pull/12050",
+        ),
+        Reference(
+            "vllm #3144: what right truncation does to a prompt",
+            "https://github.com/vllm-project/vllm/pull/3144",
+        ),
+    )
     bad = """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

@@ -11,7 +11,7 @@ from decoderonly_checker.diagnostics import Confidence, Severity
 from decoderonly_checker.fixes.proposals import rename_argument
 from decoderonly_checker.flow.state import ObjRec
 from decoderonly_checker.flow.values import Const, Kind, Lib, Model, Unknown, Value, alternatives, literal
-from decoderonly_checker.rules.base import Finding, Rule
+from decoderonly_checker.rules.base import Finding, Reference, Rule
 from decoderonly_checker.rules.evidence import checkpoint_kind, decoder_only, model_story, weakest
 from decoderonly_checker.rules.prompts import absent, pipeline_settings
 
@@ -49,6 +49,16 @@ class MaxLengthCountsPrompt(Rule):
     """
 
     severity = Severity.WARNING
+    references = (
+        Reference(
+            "transformers, text generation: output length",
+            "https://huggingface.co/docs/transformers/llm_tutorial",
+        ),
+        Reference(
+            "Yi #46: `max_length` is the prompt and the new tokens together",
+            "https://github.com/01-ai/Yi/issues/46",
+        ),
+    )
     bad = """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

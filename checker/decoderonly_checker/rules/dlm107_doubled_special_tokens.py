@@ -9,7 +9,7 @@ from decoderonly_checker.diagnostics import Confidence, Severity
 from decoderonly_checker.fixes.proposals import add_argument
 from decoderonly_checker.flow.state import ObjRec
 from decoderonly_checker.flow.values import Const, Hole, Rendered, Unknown, Value, alternatives, literal
-from decoderonly_checker.rules.base import Finding, Rule
+from decoderonly_checker.rules.base import Finding, Reference, Rule
 from decoderonly_checker.rules.evidence import model_story, tokenizer_story, weakest
 from decoderonly_checker.rules.prompts import (
     checkpoints,
@@ -57,6 +57,15 @@ class DoubledSpecialTokens(Rule):
     """
 
     severity = Severity.WARNING
+    references = (
+        Reference(
+            "DeepSeek-R1 #151: two BOS tokens after `apply_chat_template` and the tokenizer",
+            "https://github.com/deepseek-ai/DeepSeek-R1/issues/151",
+        ),
+        Reference(
+            "OpenRLHF #393: the same in training data", "https://github.com/OpenRLHF/OpenRLHF/issues/393"
+        ),
+    )
     bad = """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from decoderonly_checker.diagnostics import Confidence, Severity
 from decoderonly_checker.fixes.proposals import add_argument
 from decoderonly_checker.flow.values import Const, Hole, Ref, Rendered, Str, Value, alternatives, literal
-from decoderonly_checker.rules.base import Finding, Rule
+from decoderonly_checker.rules.base import Finding, Reference, Rule
 from decoderonly_checker.rules.evidence import model_story, tokenizer_story, weakest
 from decoderonly_checker.rules.prompts import absent, checkpoints, overridable, pipeline_texts, prompts, texts
 
@@ -39,6 +39,16 @@ class MissingGenerationPrompt(Rule):
     """
 
     severity = Severity.ERROR
+    references = (
+        Reference(
+            "helm #3698: without it the model goes on writing as the user",
+            "https://github.com/stanford-crfm/helm/issues/3698",
+        ),
+        Reference(
+            "transformers #26573: why the argument was added",
+            "https://github.com/huggingface/transformers/pull/26573",
+        ),
+    )
     bad = """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

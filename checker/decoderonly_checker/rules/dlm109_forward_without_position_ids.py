@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Severity
 from decoderonly_checker.fixes.masks import pass_positions
-from decoderonly_checker.rules.base import Finding, Rule
+from decoderonly_checker.rules.base import Finding, Reference, Rule
 from decoderonly_checker.rules.evidence import model_story, tokenizer_story, weakest
 from decoderonly_checker.rules.forwards import counts_columns, left_padded, masked
 from decoderonly_checker.rules.prompts import absent
@@ -39,6 +39,20 @@ class ForwardWithoutPositionIds(Rule):
     """
 
     severity = Severity.ERROR
+    references = (
+        Reference(
+            "nnsight #673: shorter prompts of a left-padded batch mispredicted by GPT-2",
+            "https://github.com/ndif-team/nnsight/pull/673",
+        ),
+        Reference(
+            "transformers #18388: forward and `generate` differ, as `generate` counts from the mask",
+            "https://github.com/huggingface/transformers/issues/18388",
+        ),
+        Reference(
+            "trl #6800: log-probabilities of left-padded prompts without positions",
+            "https://github.com/huggingface/trl/issues/6800",
+        ),
+    )
     bad = """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

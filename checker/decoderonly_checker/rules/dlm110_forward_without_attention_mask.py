@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Severity
 from decoderonly_checker.fixes.masks import pass_mask_on
-from decoderonly_checker.rules.base import Finding, Rule
+from decoderonly_checker.rules.base import Finding, Reference, Rule
 from decoderonly_checker.rules.evidence import model_story, tokenizer_story
 from decoderonly_checker.rules.forwards import counts_columns, left_padded, masked
 from decoderonly_checker.rules.prompts import absent
@@ -37,6 +37,16 @@ class ForwardWithoutAttentionMask(Rule):
     """
 
     severity = Severity.ERROR
+    references = (
+        Reference(
+            "transformers #16136: padded ids without a mask, a common silent error",
+            "https://github.com/huggingface/transformers/issues/16136",
+        ),
+        Reference(
+            "transformers #24510: the warning that came of it",
+            "https://github.com/huggingface/transformers/pull/24510",
+        ),
+    )
     bad = """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

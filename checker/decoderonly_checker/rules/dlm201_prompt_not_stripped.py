@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Confidence, Severity
 from decoderonly_checker.fixes.prompts import cut_prompt
-from decoderonly_checker.rules.base import Finding, Rule
+from decoderonly_checker.rules.base import Finding, Reference, Rule
 from decoderonly_checker.rules.evidence import decoder_only, model_story, weakest
 
 if TYPE_CHECKING:
@@ -40,6 +40,16 @@ class PromptNotStripped(Rule):
     """
 
     severity = Severity.ERROR
+    references = (
+        Reference(
+            "transformers, text generation: the prompt is part of the output",
+            "https://huggingface.co/docs/transformers/llm_tutorial",
+        ),
+        Reference(
+            "transformers #44650: predictions of decoder-only models without their prompts",
+            "https://github.com/huggingface/transformers/pull/44650",
+        ),
+    )
     bad = """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

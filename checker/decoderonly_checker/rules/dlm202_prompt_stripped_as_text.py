@@ -8,7 +8,7 @@ from decoderonly_checker.diagnostics import Confidence, Severity
 from decoderonly_checker.fixes.texts import cut_before_decode
 from decoderonly_checker.flow.choices import decoded_in
 from decoderonly_checker.flow.facts import Decode
-from decoderonly_checker.rules.base import Finding, Rule
+from decoderonly_checker.rules.base import Finding, Reference, Rule
 from decoderonly_checker.rules.evidence import decoder_only, model_story, weakest
 
 if TYPE_CHECKING:
@@ -47,6 +47,16 @@ class PromptStrippedAsText(Rule):
     """
 
     severity = Severity.WARNING
+    references = (
+        Reference(
+            "transformers #17117: decoding does not give the prompt back as it was",
+            "https://github.com/huggingface/transformers/issues/17117",
+        ),
+        Reference(
+            'xFinder #7: `replace(prompt, "")` finds nothing',
+            "https://github.com/IAAR-Shanghai/xFinder/issues/7",
+        ),
+    )
     bad = """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

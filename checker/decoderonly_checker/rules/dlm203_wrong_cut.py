@@ -26,7 +26,7 @@ from decoderonly_checker.flow.values import (
     literal,
 )
 from decoderonly_checker.immutable import immutable
-from decoderonly_checker.rules.base import Finding, Rule
+from decoderonly_checker.rules.base import Finding, Reference, Rule
 from decoderonly_checker.rules.evidence import decoder_only, encodings, model_story, weakest
 
 if TYPE_CHECKING:
@@ -73,6 +73,16 @@ class WrongCut(Rule):
     """
 
     severity = Severity.ERROR
+    references = (
+        Reference(
+            "transformers, text generation: outputs are cut at the width of the ids",
+            "https://huggingface.co/docs/transformers/llm_tutorial",
+        ),
+        Reference(
+            "lm-evaluation-harness: context and left padding are cut off together",
+            "https://github.com/EleutherAI/lm-evaluation-harness/blob/4e7e0d47f33bc71070c1d38394bafbb52b117163/lm_eval/models/huggingface.py#L1681",
+        ),
+    )
     bad = """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from decoderonly_checker.diagnostics import Confidence, Severity
 from decoderonly_checker.fixes.proposals import add_argument
 from decoderonly_checker.flow.values import Const, Unknown, alternatives
-from decoderonly_checker.rules.base import Finding, Rule
+from decoderonly_checker.rules.base import Finding, Reference, Rule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,6 +36,16 @@ class PipelineReturnsPrompt(Rule):
     """
 
     severity = Severity.ERROR
+    references = (
+        Reference(
+            "transformers, pipelines: `return_full_text` of text generation",
+            "https://huggingface.co/docs/transformers/main_classes/pipelines",
+        ),
+        Reference(
+            "txtai #459: the prompt taken out of a pipeline's text",
+            "https://github.com/neuml/txtai/issues/459",
+        ),
+    )
     bad = """
     from transformers import pipeline
 

@@ -9,7 +9,7 @@ from decoderonly_checker.fixes.proposals import add_argument
 from decoderonly_checker.flow.state import ObjRec
 from decoderonly_checker.flow.values import Lib, alternatives, literal
 from decoderonly_checker.knowledge.pipelines import STREAMERS, TASK
-from decoderonly_checker.rules.base import Finding, Rule
+from decoderonly_checker.rules.base import Finding, Reference, Rule
 from decoderonly_checker.rules.evidence import decoder_only, model_story
 
 if TYPE_CHECKING:
@@ -40,6 +40,16 @@ class StreamerEchoesPrompt(Rule):
     """
 
     severity = Severity.WARNING
+    references = (
+        Reference(
+            "transformers, streamers: `skip_prompt`",
+            "https://huggingface.co/docs/transformers/internal/generation_utils",
+        ),
+        Reference(
+            "trl #2193: a chat that prints the prompt in the answer",
+            "https://github.com/huggingface/trl/pull/2193",
+        ),
+    )
     bad = """
     from transformers import AutoModelForCausalLM, AutoTokenizer, TextStreamer
 

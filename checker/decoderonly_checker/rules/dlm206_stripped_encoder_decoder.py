@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from decoderonly_checker.diagnostics import Confidence, Severity
 from decoderonly_checker.fixes.prompts import leave_whole
 from decoderonly_checker.flow.values import Ids, Kind, Length, Str, alternatives, literal
-from decoderonly_checker.rules.base import Finding, Rule
+from decoderonly_checker.rules.base import Finding, Reference, Rule
 from decoderonly_checker.rules.evidence import checkpoint_kind, decoder_only, encodings
 
 if TYPE_CHECKING:
@@ -41,6 +41,20 @@ class StrippedEncoderDecoder(Rule):
     """
 
     severity = Severity.ERROR
+    references = (
+        Reference(
+            "transformers #22084: the input's length means nothing to an encoder-decoder's output",
+            "https://github.com/huggingface/transformers/issues/22084",
+        ),
+        Reference(
+            "bumblebee #302: encoder-decoder models return no prompt",
+            "https://github.com/elixir-nx/bumblebee/pull/302",
+        ),
+        Reference(
+            "lm-evaluation-harness: cut for causal models alone",
+            "https://github.com/EleutherAI/lm-evaluation-harness/blob/4e7e0d47f33bc71070c1d38394bafbb52b117163/lm_eval/models/huggingface.py#L1681",
+        ),
+    )
     bad = """
     from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 

@@ -8,7 +8,7 @@ from decoderonly_checker.diagnostics import Confidence, Severity
 from decoderonly_checker.fixes.proposals import add_argument
 from decoderonly_checker.flow.values import Const, alternatives, literal
 from decoderonly_checker.knowledge.registry import is_none
-from decoderonly_checker.rules.base import Finding, Rule
+from decoderonly_checker.rules.base import Finding, Reference, Rule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,6 +39,14 @@ class EchoFromCompletionsApi(Rule):
 
     severity = Severity.WARNING
     unseen = "The model runs on a server: no call of transformers is made."
+    references = (
+        Reference(
+            "OpenAI, completions: `echo`", "https://platform.openai.com/docs/api-reference/completions/create"
+        ),
+        Reference(
+            "vllm #1504: what a server does with `echo`", "https://github.com/vllm-project/vllm/pull/1504"
+        ),
+    )
     bad = """
     from openai import OpenAI
 

@@ -9,7 +9,7 @@ from decoderonly_checker.fixes.prompts import cut_instead
 from decoderonly_checker.fixes.proposals import leave_out_argument
 from decoderonly_checker.flow.values import literal
 from decoderonly_checker.knowledge.registry import is_none
-from decoderonly_checker.rules.base import Finding, Rule
+from decoderonly_checker.rules.base import Finding, Reference, Rule
 from decoderonly_checker.rules.evidence import decoder_only, model_story
 
 if TYPE_CHECKING:
@@ -45,6 +45,20 @@ class OptionWithoutEffect(Rule):
 
     severity = Severity.ERROR
     unseen = "An option that is ignored leaves no trace at run time; what comes of it is reported as DLM201."
+    references = (
+        Reference(
+            "huggingface_hub #2135: `generate` does not know `return_full_text`",
+            "https://github.com/huggingface/huggingface_hub/issues/2135",
+        ),
+        Reference(
+            "transformers, pipelines: `return_full_text` of text generation",
+            "https://huggingface.co/docs/transformers/main_classes/pipelines",
+        ),
+        Reference(
+            "transformers, streamers: `skip_prompt`",
+            "https://huggingface.co/docs/transformers/internal/generation_utils",
+        ),
+    )
     bad = """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

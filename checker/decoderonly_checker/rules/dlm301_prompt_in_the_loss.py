@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from decoderonly_checker.diagnostics import Confidence, Severity
 from decoderonly_checker.fixes.boundaries import hide_prompt
 from decoderonly_checker.flow.values import Tri
-from decoderonly_checker.rules.base import Finding, Rule
+from decoderonly_checker.rules.base import Finding, Reference, Rule
 from decoderonly_checker.rules.collations import masked_at
 from decoderonly_checker.rules.evidence import tokenizer_story
 from decoderonly_checker.rules.labels import (
@@ -58,6 +58,19 @@ class PromptInTheLoss(Rule):
 
     severity = Severity.WARNING
     unseen = "Question and answer are one text before they are tokenized: the batch does not show where the prompt ends."
+    references = (
+        Reference(
+            "open-r1 #517: labels the same as the ids, the instruction unmasked",
+            "https://github.com/huggingface/open-r1/issues/517",
+        ),
+        Reference(
+            "Transformers-Tutorials #456: only padding is masked in two tutorials",
+            "https://github.com/NielsRogge/Transformers-Tutorials/issues/456",
+        ),
+        Reference(
+            "trl, SFTTrainer: training on completions only", "https://huggingface.co/docs/trl/sft_trainer"
+        ),
+    )
     bad = """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

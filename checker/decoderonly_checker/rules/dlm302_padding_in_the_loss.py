@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from decoderonly_checker.diagnostics import Confidence, Severity
 from decoderonly_checker.fixes.labels import hide_padding
 from decoderonly_checker.rules.apart import tokenized_apart
-from decoderonly_checker.rules.base import Finding, Rule
+from decoderonly_checker.rules.base import Finding, Reference, Rule
 from decoderonly_checker.rules.evidence import tokenizer_story
 from decoderonly_checker.rules.labels import (
     PADDING,
@@ -52,6 +52,13 @@ class PaddingInTheLoss(Rule):
     """
 
     severity = Severity.ERROR
+    references = (
+        Reference(
+            "transformers #32832: the loss leaves out -100, and padding only where it is -100",
+            "https://github.com/huggingface/transformers/issues/32832",
+        ),
+        Reference("Yi #110: no ignore index for padding", "https://github.com/01-ai/Yi/issues/110"),
+    )
     bad = """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

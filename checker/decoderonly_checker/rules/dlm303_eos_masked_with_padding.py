@@ -11,7 +11,7 @@ import libcst as cst
 from decoderonly_checker.diagnostics import Confidence, Severity
 from decoderonly_checker.fixes.masks import compare_mask
 from decoderonly_checker.flow.values import Ids, Tokenizer, Tri, alternatives
-from decoderonly_checker.rules.base import Finding, Rule
+from decoderonly_checker.rules.base import Finding, Reference, Rule
 from decoderonly_checker.rules.evidence import tokenizer_story, weakest
 from decoderonly_checker.rules.labels import scores_around, without_gradient
 from decoderonly_checker.rules.training_texts import Ending, adds_eos, ending, joined, training_kind
@@ -50,6 +50,13 @@ class EosMaskedWithPadding(Rule):
     """
 
     severity = Severity.ERROR
+    references = (
+        Reference(
+            "transformers #23530: the collator masks every EOS where it is the pad token",
+            "https://github.com/huggingface/transformers/issues/23530",
+        ),
+        Reference("trl #976: models that never stop", "https://github.com/huggingface/trl/issues/976"),
+    )
     bad = """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

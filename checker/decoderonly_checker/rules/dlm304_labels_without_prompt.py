@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Severity
 from decoderonly_checker.rules.apart import tokenized_apart
-from decoderonly_checker.rules.base import Finding, Rule
+from decoderonly_checker.rules.base import Finding, Reference, Rule
 from decoderonly_checker.rules.evidence import tokenizer_story
 from decoderonly_checker.rules.labels import Once, decoder_labels, each_labels, own_loss, place, trains
 
@@ -38,6 +38,12 @@ class LabelsWithoutPrompt(Rule):
     """
 
     severity = Severity.ERROR
+    references = (
+        Reference(
+            "transformers #12259: GPT-2 given inputs and targets of their own",
+            "https://github.com/huggingface/transformers/issues/12259",
+        ),
+    )
     bad = """
     from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from decoderonly_checker.diagnostics import Severity
 from decoderonly_checker.fixes.labels import unshift
 from decoderonly_checker.flow.values import Ids, alternatives
-from decoderonly_checker.rules.base import Finding, Rule
+from decoderonly_checker.rules.base import Finding, Reference, Rule
 from decoderonly_checker.rules.evidence import tokenizer_story
 from decoderonly_checker.rules.labels import (
     decoder_labels,
@@ -47,6 +47,16 @@ class DoublyShiftedLabels(Rule):
     """
 
     severity = Severity.ERROR
+    references = (
+        Reference(
+            "llama-cookbook #156: the model shifts the labels itself",
+            "https://github.com/meta-llama/llama-cookbook/issues/156",
+        ),
+        Reference(
+            "transformers #37830: a model trained on the token after the next",
+            "https://github.com/huggingface/transformers/pull/37830",
+        ),
+    )
     bad = """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

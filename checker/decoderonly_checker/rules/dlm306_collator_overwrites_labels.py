@@ -9,7 +9,7 @@ from decoderonly_checker.fixes.collators import keep_labels
 from decoderonly_checker.flow.state import ObjRec
 from decoderonly_checker.flow.values import Lib, Tri
 from decoderonly_checker.knowledge.collators import LANGUAGE_MODELLING, rebuilds_labels
-from decoderonly_checker.rules.base import Finding, Rule
+from decoderonly_checker.rules.base import Finding, Reference, Rule
 from decoderonly_checker.rules.collations import masked_at
 from decoderonly_checker.rules.evidence import weakest
 from decoderonly_checker.rules.training_texts import training_kind
@@ -44,6 +44,16 @@ class CollatorOverwritesLabels(Rule):
     """
 
     severity = Severity.ERROR
+    references = (
+        Reference(
+            "transformers #26357: the collator ignores labels of -100",
+            "https://github.com/huggingface/transformers/issues/26357",
+        ),
+        Reference(
+            "text-generation-webui #4031: the option to train on answers alone has no effect",
+            "https://github.com/oobabooga/textgen/issues/4031",
+        ),
+    )
     bad = """
     from datasets import Dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer, DataCollatorForLanguageModeling, Trainer, TrainingArguments

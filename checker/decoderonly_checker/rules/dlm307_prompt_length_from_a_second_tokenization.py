@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Confidence, Severity
-from decoderonly_checker.rules.base import Finding, Rule
+from decoderonly_checker.rules.base import Finding, Reference, Rule
 from decoderonly_checker.rules.boundaries import Reason, encoder_decoder, judge_count
 from decoderonly_checker.rules.evidence import tokenizer_story
 
@@ -43,6 +43,20 @@ class PromptLengthFromASecondTokenization(Rule):
     """
 
     severity = Severity.WARNING
+    references = (
+        Reference(
+            "trl #598: a marker is tokenized otherwise when it stands alone",
+            "https://github.com/huggingface/trl/issues/598",
+        ),
+        Reference(
+            "FastChat #2389: each turn tokenized again gains a token",
+            "https://github.com/lm-sys/FastChat/issues/2389",
+        ),
+        Reference(
+            "lm-evaluation-harness: the whole is tokenized, then cut",
+            "https://github.com/EleutherAI/lm-evaluation-harness/blob/4e7e0d47f33bc71070c1d38394bafbb52b117163/lm_eval/api/model.py#L396",
+        ),
+    )
     bad = """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

@@ -8,7 +8,7 @@ from decoderonly_checker.diagnostics import Severity
 from decoderonly_checker.fixes.labels import write_ignored
 from decoderonly_checker.flow.labels import is_pad, name_of
 from decoderonly_checker.flow.values import Ids, alternatives, literal
-from decoderonly_checker.rules.base import Finding, Rule
+from decoderonly_checker.rules.base import Finding, Reference, Rule
 from decoderonly_checker.rules.evidence import tokenizer_story
 from decoderonly_checker.rules.labels import (
     decoder_labels,
@@ -46,6 +46,16 @@ class WrongIgnoreIndex(Rule):
     """
 
     severity = Severity.ERROR
+    references = (
+        Reference(
+            "llama-cookbook #73: labels of -1 where -100 is meant",
+            "https://github.com/meta-llama/llama-cookbook/issues/73",
+        ),
+        Reference(
+            "PyTorch: why -100 and no other negative label",
+            "https://discuss.pytorch.org/t/negative-label-in-crossentropyloss/158873",
+        ),
+    )
     bad = """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

@@ -11,7 +11,7 @@ from decoderonly_checker.diagnostics import Confidence, Severity
 from decoderonly_checker.fixes.texts import end_text
 from decoderonly_checker.flow.state import ObjRec
 from decoderonly_checker.flow.values import Tokenizer, Tri, alternatives
-from decoderonly_checker.rules.base import Finding, Rule
+from decoderonly_checker.rules.base import Finding, Reference, Rule
 from decoderonly_checker.rules.evidence import encodings, tokenizer_story, weakest
 from decoderonly_checker.rules.labels import (
     PADDING,
@@ -61,6 +61,16 @@ class NoEosInTarget(Rule):
     """
 
     severity = Severity.WARNING
+    references = (
+        Reference(
+            "stanford_alpaca #126: no EOS in the training data",
+            "https://github.com/tatsu-lab/stanford_alpaca/issues/126",
+        ),
+        Reference(
+            "trl #734: fine-tuned models that generate to the limit",
+            "https://github.com/huggingface/trl/issues/734",
+        ),
+    )
     bad = """
     from datasets import Dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer, DataCollatorForSeq2Seq, Trainer, TrainingArguments

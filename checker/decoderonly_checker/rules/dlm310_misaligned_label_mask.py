@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Confidence, Severity
 from decoderonly_checker.flow.values import Const, Ids, Length, Tri, alternatives
-from decoderonly_checker.rules.base import Finding, Rule
+from decoderonly_checker.rules.base import Finding, Reference, Rule
 from decoderonly_checker.rules.boundaries import Reason, Verdict, encoder_decoder, judge_count
 from decoderonly_checker.rules.evidence import tokenizer_story
 from decoderonly_checker.rules.prompts import checkpoints, overridable
@@ -44,6 +44,12 @@ class MisalignedLabelMask(Rule):
     """
 
     severity = Severity.ERROR
+    references = (
+        Reference(
+            "NeMo Automodel #2314: spans of unpadded rows applied to left-padded ids",
+            "https://github.com/NVIDIA-NeMo/Automodel/pull/2314",
+        ),
+    )
     bad = """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

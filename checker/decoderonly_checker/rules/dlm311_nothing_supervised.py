@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from decoderonly_checker.diagnostics import Severity
-from decoderonly_checker.rules.base import RuntimeRule
+from decoderonly_checker.rules.base import Reference, RuntimeRule
 
 
 class NothingSupervised(RuntimeRule):
@@ -30,7 +30,13 @@ class NothingSupervised(RuntimeRule):
     """
 
     severity: ClassVar[Severity] = Severity.ERROR
-
+    references = (
+        Reference(
+            "trl #6668: truncation takes the whole completion",
+            "https://github.com/huggingface/trl/issues/6668",
+        ),
+        Reference("UniVR #13: a NaN loss for long prompts", "https://github.com/bytedance/UniVR/issues/13"),
+    )
     bad: ClassVar[str] = """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

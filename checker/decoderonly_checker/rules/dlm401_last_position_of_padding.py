@@ -11,7 +11,7 @@ from decoderonly_checker.diagnostics import Confidence, Severity
 from decoderonly_checker.fixes.masks import read_last_tokens
 from decoderonly_checker.flow.scores import Logits
 from decoderonly_checker.flow.values import Ids, Kind, Length, alternatives, literal
-from decoderonly_checker.rules.base import Finding, Rule
+from decoderonly_checker.rules.base import Finding, Reference, Rule
 from decoderonly_checker.rules.evidence import checkpoint_kind, model_confidence, tokenizer_kind, weakest
 from decoderonly_checker.rules.padding import right_padding, surely_padded
 
@@ -48,6 +48,16 @@ class LastPositionOfPadding(Rule):
     """
 
     severity = Severity.ERROR
+    references = (
+        Reference(
+            "ms-swift #6573: a reranker that reads the last position of padding",
+            "https://github.com/modelscope/ms-swift/pull/6573",
+        ),
+        Reference(
+            "nanoGPT #253: logits of the last position, which is padding in shorter rows",
+            "https://github.com/karpathy/nanoGPT/issues/253",
+        ),
+    )
     bad = """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from decoderonly_checker.diagnostics import Confidence, Severity
 from decoderonly_checker.fixes.labels import hide_padding
 from decoderonly_checker.flow.values import Ids, Tri, alternatives
-from decoderonly_checker.rules.base import Finding, Rule
+from decoderonly_checker.rules.base import Finding, Reference, Rule
 from decoderonly_checker.rules.evidence import model_confidence, model_story, tokenizer_story, weakest
 from decoderonly_checker.rules.labels import PADDING, covers, neighbours, touches
 from decoderonly_checker.rules.padding import surely_padded
@@ -52,6 +52,16 @@ class PaddingInTheScore(Rule):
     """
 
     severity = Severity.ERROR
+    references = (
+        Reference(
+            "mlx-lm #1855: perplexity that depends on the batch size",
+            "https://github.com/ml-explore/mlx-lm/pull/1855",
+        ),
+        Reference(
+            "evaluate: the mean of perplexity is weighted by the mask",
+            "https://github.com/huggingface/evaluate/blob/a7dd338386a4fae9a1767e05eb9ef9479513d9e8/metrics/perplexity/perplexity.py#L186",
+        ),
+    )
     bad = """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Confidence, Severity
 from decoderonly_checker.flow.values import Below, Ids, Length, Value, alternatives
-from decoderonly_checker.rules.base import Finding, Rule
+from decoderonly_checker.rules.base import Finding, Reference, Rule
 from decoderonly_checker.rules.boundaries import Reason, encoder_decoder, judge_count
 from decoderonly_checker.rules.evidence import model_confidence, model_story, weakest
 
@@ -45,6 +45,16 @@ class ScoreBoundaryFromASecondTokenization(Rule):
 
     severity = Severity.WARNING
     unseen = "Where a score begins is an index into log-probabilities, which are numbers like any others."
+    references = (
+        Reference(
+            "lingua #28: an offset that counts a BOS token too many",
+            "https://github.com/facebookresearch/lingua/issues/28",
+        ),
+        Reference(
+            "lm-evaluation-harness: the whole is tokenized, then cut",
+            "https://github.com/EleutherAI/lm-evaluation-harness/blob/4e7e0d47f33bc71070c1d38394bafbb52b117163/lm_eval/api/model.py#L396",
+        ),
+    )
     bad = """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer

@@ -71,4 +71,5 @@ def _as_object(rule: Rule) -> dict[str, Any]:
         "bad": rule.bad,
         "good": rule.good,
         "measured": None if rule.measured is None else asdict(rule.measured),
+        "references": [asdict(reference) for reference in rule.references],
     }
