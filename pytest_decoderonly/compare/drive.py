@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_decoderonly.compare import progress
 from pytest_decoderonly.compare.culprit import virtual_tokens
-from pytest_decoderonly.compare.memory import NoRoomError, is_no_room
+from pytest_decoderonly.compare.memory import NoRoomError, room_for
 from pytest_decoderonly.compare.precision import device_of, dtype_name, dtype_of, first_generator
 
 if TYPE_CHECKING:
@@ -108,17 +108,11 @@ class Driver:
             dtype = dtype_name(dtype_of(self.model))
             progress.tell(f"{len(batch.rows)} x {batch.width} tokens in {dtype}")
         try:
-            return run()
-        except CannotDriveError:
+            with room_for(len(batch.rows), batch.width):
+                return run()
+        except (CannotDriveError, NoRoomError):
             raise
         except Exception as error:
-            if is_no_room(error):
-                many = len(batch.rows)
-                raise NoRoomError(
-                    f"{many} row{'s' * (many > 1)} of width {batch.width} did not fit into memory "
-                    f"({type(error).__name__})",
-                    many,
-                ) from None
             text = " ".join(str(error).split())[:300]
             raise CannotDriveError(
                 f"{type(self.model).__name__} raised {type(error).__name__} on {len(batch.rows)} rows "

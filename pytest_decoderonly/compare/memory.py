@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import gc
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 _Result = TypeVar("_Result")
 
@@ -35,6 +36,26 @@ def is_no_room(error: BaseException) -> bool:
             return True
         seen = seen.__cause__
     return False
+
+
+@contextmanager
+def room_for(rows: int, width: int) -> Iterator[None]:
+    """Say of a run inside the block that has no memory left how large it was.
+
+    Raises:
+        NoRoomError: Memory has run out.
+    """
+    try:
+        yield
+    except NoRoomError:
+        raise
+    except Exception as error:
+        if not is_no_room(error):
+            raise
+        raise NoRoomError(
+            f"{rows} row{'s' * (rows > 1)} of width {width} did not fit into memory ({type(error).__name__})",
+            rows,
+        ) from None
 
 
 def halving(run: Callable[[int | None], _Result], free: Callable[[], None]) -> tuple[_Result, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from pytest_decoderonly.compare.memory import HALVED
 from pytest_decoderonly.conformance.found import Found, NotApplicable
 from pytest_decoderonly.conformance.outcome import LayerDeviation, Number, Suspect
 
@@ -162,7 +163,7 @@ class Case:
         chosen = [error for error in judged.decisive if mine(error)]
         # A run that could not be made has no errors to choose from: it is everybody's.
         if not chosen and judged.decisive:
-            halved = [note for note in battery.notes if "halved" in note]
+            halved = [note for note in battery.notes if note.startswith(HALVED)]
             raise NotApplicable(halved[-1] if halved else otherwise)
         wrong = [error for error in chosen if not error.worst <= judged.limit]
         number = _of_relation(judged, mine, battery.dtype)
@@ -237,6 +238,10 @@ class Case:
             return Found(_line(number), numbers=(number,), notes=result.notes)
         if not result.applicable:
             raise NotApplicable(result.reason)
+        halved = [note for note in result.notes if note.startswith(HALVED)]
+        raised = _RAISED in result.reason
+        if result.verdict is Verdict.UNDECIDED and halved and not raised:
+            raise NotApplicable(f"{halved[-1]}; {result.reason}")
         self._refuse_unjudged(result.verdict, result.reason)
         if result.verdict is Verdict.BY_DESIGN and result.culprit is not None:
             raise NotApplicable(_design(result.culprit))

@@ -38,7 +38,12 @@ class Found:
 
 
 def failed(
-    headline: str, problems: list[str], *, codes: tuple[str, ...] = (), rows: tuple[str, ...] = ()
+    headline: str,
+    problems: list[str],
+    *,
+    codes: tuple[str, ...] = (),
+    rows: tuple[str, ...] = (),
+    notes: tuple[str, ...] = (),
 ) -> Found:
     """Return a finding of a headline and a line for each problem."""
     return Found(
@@ -47,4 +52,5 @@ def failed(
         text="\n".join([headline, *problems, *rows]),
         codes=codes,
         rows=rows,
+        notes=notes,
     )

@@ -4,17 +4,43 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pytest_decoderonly.conformance.case import Case
+
+_Result = TypeVar("_Result")
 
 _LENGTHS = (7, 12)
 IGNORE = -100
 
 
-def labelled_batch(case: Case, side: str) -> dict[str, Any]:
-    """Return a padded batch whose first half of each row is a prompt: ids, mask, labels of (rows, positions)."""
+def on_labelled_batch(case: Case, side: str, run: Callable[[dict[str, Any]], _Result]) -> tuple[_Result, str]:
+    """Run a training step on a padded batch; where it does not fit into memory on half of the rows.
+
+    Returns:
+        What `run` returns, and a sentence on how far the batch was halved; empty where it was not.
+
+    Raises:
+        NoRoomError: Not even one row fits.
+    """
+    from pytest_decoderonly.compare.memory import free_memory, halving, room_for
+
+    def at_most(most: int | None) -> _Result:
+        batch = _labelled_batch(case, side, most)
+        with room_for(*batch["input_ids"].shape):
+            return run(batch)
+
+    return halving(at_most, free_memory(case.model))
+
+
+def _labelled_batch(case: Case, side: str, most: int | None) -> dict[str, Any]:
+    """Return a padded batch whose first half of each row is a prompt: ids, mask, labels of (rows, positions).
+
+    The width stays that of all rows, so that one row is padded, too.
+    """
     import torch
 
     from pytest_decoderonly.compare.drive import Driver
@@ -22,6 +48,7 @@ def labelled_batch(case: Case, side: str) -> dict[str, Any]:
 
     rows = case.rows(_LENGTHS)
     width = max(map(len, rows))
+    rows = rows[:most]
 
     def padded(values: list[int], fill: int) -> list[int]:
         pads = [fill] * (width - len(values))
@@ -57,10 +84,14 @@ class Flow:
 
 
 def gradient_flow(model: Any, batch: dict[str, Any]) -> Flow:
-    """Take the gradient of the model's loss; weights, their gradients and modes stay as they are."""
+    """Take the gradient of the model's loss; weights, their gradients and modes stay as they are.
+
+    Memory that has run out is raised, whatever else the backward pass raises is told.
+    """
     import torch
 
     from pytest_decoderonly.compare.layers import decoder_layers
+    from pytest_decoderonly.compare.memory import is_no_room
     from pytest_decoderonly.compare.precision import undisturbed
 
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
@@ -84,6 +115,8 @@ def gradient_flow(model: Any, batch: dict[str, Any]) -> Flow:
         try:
             gradients = torch.autograd.grad(loss.sum(), [p for _, p in named], allow_unused=True)
         except RuntimeError as error:
+            if is_no_room(error):
+                raise
             return Flow(raised=" ".join(str(error).split())[:300])
     reached = {
         id(parameter): gradient is not None and bool((gradient != 0).any())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 
 import pytest
@@ -20,6 +21,20 @@ FACTORIES = """
             if kwargs["input_ids"].shape[0] > most:
                 raise torch.OutOfMemoryError("CUDA out of memory.")
         model.register_forward_pre_hook(refuse, with_kwargs=True)
+        return model, tiny_tokenizer()
+
+    def costly_to_train():
+        model = narrow(most=99)[0]
+        class Narrow(torch.autograd.Function):
+            @staticmethod
+            def forward(ctx, states):
+                return states.clone()
+            @staticmethod
+            def backward(ctx, gradient):
+                if gradient.shape[0] > 1:
+                    raise torch.OutOfMemoryError("CUDA out of memory.")
+                return gradient
+        model.model.norm.register_forward_hook(lambda _module, _args, output: Narrow.apply(output))
         return model, tiny_tokenizer()
 
     def hungry():
@@ -55,11 +70,28 @@ def test_a_batch_that_does_not_fit_is_halved_and_the_run_goes_on(project):
     result.stdout.fnmatch_lines(
         ["*factories.narrow   the batch was halved to 2 rows: 3 rows of width 33 did not fit into memory *"]
     )
-    import json
-
     outcomes = json.loads((project.path / "out.json").read_text())["outcomes"]
     halved = {one["check"] for one in outcomes if any("halved to 2 rows" in note for note in one["notes"])}
     assert halved == {"left-padding", "row-order", "prompt-cut"}
+
+
+TRAINING = ("loss-on-completions", "gradient-flow", "training-padding")
+
+
+@pytest.mark.parametrize(
+    ("model", "checks"), [("narrow,most=1", TRAINING), ("costly_to_train", ("gradient-flow",))]
+)
+def test_a_training_step_that_does_not_fit_is_halved(project, model, checks):
+    name = model.partition(",")[0]
+    items = [f"decoderonly::factories.{name}::{check}" for check in checks]
+    result = run(project, f"factories:{model}", *items, "--decoderonly-report=out.json")
+    assert set(result.parseoutcomes()) <= {"passed", "skipped"}
+    result.stdout.fnmatch_lines(
+        ["*the batch was halved to 1 row: 2 rows of width 12 did not fit into memory (OutOfMemoryError)*"]
+    )
+    outcomes = json.loads((project.path / "out.json").read_text())["outcomes"]
+    told = {one["check"] for one in outcomes if "halved to 1 row" in " ".join([one["seen"], *one["notes"]])}
+    assert told == {*checks}
 
 
 def test_not_even_one_row_is_an_error_in_one_line(project):

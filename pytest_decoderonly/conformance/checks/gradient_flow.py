@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pytest_decoderonly.conformance.checks import Variant
 from pytest_decoderonly.conformance.found import Found, NotApplicable, failed
-from pytest_decoderonly.conformance.training import gradient_flow, labelled_batch
+from pytest_decoderonly.conformance.training import gradient_flow, on_labelled_batch
 
 if TYPE_CHECKING:
     from pytest_decoderonly.conformance.case import Case
@@ -29,17 +29,19 @@ def run(case: Case, _variant: Variant) -> Found:
     # Weights of a GGUF file are called quantised as well, and are plain numbers.
     if "quantised" in why_not_castable(case.model) and not hasattr(case.model, "peft_config"):
         raise NotApplicable("the weights are quantised, and there is no adapter on them to be trained")
-    flow = gradient_flow(case.model, labelled_batch(case, "right"))
+    flow, halved = on_labelled_batch(case, "right", lambda batch: gradient_flow(case.model, batch))
+    notes = (halved,) if halved else ()
     headline = f"{case.name}: the gradient of a training step does not flow"
     if flow.error:
         raise NotApplicable(f"the model computes no loss from labels: {flow.error}")
     if flow.raised:
-        return failed(headline, [f"the backward pass raised: {flow.raised}"])
+        return failed(headline, [f"the backward pass raised: {flow.raised}"], notes=notes)
     problems = [f"{name}: its gradient is NaN or infinite" for name in flow.not_finite[:5]]
     problems += [f"{name}: every gradient in it is zero or missing" for name in flow.dead[:5]]
     left = len(flow.not_finite) + len(flow.dead) - len(problems)
     if problems:
-        return failed(headline, [*problems, *([f"... and {left} more"] if left else [])])
+        return failed(headline, [*problems, *([f"... and {left} more"] if left else [])], notes=notes)
     return Found(
-        f"{flow.trained} trainable weights in {flow.layers} layers, all layers reached, all gradients finite"
+        f"{flow.trained} trainable weights in {flow.layers} layers, all layers reached, all gradients finite",
+        notes=notes,
     )

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_decoderonly.conformance.checks import Variant, variants
 from pytest_decoderonly.conformance.found import Found, NotApplicable, failed
-from pytest_decoderonly.conformance.training import labelled_batch
+from pytest_decoderonly.conformance.training import on_labelled_batch
 
 if TYPE_CHECKING:
+    from pytest_decoderonly.compare.attribution import Attribution
     from pytest_decoderonly.conformance.case import Case
 
 ORDER = 70
@@ -29,16 +30,19 @@ def run(case: Case, variant: Variant) -> Found:
     from pytest_decoderonly.compare.attribution import UndecidedError
     from pytest_decoderonly.compare.precision import undisturbed
 
-    batch = labelled_batch(case, str(variant.parameters["side"]))
-    try:
+    side = str(variant.parameters["side"])
+
+    def read(batch: dict[str, Any]) -> Attribution:
         with undisturbed(case.model):
-            taught = assert_loss_ignores_prompt(
+            return assert_loss_ignores_prompt(
                 case.model, batch, tokenizer=case.tokenizer, pad_token_id=case.pad_id
             )
+
+    try:
+        taught, halved = on_labelled_batch(case, side, read)
     except UndecidedError as error:
         raise NotApplicable(f"cannot be told: {error}") from error
     except AssertionError as error:
-        side = variant.parameters["side"]
         text = f"{case.name}, labels at their own tokens, padded on the {side}: {error}"
         return replace(failed(text, []), codes=tuple(dict.fromkeys(re.findall(r"DLM\d+", text))))
     except (TypeError, ValueError) as error:
@@ -46,4 +50,7 @@ def run(case: Case, variant: Variant) -> Found:
             f"the model computes no loss from labels: {' '.join(str(error).split())[:200]}"
         ) from error
     count = sum(token is not None for row in taught.taught for token in row)
-    return Found(f"{count} completion tokens taught, nothing else (read off the gradient at the {taught.by})")
+    return Found(
+        f"{count} completion tokens taught, nothing else (read off the gradient at the {taught.by})",
+        notes=(halved,) if halved else (),
+    )

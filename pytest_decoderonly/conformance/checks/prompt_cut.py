@@ -75,7 +75,7 @@ def run(case: Case, _variant: Variant) -> Found:
 def _generate(case: Case, rows: list[list[int]]) -> list[list[int]]:
     import torch
 
-    from pytest_decoderonly.compare.memory import NoRoomError, is_no_room
+    from pytest_decoderonly.compare.memory import NoRoomError, room_for
     from pytest_decoderonly.compare.precision import device_of
 
     width = max(map(len, rows))
@@ -83,20 +83,18 @@ def _generate(case: Case, rows: list[list[int]]) -> list[list[int]]:
     ids = torch.tensor([[case.pad_id] * (width - len(row)) + row for row in rows], device=device)
     mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=device)
     try:
-        out: Any = case.model.generate(
-            input_ids=ids,
-            attention_mask=mask,
-            max_new_tokens=_NEW,
-            do_sample=False,
-            num_beams=1,
-            pad_token_id=case.pad_id,
-        )
+        with room_for(len(rows), width):
+            out: Any = case.model.generate(
+                input_ids=ids,
+                attention_mask=mask,
+                max_new_tokens=_NEW,
+                do_sample=False,
+                num_beams=1,
+                pad_token_id=case.pad_id,
+            )
+    except NoRoomError:
+        raise
     except Exception as error:
-        if is_no_room(error):
-            raise NoRoomError(
-                f"{len(rows)} rows of width {width} did not fit into memory ({type(error).__name__})",
-                len(rows),
-            ) from None
         raise _RaisedError(
             f"generate raised {type(error).__name__}: {' '.join(str(error).split())[:300]}"
         ) from error
