@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 _ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(_ROOT), str(_ROOT / "benchmarks"), str(_ROOT / "tests"), str(_ROOT / "tests" / "compare")]
+sys.path[:0] = [str(_ROOT / folder) for folder in ("", "docs", "benchmarks", "tests", "tests/compare")]
 _FILE = _ROOT / "docs" / "reference" / "gap.json"
 Numbers = dict[str, dict[str, list[float]]]
 
@@ -102,7 +102,7 @@ def main() -> int:
     found = measure()
     print(table(found))
     if options.write:
-        from website.diagrams import FOLDER, gap
+        from _website.diagrams import FOLDER, gap
 
         # JSON has no infinity; null stands for logits that were not finite.
         kept = {

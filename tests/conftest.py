@@ -19,7 +19,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 pytest_plugins = ["pytester"]
 # Behind all else, so that what is installed is what is tested: the folders that are not part of a package's archive.
-sys.path.append(str(Path(__file__).parents[1]))
+_ROOT = Path(__file__).parents[1]
+sys.path += [str(_ROOT), str(_ROOT / "docs")]
 _SHARED = "DECODERONLY_TESTS_SHARED"
 
 # A busy machine, or a run of drawn examples that an `assume` turns away, is no failure.

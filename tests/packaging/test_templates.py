@@ -8,14 +8,22 @@ from pathlib import Path
 
 import pytest
 
-from templates import new
-
 ROOT = Path(__file__).parents[2]
 BEGUN = [
     ("rule", "DLM411", "generation-without-cache"),
     ("knowledge", "acme"),
     ("assertion", "rows-end-in-eos"),
 ]
+
+
+def module_of(path):
+    spec = importlib.util.spec_from_file_location("begun", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+new = module_of(ROOT / "docs" / "contributing" / "new.py")
 
 
 def begin(words, root, capsys):
@@ -76,9 +84,7 @@ assert codes(made) == ["DLM411"], codes(made)
 
 def test_a_new_assertion_asserts(tmp_path, capsys):
     path = begin(BEGUN[2], tmp_path, capsys)
-    spec = importlib.util.spec_from_file_location("begun", path)
-    begun = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(begun)
+    begun = module_of(path)
     begun.assert_rows_end_in_eos([[5, 6, 2], [7, 2]], eos_token_id=2)
     with pytest.raises(AssertionError, match=r"rows that do not end in EOS: 1   \[DLM309\]\n"):
         begun.assert_rows_end_in_eos([[5, 6, 2], [7, 8]], eos_token_id=2)

@@ -10,9 +10,8 @@ import pytest
 import whole_checker  # noqa: F401
 
 sys.path.insert(0, str(Path(__file__).parent))
+from _website import plugin_pages
 from blocks import NOT_RUN, PAGES, ROOT, Block, PageRun, blocks_of, same
-
-from website import plugin_pages
 
 SHOWING = [path for path in PAGES if blocks_of(path)]
 

@@ -1,8 +1,7 @@
 """What the site's own look at its links finds, and what it leaves alone."""
 
 import pytest
-
-from website.links import problems
+from _website.links import problems
 
 
 def page(folder, body, name="index.html", head=""):

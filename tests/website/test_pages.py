@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from _website import diagrams, plugin_pages, rule_pages
 from decoderonly_checker import rules
 
 import pytest_decoderonly
-from website import diagrams, plugin_pages, rule_pages
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -103,6 +103,13 @@ def test_options_and_fixtures_are_those_of_the_plugin(pytestconfig):
         assert name in text
 
 
+def test_promises_are_those_of_contributing():
+    promised = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## What is promised\n")[2]
+    text = plugin_pages.promises_page()
+    assert promised.partition("\n## ")[0].strip().splitlines()[-1] in text
+    assert "(../CHANGELOG.md)" in text
+
+
 def test_every_public_name_is_on_the_page_of_the_api():
     text = plugin_pages.api_page()
     assert sorted(re.findall(r"^::: pytest_decoderonly\.(\w+)$", text, re.MULTILINE)) == sorted(
@@ -113,7 +120,7 @@ def test_every_public_name_is_on_the_page_of_the_api():
 def test_diagrams_are_as_they_would_be_drawn():
     for name, drawing in diagrams.drawings().items():
         assert (diagrams.FOLDER / f"{name}.svg").read_text(encoding="utf-8") == drawing, (
-            "python -m website.diagrams --write"
+            "python docs/_website/diagrams.py --write"
         )
 
 

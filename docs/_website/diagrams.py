@@ -1,6 +1,6 @@
 """Draws the diagrams of the documentation: rows of tokens, and the pipeline.
 
-    python -m website.diagrams --write
+    python docs/_website/diagrams.py --write
 
 They stand in docs/assets/diagrams/, so that pages show them wherever they are read. `site.css` has the same colours.
 """
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-FOLDER = Path(__file__).resolve().parents[1] / "docs" / "assets" / "diagrams"
+FOLDER = Path(__file__).resolve().parents[1] / "assets" / "diagrams"
 _NUMBERS = FOLDER.parents[1] / "reference" / "gap.json"  # of benchmarks/rounding_gap.py
 _LIGHT = (
     "--dlm-ink:#1f2430;--dlm-faint:#5b6475;--dlm-line:#6b7485;"
@@ -255,7 +255,7 @@ def main() -> int:
         return 0
     old = [n for n, d in drawings().items() if (FOLDER / f"{n}.svg").read_text(encoding="utf-8") != d]
     sys.stdout.write(
-        "".join(f"{name}.svg is not up to date: python -m website.diagrams --write\n" for name in old)
+        "".join(f"{name}.svg is not up to date: python docs/_website/diagrams.py --write\n" for name in old)
     )
     return bool(old)
 

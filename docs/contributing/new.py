@@ -1,8 +1,8 @@
 """Begin a rule, a knowledge file or an assertion from its template, and say what else it needs.
 
-python -m templates.new rule DLM411 generation-without-cache
-python -m templates.new knowledge acme
-python -m templates.new assertion rows-end-in-eos
+python docs/contributing/new.py rule DLM411 generation-without-cache
+python docs/contributing/new.py knowledge acme
+python docs/contributing/new.py assertion rows-end-in-eos
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import re
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-_HERE = Path(__file__).parent
+ROOT = Path(__file__).resolve().parents[2]
+_TEMPLATES = Path(__file__).parent / "templates"
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*\Z")
 _RULE_NEXT = """\
 next
@@ -55,7 +55,7 @@ def rule(code: str, name: str) -> tuple[str, str, str]:
     taken = sorted(file.name for file in folder.glob(f"{code.lower()}_*.py"))
     if taken:
         raise ValueError(f"code: {code} is taken by {taken[0]}")
-    text = (_HERE / "rule.py").read_text(encoding="utf-8").replace("DLM999", code)
+    text = (_TEMPLATES / "rule.py").read_text(encoding="utf-8").replace("DLM999", code)
     return (
         path,
         text.replace("TemplateRule", "".join(word.capitalize() for word in name.split("-"))),
@@ -67,7 +67,7 @@ def knowledge(name: str) -> tuple[str, str, str]:
     """Return where a knowledge file belongs, its text, and what comes next."""
     module = name.replace("-", "_")
     path = f"checker/decoderonly_checker/knowledge/{module}.py"
-    text = (_HERE / "knowledge.py").read_text(encoding="utf-8").replace("LIBRARY", module)
+    text = (_TEMPLATES / "knowledge.py").read_text(encoding="utf-8").replace("LIBRARY", module)
     # In its place the checker is the file's own package, which the linter sets apart.
     text = text.replace("import libcst as cst\n", "import libcst as cst\n\n", 1)
     return path, text, _KNOWLEDGE_NEXT.format(path=path)
@@ -77,15 +77,15 @@ def assertion(name: str) -> tuple[str, str, str]:
     """Return where an assertion's file belongs, its text, and what comes next."""
     module = name.replace("-", "_")
     path = f"pytest_decoderonly/assertions/{module}.py"
-    text = (_HERE / "assertion.py").read_text(encoding="utf-8").replace("SUBJECT", name.replace("-", " "))
+    text = (
+        (_TEMPLATES / "assertion.py").read_text(encoding="utf-8").replace("SUBJECT", name.replace("-", " "))
+    )
     return path, text.replace("assert_template", f"assert_{module}"), _ASSERTION_NEXT.format(path=path)
 
 
 def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     """Write the file, and print what comes next."""
-    parser = argparse.ArgumentParser(
-        prog="python -m templates.new", description="Begin something from its template."
-    )
+    parser = argparse.ArgumentParser(description="Begin something from its template.")
     kinds = parser.add_subparsers(dest="kind", required=True)
     of_rule = kinds.add_parser("rule", help="a rule of the catalogue")
     of_rule.add_argument("code", help="a free code, such as DLM411")

@@ -19,7 +19,7 @@ from decoderonly_checker.runner import check_source
 from decoderonly_checker.source.excerpts import Excerpts
 from decoderonly_checker.source.files import load_source
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 _SILENCE = "\n## Silence it\n"
 _CODE = re.compile(r"DLM\d{3}")
 

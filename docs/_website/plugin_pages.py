@@ -77,7 +77,7 @@ def promises_page() -> str:
     Raises:
         ValueError: A section is not there under its name.
     """
-    path = Path(__file__).resolve().parents[1] / "CONTRIBUTING.md"
+    path = Path(__file__).resolve().parents[2] / "CONTRIBUTING.md"
     sections = re.split(r"^(?=## )", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
     lines = ["# Versions and promises", ""]
     for title in ("## What is promised\n", "## What goes\n"):

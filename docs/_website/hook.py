@@ -1,7 +1,7 @@
 """What MkDocs calls while it builds the site: adds the generated pages, and checks the built ones.
 
-`mkdocs.yml` names this file. MkDocs loads it by path, so the repository's root and the checker's folder are put on the
-path of imports first.
+`mkdocs.yml` names this file. MkDocs loads it by path, so the folders of what it imports are put on the path of
+imports first.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(folder) for folder in (ROOT, ROOT / "checker") if str(folder) not in sys.path]
+ROOT = Path(__file__).resolve().parents[2]
+_FOLDERS = [str(ROOT), str(ROOT / "checker"), str(ROOT / "docs")]
+sys.path[:0] = [folder for folder in _FOLDERS if folder not in sys.path]
 
 from mkdocs.exceptions import PluginError  # noqa: E402 - the path comes first
 from mkdocs.structure.files import File  # noqa: E402
 
-from website import plugin_pages, rule_pages  # noqa: E402
-from website.links import problems  # noqa: E402
+from _website import plugin_pages, rule_pages  # noqa: E402
+from _website.links import problems  # noqa: E402
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
