@@ -65,6 +65,7 @@ def test_the_environment_names_a_format_and_the_option_overrules_it(check):
     [
         (".", "--output-file: . is a folder"),
         ("gone/found.txt", "--output-file: gone/found.txt: there is no folder gone"),
+        ("x" * 300, f"--output-file: {'x' * 300}: file name too long"),
     ],
 )
 def test_places_where_nothing_can_be_written_are_refused_before_the_run(check, file, said):
