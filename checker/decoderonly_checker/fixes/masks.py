@@ -9,7 +9,14 @@ import libcst as cst
 
 from decoderonly_checker.diagnostics import Applicability
 from decoderonly_checker.fixes.naming import named_encoding
-from decoderonly_checker.fixes.prompts import code_of, come_whole, mask_beside, root_of, without_moves
+from decoderonly_checker.fixes.prompts import (
+    code_of,
+    come_whole,
+    entry_of,
+    mask_beside,
+    root_of,
+    without_moves,
+)
 from decoderonly_checker.fixes.proposals import Proposal, Step, add_argument, argument_of, can_change
 from decoderonly_checker.fixes.scopes import Scope
 from decoderonly_checker.flow.values import Site
@@ -163,9 +170,7 @@ def _mask_given(call: cst.Call, scope: Scope) -> cst.BaseExpression | None:
         encoding = without_moves(unpacked[0])
         if not isinstance(encoding, cst.Name):
             return None
-        mask = cst.Subscript(
-            encoding, [cst.SubscriptElement(cst.Index(cst.SimpleString('"attention_mask"')))]
-        )
+        mask = entry_of(encoding, "attention_mask")
     elif unpacked:
         return None
     root = root_of(mask)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import libcst as cst
 
-from decoderonly_checker.fixes.prompts import code_of, mask_beside
+from decoderonly_checker.fixes.prompts import code_of, entry_of, mask_beside
 from decoderonly_checker.fixes.proposals import Step
 from decoderonly_checker.fixes.scopes import names_in
 
@@ -44,7 +44,7 @@ def named_encoding(name: str, scope: Scope, site: Site) -> tuple[cst.BaseExpress
     stands: cst.BaseExpression = cst.Name(free)
     encodes = _encodes(made)
     if encodes is not None:
-        stands = cst.Subscript(stands, [cst.SubscriptElement(cst.Index(cst.SimpleString('"input_ids"')))])
+        stands = entry_of(stands, "input_ids")
     ids = _with(value, made, stands)
     mask = mask_beside(ids, scope, hops=0)
     if mask is None:

@@ -63,9 +63,7 @@ def mask_beside(given: cst.BaseExpression, scope: Scope, hops: int) -> cst.BaseE
     if isinstance(given, cst.Subscript) and _is_key(given):
         if not _is_plain(given.value):
             return None
-        return given.with_changes(
-            slice=[cst.SubscriptElement(cst.Index(cst.SimpleString('"attention_mask"')))]
-        )
+        return given.with_changes(slice=entry_of(given.value, "attention_mask").slice)
     if isinstance(given, cst.Attribute) and given.attr.value == _IDS:
         return given.with_changes(attr=cst.Name("attention_mask")) if _is_plain(given.value) else None
     moved = _moved(given)
@@ -241,6 +239,11 @@ def root_of(node: cst.CSTNode | None) -> str | None:
     while node is not None and not isinstance(node, cst.Name):
         node = node.value if isinstance(node, cst.Attribute | cst.Subscript) else _moved(node)
     return None if node is None else node.value
+
+
+def entry_of(value: cst.BaseExpression, key: str) -> cst.Subscript:
+    """Return `value["key"]`."""
+    return cst.Subscript(value, [cst.SubscriptElement(cst.Index(cst.SimpleString(f'"{key}"')))])
 
 
 def code_of(node: cst.CSTNode) -> str:
