@@ -6,7 +6,7 @@ import random
 import mutants
 import pytest
 import torch
-from conftest import PLAN, TASKS, ask, tokenizer_of_a_chat_model
+from small_study import PLAN, TASKS, ask, tokenizer_of_a_chat_model
 
 from pytest_decoderonly import tiny_decoder, tiny_tokenizer
 from pytest_decoderonly.study.experiment import StudyError, run_study
