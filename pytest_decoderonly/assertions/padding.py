@@ -18,6 +18,7 @@ from pytest_decoderonly.assertions.drawing import (
     strip,
 )
 from pytest_decoderonly.compare.arrays import Rows, as_rows
+from pytest_decoderonly.compare.embeddings import embedding_table
 from pytest_decoderonly.compare.padding import (
     PaddingAudit,
     Problem,
@@ -212,13 +213,10 @@ def _embeddings(model: Any) -> tuple[int | None, frozenset[int]]:
         return None, frozenset()
     if not hasattr(model, "get_input_embeddings"):
         raise TypeError(f"model: must be a transformers model, got {type(model).__name__}")
-    try:
-        rows = int(model.get_input_embeddings().weight.shape[0])
-    except (AttributeError, NotImplementedError):
-        rows = 0
+    table = embedding_table(model)
+    rows = 0 if table is None else len(table)
     named: dict[str, Any] = dict(vars(model.config)) if rows and hasattr(model, "config") else {}
     marks = {v for k, v in named.items() if k.endswith(("_token_id", "_token_index")) and isinstance(v, int)}
-    # A sharded weight is empty here.
     return rows or None, frozenset(marks - {named.get("pad_token_id")})
 
 

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from pytest_decoderonly.compare.embeddings import input_embeddings, output_embeddings
 from pytest_decoderonly.compare.gather import kept_random_state
 
 if TYPE_CHECKING:
@@ -136,10 +137,7 @@ def _loss(model: Any, batch: dict[str, Any], function: LossFn) -> torch.Tensor:
 
 
 def _head(model: Any) -> Any:
-    try:
-        found = model.get_output_embeddings()
-    except (AttributeError, NotImplementedError):
-        found = None
+    found = output_embeddings(model)
     if found is None:
         inner = getattr(model, "module", model)
         found = next((getattr(inner, name) for name in _HEADS if hasattr(inner, name)), None)
@@ -314,13 +312,13 @@ def _by_labels(model: Any, batch: dict[str, Any], function: LossFn, ignore_index
     import torch
 
     labels = batch.get("labels")
-    table = _embeddings(model)
+    table = input_embeddings(model)
     if not isinstance(labels, torch.Tensor) or labels.shape != batch["input_ids"].shape:
         raise UndecidedError(
             "model: its loss does not go through the output of its head, and the batch has no labels of the "
             "shape of input_ids to tell by; name the head (head=...) or give a loss_fn that uses its logits"
         )
-    if table is None:
+    if not hasattr(table, "register_forward_hook"):
         raise UndecidedError("model: has no input embeddings that can be found; name the head (head=...)")
     used = (labels != ignore_index).any(0).nonzero().flatten().tolist()
     if len(used) > _MOST_COLUMNS:
@@ -371,11 +369,3 @@ def _reach(model: Any, batch: dict[str, Any], function: LossFn, table: Any) -> t
             "model: embeds its ids in a way that positions cannot be followed; name the head"
         )
     return torch.nan_to_num(found[0]).abs().amax(-1) != 0
-
-
-def _embeddings(model: Any) -> Any:
-    try:
-        found = model.get_input_embeddings()
-    except (AttributeError, NotImplementedError):
-        return None
-    return found if hasattr(found, "register_forward_hook") else None

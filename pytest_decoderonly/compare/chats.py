@@ -6,6 +6,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pytest_decoderonly.compare.texts import with_offsets
+from pytest_decoderonly.errors import message_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -49,9 +52,27 @@ def marks(tokenizer: Any) -> bool:
     return bool(_MARKER.search(template_of(tokenizer) or ""))
 
 
-def render(tokenizer: Any, messages: Sequence[Mapping[str, Any]], *, prompt: bool = False) -> str:
-    """Return a conversation as text, with the generation prompt where `prompt`."""
-    return str(tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=prompt))
+def render(
+    tokenizer: Any,
+    messages: Sequence[Mapping[str, Any]],
+    options: Mapping[str, Any] | None = None,
+    **more: bool,
+) -> str:
+    """Return a conversation as text; `options` and `more`, which wins, go to `apply_chat_template`."""
+    return str(tokenizer.apply_chat_template(list(messages), tokenize=False, **{**(options or {}), **more}))
+
+
+def rendered(
+    tokenizer: Any,
+    messages: Sequence[Mapping[str, Any]],
+    options: Mapping[str, Any] | None = None,
+    **more: bool,
+) -> str | None:
+    """Return the same, of a conversation that was made up; None where the template refuses it."""
+    try:
+        return render(tokenizer, messages, options, **more)
+    except Exception:  # templates raise what they like: jinja2's errors, TypeError, KeyError, their own
+        return None
 
 
 def read_chat(tokenizer: Any, messages: Sequence[Mapping[str, Any]]) -> RenderedChat:
@@ -78,9 +99,7 @@ def read_chat(tokenizer: Any, messages: Sequence[Mapping[str, Any]]) -> Rendered
     except ChatError:
         raise
     except Exception as error:  # templates raise what they like
-        raise ChatError(
-            f"the chat template refuses the conversation: {' '.join(str(error).split())}"
-        ) from error
+        raise ChatError(f"the chat template refuses the conversation: {message_of(error)}") from error
 
 
 def _marked(
@@ -117,7 +136,7 @@ def _by_prefixes(
         if message.get("role") != "assistant":
             continue
         content = _place_of(tokenizer, messages, i, text) or _place_of_call(tokenizer, messages, i, text)
-        before = render(tokenizer, messages[:i], prompt=True)
+        before = render(tokenizer, messages[:i], add_generation_prompt=True)
         if text.startswith(before):
             start = len(before)
             if content is not None and start < content[0] and not _says_more(message):
@@ -281,11 +300,10 @@ def tokenized(tokenizer: Any, chat: RenderedChat) -> tuple[list[int], list[str]]
     Raises:
         ChatError: The tokenizer is no fast one, and the turns are not tokenized as parts of the whole.
     """
-    try:
-        encoded = tokenizer(chat.text, add_special_tokens=False, return_offsets_mapping=True)
-        ids, offsets = list(encoded["input_ids"]), list(encoded["offset_mapping"])
-    except (NotImplementedError, TypeError, KeyError):
+    found = with_offsets(tokenizer, chat.text)
+    if found is None:
         return _by_lengths(tokenizer, chat)
+    ids, offsets = found
     places = []
     for start, end in offsets:
         inside, free = (
@@ -293,7 +311,7 @@ def tokenized(tokenizer: Any, chat: RenderedChat) -> tuple[list[int], list[str]]
         )
         whole = end > start and inside == end - start
         places.append("both" if free or (inside and not whole) else "in" if whole else "out")
-    return [int(i) for i in ids], places
+    return ids, places
 
 
 def _by_lengths(tokenizer: Any, chat: RenderedChat) -> tuple[list[int], list[str]]:
@@ -318,9 +336,11 @@ def header_of(tokenizer: Any) -> tuple[str, str]:
     if template_of(tokenizer) is None:
         return "", ""
     question = [{"role": "user", "content": _SENTINEL_USER}]
-    try:
-        without, with_it = render(tokenizer, question), render(tokenizer, question, prompt=True)
-    except Exception:  # templates raise what they like
+    without, with_it = (
+        rendered(tokenizer, question),
+        rendered(tokenizer, question, add_generation_prompt=True),
+    )
+    if without is None or with_it is None:
         return "", ""
     header = with_it[len(without) :] if with_it.startswith(without) else ""
     lead = ""

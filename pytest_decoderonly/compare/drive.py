@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_decoderonly.compare import progress
 from pytest_decoderonly.compare.culprit import virtual_tokens
+from pytest_decoderonly.compare.embeddings import embedding_table
 from pytest_decoderonly.compare.memory import NoRoomError, room_for
 from pytest_decoderonly.compare.precision import device_of, dtype_name, dtype_of, first_generator
+from pytest_decoderonly.errors import message_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -113,10 +115,9 @@ class Driver:
         except (CannotDriveError, NoRoomError):
             raise
         except Exception as error:
-            text = " ".join(str(error).split())[:300]
             raise CannotDriveError(
                 f"{type(self.model).__name__} raised {type(error).__name__} on {len(batch.rows)} rows "
-                f"of width {batch.width}: {text}"
+                f"of width {batch.width}: {message_of(error)}"
             ) from error
 
     def _trace(self, batch: Batch, *, cached: bool) -> Trace:
@@ -328,12 +329,8 @@ def ordinary_ids(model: Any, rows: Sequence[Row], count: int = 48) -> tuple[int,
     The ids of `rows` come first, because whoever wrote them holds them for ordinary. A padding embedding of
     zero, which every fresh model has, would hide a leak.
     """
-    table = None
-    with contextlib.suppress(Exception):
-        table = model.get_input_embeddings().weight
-    size = (
-        table.shape[0] if table is not None else getattr(getattr(model, "config", None), "vocab_size", None)
-    )
+    table = embedding_table(model)
+    size = len(table) if table is not None else getattr(getattr(model, "config", None), "vocab_size", None)
     special = special_ids(model)
     chosen = list(dict.fromkeys(i for row in rows for i in row if i not in special))[:count]
     if size is not None and len(chosen) < count:

@@ -15,6 +15,7 @@ from pytest_decoderonly.compare.alignment import (
     why_left_out,
 )
 from pytest_decoderonly.compare.padding import Problem, real_positions
+from pytest_decoderonly.compare.texts import with_offsets
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -110,11 +111,10 @@ def _by_offsets(tokenizer: Any, prompt: str, row: list[int]) -> Boundary | None:
         text = tokenizer.decode(row[start:])
         if not text.startswith(prompt):
             continue
-        try:
-            encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-            ids, offsets = list(encoded["input_ids"]), encoded["offset_mapping"]
-        except (NotImplementedError, TypeError, KeyError):
+        encoded = with_offsets(tokenizer, text)
+        if encoded is None:
             return None
+        ids, offsets = encoded
         if ids != row[start:]:
             continue
         over = next((i for i, (_, end) in enumerate(offsets) if end > len(prompt)), len(ids))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from pytest_decoderonly.compare.chats import render, rendered
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -89,15 +91,15 @@ def make_prompt(given: Any, kind: Kind, tokenizer: Any, options: Mapping[str, An
     last = given[-1]
     reopened = ""
     if last.get("role") == "assistant":
-        text = _render(tokenizer, given, options, continue_final_message=True)
+        text = render(tokenizer, given, options, continue_final_message=True)
         opening = unopened = ""
-        bare = _render(tokenizer, given, options, add_generation_prompt=False)
-        again = _render(tokenizer, given, options, add_generation_prompt=True)
+        bare = render(tokenizer, given, options, add_generation_prompt=False)
+        again = render(tokenizer, given, options, add_generation_prompt=True)
         if bare not in (again, text) and bare.startswith(text) and again.startswith(bare):
             reopened = _squeezed(again[len(text) :], tokenizer)
     else:
-        bare = _render(tokenizer, given, options, add_generation_prompt=False)
-        text = _render(tokenizer, given, options, add_generation_prompt=True)
+        bare = render(tokenizer, given, options, add_generation_prompt=False)
+        text = render(tokenizer, given, options, add_generation_prompt=True)
         opening = text[len(bare) :] if text.startswith(bare) else ""
         unopened = "" if text != bare else _missing_header(tokenizer, given, options, text)
     ids = _ids(tokenizer, text)
@@ -172,25 +174,13 @@ def _core(ids: Sequence[int], bos: int | None) -> tuple[int, ...]:
     return tuple(ids[start:])
 
 
-def _render(tokenizer: Any, chat: Any, options: Mapping[str, Any], **how: bool) -> str:
-    return str(tokenizer.apply_chat_template(chat, tokenize=False, **{**options, **how}))
-
-
-def _rendered(tokenizer: Any, chat: Any, options: Mapping[str, Any], **how: bool) -> str | None:
-    """Return a chat that was made up, as text; None where the template refuses it."""
-    try:
-        return _render(tokenizer, chat, options, **how)
-    except Exception:  # templates raise what they like
-        return None
-
-
 def _closed(tokenizer: Any, text: str, options: Mapping[str, Any]) -> str:
     """Return what ends a question in the chat template, where a generation prompt would have to follow."""
     if not getattr(tokenizer, "chat_template", None):
         return ""
     chat = [{"role": "user", "content": text}]
-    bare = _rendered(tokenizer, chat, options, add_generation_prompt=False)
-    ready = _rendered(tokenizer, chat, options, add_generation_prompt=True)
+    bare = rendered(tokenizer, chat, options, add_generation_prompt=False)
+    ready = rendered(tokenizer, chat, options, add_generation_prompt=True)
     if bare is None or ready is None:
         return ""
     return bare.rpartition(text)[2].strip() if ready != bare and ready.startswith(bare) else ""
@@ -202,7 +192,7 @@ def _frame(tokenizer: Any, options: Mapping[str, Any]) -> tuple[str, str]:
         return "", ""
     question = "decoderonly-question"
     chat = [{"role": "user", "content": question}]
-    text = _rendered(tokenizer, chat, options, add_generation_prompt=True)
+    text = rendered(tokenizer, chat, options, add_generation_prompt=True)
     if text is None:
         return "", ""
     before, _, after = text.partition(question)
@@ -221,7 +211,7 @@ def _missing_header(tokenizer: Any, chat: Any, options: Mapping[str, Any], text:
     Templates that need none ([INST] ... [/INST]) begin the answer where the question ends.
     """
     answer = "decoderonly-answer"
-    whole = _rendered(tokenizer, [*chat, {"role": "assistant", "content": answer}], options)
+    whole = rendered(tokenizer, [*chat, {"role": "assistant", "content": answer}], options)
     if whole is None or not whole.startswith(text) or answer not in whole:
         return ""
     header = whole[len(text) : whole.index(answer)]

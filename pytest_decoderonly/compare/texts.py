@@ -25,6 +25,19 @@ def decoded(tokenizer: Any, ids: Sequence[int]) -> str | None:
         return None
 
 
+def with_offsets(tokenizer: Any, text: str) -> tuple[list[int], list[tuple[int, int]]] | None:
+    """Return the ids of a text, and for each the (start, end) of its characters; None where they are not to be had.
+
+    transformers raises NotImplementedError for tokenizers that are no fast ones; one of the user's own may not
+    know the option (TypeError), or pass over it (KeyError).
+    """
+    try:
+        encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        return [int(i) for i in encoded["input_ids"]], list(encoded["offset_mapping"])
+    except (NotImplementedError, TypeError, KeyError):
+        return None
+
+
 @dataclass(frozen=True)
 class Normal:
     """A text without special tokens, whitespace, case and Unicode forms.

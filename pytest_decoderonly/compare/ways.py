@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_decoderonly.compare.drive import CannotDriveError, Driver, NotOfferedError, Trace, logits_of, wide
 from pytest_decoderonly.compare.precision import device_of, first_generator
+from pytest_decoderonly.errors import message_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -224,8 +225,9 @@ def attention(model: Any, backend: str) -> Iterator[None]:
         try:
             setter(backend)
         except Exception as error:
-            text = " ".join(str(error).split())[:240]
-            raise NotOfferedError(f"attention {backend!r} is not to be had here: {text}") from error
+            raise NotOfferedError(
+                f"attention {backend!r} is not to be had here: {message_of(error)}"
+            ) from error
         if getattr(model.config, "_attn_implementation", None) != backend:
             raise NotOfferedError(f"{type(model).__name__} does not take attention {backend!r}")
         yield
@@ -278,8 +280,7 @@ def new_cache(model: Any, kind: str, length: int) -> Any:
             return transformers.StaticCache(config=config, max_cache_len=length)
         return transformers.DynamicCache(config=config)
     except Exception as error:
-        text = " ".join(str(error).split())[:240]
-        raise NotOfferedError(f"no {kind} cache is to be had for this model: {text}") from error
+        raise NotOfferedError(f"no {kind} cache is to be had for this model: {message_of(error)}") from error
 
 
 def reused(

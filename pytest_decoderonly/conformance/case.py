@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_decoderonly.compare.memory import HALVED
 from pytest_decoderonly.conformance.found import Found, NotApplicable
-from pytest_decoderonly.conformance.outcome import LayerDeviation, Number, Suspect
+from pytest_decoderonly.conformance.outcome import LayerDeviation, Number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -183,9 +183,9 @@ class Case:
         if verdict is Verdict.UNDECIDED and why_not_castable(self.model):
             raise NotApplicable(f"rounding cannot be told from a fault: {reason}")
 
-    def culprit(self) -> Suspect | None:
+    def culprit(self) -> Culprit | None:
         """Return what the small battery accuses, None where it is clean."""
-        return _suspect(self.battery())
+        return self.battery().culprit
 
     def refuse_by_design(self) -> None:
         """Say so where the model's own definition is what left padding fails by.
@@ -198,24 +198,14 @@ class Case:
             raise NotApplicable(_design(culprit))
 
     def _failed(self, battery: BatteryResult, number: Number) -> Found:
-        from pytest_decoderonly.assertions.report import drawn_rows, first_parting, render
+        from pytest_decoderonly.assertions.report import render
 
         # Checks that read one battery fail for one reason: it is drawn once.
         key = next(name for name, result in self._batteries.items() if result is battery)
         brief = key in self._drawn
         self._drawn.add(key)
-        return Found(
-            _line(number),
-            passed=False,
-            raised=_RAISED in number.reason and number.verdict == "undecided",
-            numbers=(number,),
-            text=render(battery, model=self.name, tokenizer=self.tokenizer, brief=brief),
-            rows=tuple(drawn_rows(battery)),
-            culprit=_suspect(battery),
-            first_layer=first_parting(battery),
-            profile=_profile(battery),
-            notes=battery.notes,
-        )
+        text = render(battery, model=self.name, tokenizer=self.tokenizer, brief=brief)
+        return _different(battery, number, text)
 
     def with_change(
         self, change: Change, lengths: tuple[int, ...] = PAIR, *, steps: int | None = None
@@ -226,7 +216,7 @@ class Case:
             NotApplicable: The model has no such thing, or what differs does so by design, or it cannot be judged for
                 what the weights are.
         """
-        from pytest_decoderonly.assertions.report import drawn_rows, first_parting, render_change
+        from pytest_decoderonly.assertions.report import render_change
         from pytest_decoderonly.compare.variants import default_steps, run_change
         from pytest_decoderonly.compare.verdict import Verdict
 
@@ -245,18 +235,24 @@ class Case:
         self._refuse_unjudged(result.verdict, result.reason)
         if result.verdict is Verdict.BY_DESIGN and result.culprit is not None:
             raise NotApplicable(_design(result.culprit))
-        return Found(
-            _line(number),
-            passed=False,
-            raised=_RAISED in number.reason and number.verdict == "undecided",
-            numbers=(number,),
-            text=render_change(result, model=self.name),
-            rows=tuple(drawn_rows(result)),
-            culprit=_suspect(result),
-            first_layer=first_parting(result),
-            profile=_profile(result),
-            notes=result.notes,
-        )
+        return _different(result, number, render_change(result, model=self.name))
+
+
+def _different(result: BatteryResult | ChangeResult, number: Number, text: str) -> Found:
+    from pytest_decoderonly.assertions.report import drawn_rows, first_parting
+
+    return Found(
+        _line(number),
+        passed=False,
+        raised=_RAISED in number.reason and number.verdict == "undecided",
+        numbers=(number,),
+        text=text,
+        rows=tuple(drawn_rows(result)),
+        culprit=result.culprit,
+        first_layer=first_parting(result),
+        profile=_profile(result),
+        notes=result.notes,
+    )
 
 
 def _of_relation(judged: RelationResult, mine: Callable[[RowError], bool], dtype: str) -> Number:
@@ -293,15 +289,8 @@ def _line(number: Number) -> str:
     return f"{number.relation}: {number.verdict} ({', '.join(parts)})"
 
 
-def _design(culprit: Culprit | Suspect) -> str:
+def _design(culprit: Culprit) -> str:
     return f"{culprit.name}, by design: {culprit.sentence}"
-
-
-def _suspect(result: BatteryResult | ChangeResult) -> Suspect | None:
-    culprit = result.culprit
-    if culprit is None:
-        return None
-    return Suspect(culprit.name, culprit.sentence, culprit.advice, culprit.by_design)
 
 
 def _profile(result: BatteryResult | ChangeResult) -> tuple[LayerDeviation, ...]:

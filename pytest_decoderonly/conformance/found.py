@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pytest_decoderonly.conformance.outcome import LayerDeviation, Number, Suspect
+    from pytest_decoderonly.compare.verdict import Culprit
+    from pytest_decoderonly.conformance.outcome import LayerDeviation, Number
 
 
 class NotApplicable(Exception):  # noqa: N818
@@ -30,7 +31,7 @@ class Found:
     numbers: tuple[Number, ...] = ()
     text: str = ""
     rows: tuple[str, ...] = ()
-    culprit: Suspect | None = None
+    culprit: Culprit | None = None
     first_layer: str = ""
     profile: tuple[LayerDeviation, ...] = ()
     codes: tuple[str, ...] = ()

@@ -19,6 +19,7 @@ from pytest_decoderonly.conformance.spec import (
     parse,
     path_in,
 )
+from pytest_decoderonly.errors import message_of, one_line
 
 if TYPE_CHECKING:
     import torch
@@ -60,7 +61,7 @@ def load(spec: ModelSpec, root: Path, *, device: torch.device | None) -> Loaded:
             raise SpecError(
                 f"{spec.text}: brings code of its own, which is run only where you add trust_remote_code=true"
             ) from error
-        raise SpecError(f"{spec.text}: cannot be loaded: {type(error).__name__}: {_short(error)}") from error
+        raise SpecError(f"{spec.text}: cannot be loaded: {one_line(error)}") from error
     if getattr(getattr(loaded.model, "config", None), "is_encoder_decoder", False):
         raise SpecError(f"{spec.text}: is an encoder-decoder model; this suite is for decoder-only models")
     loaded.model.eval()
@@ -141,7 +142,7 @@ def _hub(spec: ModelSpec, root: Path) -> Loaded:
     except OSError as error:
         raise SpecError(
             f"{spec.text}: no such folder, and no such model in the hub or its cache "
-            f"({_short(error, 120)}); expected {FORMS}"
+            f"({message_of(error, 120)}); expected {FORMS}"
         ) from error
 
 
@@ -219,7 +220,9 @@ def _tokenizer(source: str, spec: ModelSpec, root: Path) -> Any:
             trust_remote_code=spec.option("trust_remote_code") == "true",
         )
     except (OSError, ValueError) as error:
-        raise SpecError(f"{spec.text}: tokenizer={source}: cannot be loaded: {_short(error, 120)}") from error
+        raise SpecError(
+            f"{spec.text}: tokenizer={source}: cannot be loaded: {message_of(error, 120)}"
+        ) from error
 
 
 def _factory(spec: ModelSpec, root: Path) -> Loaded:
@@ -244,7 +247,7 @@ def _factory(spec: ModelSpec, root: Path) -> Loaded:
     try:
         made = factory(**given)
     except Exception as error:
-        raise SpecError(f"{spec.text}: the factory raised {type(error).__name__}: {_short(error)}") from error
+        raise SpecError(f"{spec.text}: the factory raised {one_line(error)}") from error
     model, tokenizer = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
     if not callable(getattr(model, "forward", None)):
         raise SpecError(
@@ -314,8 +317,3 @@ def _require(package: str, spec: ModelSpec, install: str = NEEDS) -> None:
         found = None
     if found is None:
         raise SpecError(f"{spec.text}: checking a model needs {package}: {install}")
-
-
-def _short(error: BaseException, limit: int = 240) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) <= limit else f"{text[: limit - 4]} ..."

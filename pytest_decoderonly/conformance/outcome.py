@@ -12,6 +12,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from pytest_decoderonly.compare.verdict import Culprit
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -44,16 +46,6 @@ class Number:
     dtype: str
     limit: float = 0.0
     reason: str = ""
-
-
-@dataclass(frozen=True)
-class Suspect:
-    """What the pattern of failures points at, what it does, and what to do about it."""
-
-    name: str
-    sentence: str
-    advice: str
-    by_design: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,7 +102,7 @@ class Outcome:
     numbers: tuple[Number, ...] = ()
     text: str = ""
     rows: tuple[str, ...] = ()
-    culprit: Suspect | None = None
+    culprit: Culprit | None = None
     first_layer: str = ""
     profile: tuple[LayerDeviation, ...] = ()
     codes: tuple[str, ...] = ()
@@ -144,7 +136,7 @@ class Outcome:
             LayerDeviation(layer["name"], float(layer["deviation"])) for layer in data.get("profile", ())
         )
         culprit = data.get("culprit")
-        found["culprit"] = None if culprit is None else Suspect(**culprit)
+        found["culprit"] = None if culprit is None else Culprit(**culprit)
         for name in ("rows", "codes", "notes"):
             found[name] = tuple(data.get(name, ()))
         return cls(**found)

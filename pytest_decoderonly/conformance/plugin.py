@@ -22,6 +22,7 @@ from pytest_decoderonly.conformance.memory import for_device_map, limited
 from pytest_decoderonly.conformance.outcome import ATTRIBUTE, Outcome, Verdict
 from pytest_decoderonly.conformance.progress import shown
 from pytest_decoderonly.conformance.spec import ModelSpec, SpecError, load, parse_all
+from pytest_decoderonly.errors import message_of
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -279,7 +280,7 @@ class CheckItem(pytest.Item):
             # The place that pytest prints for a skip is this line, so the reason names the item.
             pytest.skip(f"{self.spec.name} {self.name}: not applicable: {reason}")
         except Exception as error:
-            self._note("error", Found(" ".join(str(error).split())[:300], text=str(error)), case, started)
+            self._note("error", Found(message_of(error), text=str(error)), case, started)
             raise
         verdict: Verdict = "passed" if found.passed else "error" if found.raised else "failed"
         self._note(verdict, found, case, started)

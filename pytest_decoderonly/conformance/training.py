@@ -6,6 +6,8 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pytest_decoderonly.errors import message_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -107,7 +109,7 @@ def gradient_flow(model: Any, batch: dict[str, Any]) -> Flow:
         try:
             loss = getattr(model(**batch), "loss", None)
         except TypeError as error:
-            return Flow(error=" ".join(str(error).split())[:200])
+            return Flow(error=message_of(error))
         if not isinstance(loss, torch.Tensor):
             return Flow(error="its output has no loss")
         if not loss.requires_grad:
@@ -117,7 +119,7 @@ def gradient_flow(model: Any, batch: dict[str, Any]) -> Flow:
         except RuntimeError as error:
             if is_no_room(error):
                 raise
-            return Flow(raised=" ".join(str(error).split())[:300])
+            return Flow(raised=message_of(error))
     reached = {
         id(parameter): gradient is not None and bool((gradient != 0).any())
         for (_, parameter), gradient in zip(named, gradients, strict=True)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pytest_decoderonly.compare.memory import free_memory, is_no_room
 from pytest_decoderonly.compare.precision import device_of, dtype_name, dtype_of, undisturbed
 from pytest_decoderonly.conformance.case import Case
+from pytest_decoderonly.errors import one_line
 from pytest_decoderonly.study.asking import Asker
 from pytest_decoderonly.study.prompts import render
 from pytest_decoderonly.study.result import CellResult, Study, adjust, summarise
@@ -149,10 +151,12 @@ class _Runs:
             if first:  # The first call at a shape allocates and, on accelerators, chooses kernels.
                 self.asker.ask(self.rows, cell, tell=lambda: None, limit=cell.batch_size)
             answers = self.asker.ask(self.rows, cell, tell=self._step)
-        except Exception as error:
+        except Exception as error:  # one way may be out of memory or not offered: the others go on
             self.errors[cell] = _line(error)
             self.answers.pop(cell, None)
-            _forget()
+        if cell in self.errors:
+            # Outside of the handler: the exception holds the frames that hold the tensors.
+            free_memory(self.asker.model)()
             return
         known = self.answers.setdefault(cell, answers)
         if known is not answers:
@@ -175,21 +179,9 @@ class _Runs:
 
 
 def _line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    if "out of memory" in text.lower():
+    if is_no_room(error):
         return "out of memory; a smaller --batch-size may fit"
-    return f"{type(error).__name__}: {text}"[:300]
-
-
-def _forget() -> None:
-    """Give memory back that a failed run held."""
-    import gc
-
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    return one_line(error)
 
 
 def _described(model: Any, name: str) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pytest_decoderonly.compare import chats
+from pytest_decoderonly.errors import one_line
 from pytest_decoderonly.study.tasks import TaskError
 
 if TYPE_CHECKING:
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
     from pytest_decoderonly.study.tasks import Task
 
 INSTRUCTION = "You answer in one short sentence."
+# Models that think aloud would not come to their answer; templates without that switch pass it over.
+_TEMPLATE = {"add_generation_prompt": True, "enable_thinking": False}
 
 # None of these is among the questions. They show a model without a chat template what an answer looks like.
 _EXAMPLES = (
@@ -84,34 +88,21 @@ def _conversation(task: Task, tokenizer: Any, *, template: bool) -> str:
             f'task {task.id}: has "messages", and the tokenizer has no chat template; give "question" or "prompt"'
         )
     messages = [{"role": role, "content": content} for role, content in task.messages or ()]
-    try:
-        return _rendered(tokenizer, messages)
-    except Exception as error:
-        raise TaskError(f"task {task.id}: the chat template refuses it: {_line(error)}") from error
+    return _rendered(task, tokenizer, messages)
 
 
 def _chat(task: Task, tokenizer: Any) -> str:
     """Put the instruction where the template takes it: some know no system role, some leave it out in silence."""
     question = {"role": "user", "content": task.text}
-    try:
-        text = _rendered(tokenizer, [{"role": "system", "content": INSTRUCTION}, question])
-    except Exception:
-        text = ""
-    if INSTRUCTION in text:
+    with_system = [{"role": "system", "content": INSTRUCTION}, question]
+    text = chats.rendered(tokenizer, with_system, _TEMPLATE)
+    if text is not None and INSTRUCTION in text:
         return text
+    return _rendered(task, tokenizer, [{"role": "user", "content": f"{INSTRUCTION}\n{task.text}"}])
+
+
+def _rendered(task: Task, tokenizer: Any, messages: list[dict[str, str]]) -> str:
     try:
-        return _rendered(tokenizer, [{"role": "user", "content": f"{INSTRUCTION}\n{task.text}"}])
-    except Exception as error:
-        raise TaskError(f"task {task.id}: the chat template refuses it: {_line(error)}") from error
-
-
-def _rendered(tokenizer: Any, messages: list[dict[str, str]]) -> str:
-    # Models that think aloud would not come to their answer; templates without that switch pass it over.
-    text = tokenizer.apply_chat_template(
-        messages, add_generation_prompt=True, tokenize=False, enable_thinking=False
-    )
-    return str(text)
-
-
-def _line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        return chats.render(tokenizer, messages, _TEMPLATE)
+    except Exception as error:  # templates raise what they like
+        raise TaskError(f"task {task.id}: the chat template refuses it: {one_line(error)}") from error

@@ -9,6 +9,7 @@ from pytest_decoderonly.compare.judge import judge_rounding, limits_of
 from pytest_decoderonly.compare.measure import row_error
 from pytest_decoderonly.compare.precision import CannotCastError, precision
 from pytest_decoderonly.compare.verdict import Verdict, worst
+from pytest_decoderonly.errors import one_line
 from pytest_decoderonly.study.ways import ALONE, Cell
 
 if TYPE_CHECKING:
@@ -108,10 +109,8 @@ def _judged(
             return {i: _ruled(asker.model, i, step, errors[i], measure) for i, step in parted.items()}
     except CannotCastError as error:
         reason = str(error)
-    except Exception as error:
-        reason = " ".join(f"it could not be run again in float32: {type(error).__name__}: {error}".split())[
-            :300
-        ]
+    except Exception as error:  # of the model's own code, or of memory: the answer stays undecided
+        reason = f"it could not be run again in float32: {one_line(error)}"
     return {i: Difference(step, Verdict.UNDECIDED, None, reason) for i, step in parted.items()}
 
 

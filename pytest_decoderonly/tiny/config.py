@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pytest_decoderonly.errors import one_line
 from pytest_decoderonly.tiny.sizes import (
     BOS_ID,
     BY_TYPE,
@@ -146,9 +147,3 @@ class quiet:  # noqa: N801 - reads as a statement
         from transformers.utils import logging
 
         logging.set_verbosity(self._level)
-
-
-def one_line(error: BaseException) -> str:
-    """Return an error as one line of at most some 200 characters."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from pytest_decoderonly.tiny.config import TinyModelError, one_line, quiet, tiny_architectures, tiny_config
+from pytest_decoderonly.compare.embeddings import embedding_table
+from pytest_decoderonly.errors import one_line
+from pytest_decoderonly.tiny.config import TinyModelError, quiet, tiny_architectures, tiny_config
 from pytest_decoderonly.tiny.sizes import BOS_ID, EOS_ID, PAD_ID
 
 if TYPE_CHECKING:
@@ -113,7 +115,7 @@ def _warm(model: PreTrainedModel, heat: float) -> None:
     import torch
 
     with torch.no_grad():
-        table = _embedding(model)
+        table = embedding_table(model)
         if table is not None and table.shape[0] > PAD_ID:
             _fill_row(table, PAD_ID)
         for module in model.modules():
@@ -167,14 +169,6 @@ def _fill_row(table: torch.Tensor, row: int) -> None:
     if not table[row].any():
         spread = float(table.float().std())
         table[row] = torch.randn(table.shape[1:]) * (spread or _SPREAD)
-
-
-def _embedding(model: PreTrainedModel) -> torch.Tensor | None:
-    try:
-        layer = model.get_input_embeddings()
-    except (NotImplementedError, AttributeError):
-        return None
-    return getattr(layer, "weight", None)
 
 
 def _float_dtype(dtype: str | torch.dtype) -> torch.dtype:

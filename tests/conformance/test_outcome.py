@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_decoderonly.compare.verdict import Culprit
 from pytest_decoderonly.conformance.outcome import (
     ATTRIBUTE,
     VERDICTS,
     LayerDeviation,
     Number,
     Outcome,
-    Suspect,
     outcome_of,
 )
 
@@ -30,7 +30,7 @@ OUTCOMES = st.builds(
     seconds=st.floats(min_value=0, allow_infinity=False),
     numbers=st.lists(st.builds(Number, TEXT, TEXT, DEVIATION, DEVIATION, TEXT), max_size=3).map(tuple),
     rows=st.lists(TEXT, max_size=3).map(tuple),
-    culprit=st.none() | st.builds(Suspect, TEXT, TEXT, TEXT),
+    culprit=st.none() | st.builds(Culprit, TEXT, TEXT, TEXT),
     profile=st.lists(st.builds(LayerDeviation, TEXT, st.floats()), max_size=3).map(tuple),
     notes=st.lists(TEXT, max_size=2).map(tuple),
 )

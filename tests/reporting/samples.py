@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from pytest_decoderonly.conformance.outcome import LayerDeviation, Number, Outcome, Suspect
+from pytest_decoderonly.compare.verdict import Culprit
+from pytest_decoderonly.conformance.outcome import LayerDeviation, Number, Outcome
 from pytest_decoderonly.reporting.run import Environment, Found, Run, Unchecked
 
 CHECKS = (
@@ -91,7 +92,7 @@ def failed(model: str = "tiny-broken", check: str = "left-padding", **more: obje
         ),
         "rows": rows,
         "text": "tiny-broken: DIFFERENT, not rounding (positions)\n" + "\n".join(rows),
-        "culprit": Suspect(
+        "culprit": Culprit(
             "position ids", "positions are counted over the padding", "count them from the attention mask"
         ),
         "first_layer": "model.layers.2.self_attn: row 1, prompt token 2 of 19",

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from samples import FINDING, environment, whole_run
 
-from pytest_decoderonly.conformance.outcome import VERDICTS, LayerDeviation, Number, Outcome, Suspect
+from pytest_decoderonly.compare.verdict import Culprit
+from pytest_decoderonly.conformance.outcome import VERDICTS, LayerDeviation, Number, Outcome
 from pytest_decoderonly.reporting import files
 from pytest_decoderonly.reporting.run import Found, ReportError, Run, Unchecked, merged
 
@@ -37,7 +38,7 @@ outcomes = st.builds(
     ).map(tuple),
     text=anything,
     rows=st.lists(anything, max_size=2).map(tuple),
-    culprit=st.none() | st.builds(Suspect, anything, anything, anything, st.booleans()),
+    culprit=st.none() | st.builds(Culprit, anything, anything, anything, st.booleans()),
     profile=st.lists(st.builds(LayerDeviation, anything, st.floats(width=32)), max_size=2).map(tuple),
     notes=st.lists(anything, max_size=2).map(tuple),
 )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_decoderonly.compare.outputs import find_prompt_ids
 from pytest_decoderonly.conformance.checks import Variant
 from pytest_decoderonly.conformance.found import Found, NotApplicable, failed
+from pytest_decoderonly.errors import one_line
 
 if TYPE_CHECKING:
     from pytest_decoderonly.conformance.case import Case
@@ -95,8 +96,6 @@ def _generate(case: Case, rows: list[list[int]]) -> list[list[int]]:
     except NoRoomError:
         raise
     except Exception as error:
-        raise _RaisedError(
-            f"generate raised {type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        ) from error
+        raise _RaisedError(f"generate raised {one_line(error)}") from error
     found: list[list[int]] = getattr(out, "sequences", out).tolist()
     return found

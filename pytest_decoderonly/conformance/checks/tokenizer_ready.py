@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_decoderonly.conformance.case import PROMPTS, TEXT, Case
 from pytest_decoderonly.conformance.checks import Variant, variants
 from pytest_decoderonly.conformance.found import Found, NotApplicable, failed
+from pytest_decoderonly.errors import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,6 +53,7 @@ def _seen(what: str, tokenizer: Any) -> str:
 
 def _padding(case: Case, tokenizer: Any) -> Iterator[str]:
     from pytest_decoderonly.assertions.padding import assert_left_padded
+    from pytest_decoderonly.compare.embeddings import embedding_table
 
     if tokenizer.pad_token_id is None:
         eos = (
@@ -64,10 +66,10 @@ def _padding(case: Case, tokenizer: Any) -> Iterator[str]:
             f"batched; set one{eos}"
         )
         return
-    embeddings = _embeddings(case.model)
-    if embeddings is not None and tokenizer.pad_token_id >= embeddings:
+    table = embedding_table(case.model)
+    if table is not None and tokenizer.pad_token_id >= len(table):
         yield (
-            f"DLM103  the padding id {tokenizer.pad_token_id} has no embedding: the model has {embeddings}; "
+            f"DLM103  the padding id {tokenizer.pad_token_id} has no embedding: the model has {len(table)}; "
             "call model.resize_token_embeddings(len(tokenizer))"
         )
     side = tokenizer.padding_side
@@ -80,7 +82,7 @@ def _padding(case: Case, tokenizer: Any) -> Iterator[str]:
     except AssertionError as error:
         yield f"DLM102  padding on the left does not work: {error}"
     except Exception as error:
-        yield f"DLM102  padding on the left raises {_short(error)}"
+        yield f"DLM102  padding on the left raises {one_line(error)}"
     finally:
         tokenizer.padding_side = side
 
@@ -93,7 +95,7 @@ def _truncation(_case: Case, tokenizer: Any) -> Iterator[str]:
         limit = max(4, len(whole) // 2)
         cut = list(tokenizer(TEXT, truncation=True, max_length=limit)["input_ids"])
     except Exception as error:
-        yield f"DLM105  truncation on the left raises {_short(error)}"
+        yield f"DLM105  truncation on the left raises {one_line(error)}"
         return
     finally:
         tokenizer.truncation_side = side
@@ -132,7 +134,7 @@ def _generation_prompt(_case: Case, tokenizer: Any) -> Iterator[str]:
         bare = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=False)
         ready = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
     except Exception as error:
-        yield f"DLM108  the chat template raises {_short(error)}"
+        yield f"DLM108  the chat template raises {one_line(error)}"
         return
     if PROMPTS[0] not in ready:
         yield f"DLM108  the chat template loses the user's message: {ready[:120]!r}"
@@ -168,14 +170,3 @@ _PARTS: dict[str, Callable[[Case, Any], Iterator[str]]] = {
 
 def _chat() -> list[dict[str, str]]:
     return [{"role": "user", "content": PROMPTS[0]}]
-
-
-def _short(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-
-
-def _embeddings(model: Any) -> int | None:
-    try:
-        return int(model.get_input_embeddings().weight.shape[0])
-    except (NotImplementedError, AttributeError, IndexError):
-        return None
