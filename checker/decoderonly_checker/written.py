@@ -29,19 +29,23 @@ def write_whole(path: Path, data: bytes) -> None:
         raise
 
 
-def check_writable(path: Path) -> None:
-    """Find out, before the work is done, whether `write_whole` will find its place; leaves nothing behind.
+def unwritable(path: Path) -> str:
+    """Say why `write_whole` will not find its place, before the work is done; empty where it will. Leaves nothing behind."""
+    try:
+        if path.is_dir():
+            return "is a folder"
+        if path.exists() and not path.is_file():
+            return ""
+        if not path.absolute().parent.is_dir():
+            return f"there is no folder {path.parent}"
+        beside = _beside(Path(os.path.realpath(path)))
+        beside.touch()
+        beside.unlink()
+    except OSError as problem:
+        from decoderonly_checker.source.files import os_reason
 
-    Raises:
-        OSError: It will not.
-    """
-    if path.is_dir():
-        raise IsADirectoryError(21, "is a folder", str(path))
-    if path.exists() and not path.is_file():
-        return
-    beside = _beside(Path(os.path.realpath(path)))
-    beside.touch()
-    beside.unlink()
+        return os_reason(problem)
+    return ""
 
 
 def _beside(target: Path) -> Path:

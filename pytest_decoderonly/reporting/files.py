@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.source.files import os_reason
-from decoderonly_checker.written import check_writable, write_whole
+from decoderonly_checker.written import unwritable, write_whole
 
 from pytest_decoderonly.reporting.run import ReportError, Run
 
@@ -24,13 +24,7 @@ def problem_with(path: Path) -> str:
         return f"expected a file name that ends in {' or '.join(SUFFIXES)}"
     if path.suffix == ".html" and importlib.util.find_spec("jinja2") is None:
         return f"a page needs jinja2: {_INSTALL}"
-    if not path.absolute().parent.is_dir():
-        return f"there is no folder {path.parent}"
-    try:
-        check_writable(path)
-    except OSError as problem:
-        return f"cannot be written: {os_reason(problem)}"
-    return ""
+    return unwritable(path)
 
 
 def write(run: Run, path: Path) -> None:

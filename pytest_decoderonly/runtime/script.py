@@ -104,7 +104,7 @@ def _parse(arguments: list[str]) -> _Options:
         default="error",
         metavar="MODE",
         help="What a finding does to the exit status: error (it is 1, default; hazards do nothing), warn (nothing), or "
-        "off (nothing is watched but for rules of their own mode).",
+        "off (nothing is watched).",
     )
     parser.add_argument(
         "--guard-rule",
@@ -132,8 +132,12 @@ def _parse(arguments: list[str]) -> _Options:
     report = Path(given.report) if given.report is not None else None
     if report is not None and report.suffix != ".json":
         parser.error(f"--report: expected a file that ends in .json, got {given.report!r}")
-    if report is not None and (report.is_dir() or not os.access(report.parent, os.W_OK)):
-        parser.error(f"--report: {given.report}: cannot be written there")
+    if report is not None:
+        from decoderonly_checker.written import unwritable
+
+        why = unwritable(report)
+        if why:
+            parser.error(f"--report: {given.report}: {why}")
     return _Options(
         program,
         given.module is not None,

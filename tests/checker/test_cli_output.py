@@ -63,7 +63,7 @@ def test_the_environment_names_a_format_and_the_option_overrules_it(check):
 @pytest.mark.parametrize(
     ("file", "said"),
     [
-        (".", "--output-file: . is a folder"),
+        (".", "--output-file: .: is a folder"),
         ("gone/found.txt", "--output-file: gone/found.txt: there is no folder gone"),
         ("x" * 300, f"--output-file: {'x' * 300}: file name too long"),
     ],

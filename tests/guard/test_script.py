@@ -143,7 +143,10 @@ def test_findings_are_told_and_written_and_change_the_exit_status(folder):
             "--guard-rule: expected CODE=MODE such as DLM106=off, got 'DLM101:off'",
         ),
         (["--report=out.txt", "show.py"], "--report: expected a file that ends in .json, got 'out.txt'"),
-        (["--report=no/folder/out.json", "show.py"], "--report: no/folder/out.json: cannot be written there"),
+        (
+            ["--report=no/folder/out.json", "show.py"],
+            "--report: no/folder/out.json: there is no folder no/folder",
+        ),
         ([], "name a script, or a module behind -m"),
     ],
 )

@@ -16,16 +16,11 @@ def check_writable(file: Path, option: str = "--output-file") -> None:
     Raises:
         SettingsError: In one line.
     """
-    from decoderonly_checker import written
+    from decoderonly_checker.written import unwritable
 
-    try:
-        if file.is_dir():
-            raise SettingsError(f"{option}: {file} is a folder")
-        if not file.absolute().parent.is_dir():
-            raise SettingsError(f"{option}: {file}: there is no folder {file.parent}")
-        written.check_writable(file)
-    except OSError as problem:
-        raise _refused(file, option, problem) from problem
+    why = unwritable(file)
+    if why:
+        raise SettingsError(f"{option}: {file}: {why}")
 
 
 def write_report(file: Path, content: str | bytes, option: str = "--output-file") -> None:
@@ -34,16 +29,11 @@ def write_report(file: Path, content: str | bytes, option: str = "--output-file"
     Raises:
         SettingsError: It cannot be written.
     """
+    from decoderonly_checker.source.files import os_reason
     from decoderonly_checker.written import write_whole
 
     data = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
     try:
         write_whole(file, data)
     except OSError as problem:
-        raise _refused(file, option, problem) from problem
-
-
-def _refused(file: Path, option: str, problem: OSError) -> SettingsError:
-    from decoderonly_checker.source.files import os_reason
-
-    return SettingsError(f"{option}: {file}: {os_reason(problem)}")
+        raise SettingsError(f"{option}: {file}: {os_reason(problem)}") from problem
