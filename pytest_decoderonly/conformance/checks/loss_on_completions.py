@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_decoderonly.conformance.checks import Variant, variants
 from pytest_decoderonly.conformance.found import Found, NotApplicable, failed
 from pytest_decoderonly.conformance.training import on_labelled_batch
+from pytest_decoderonly.errors import message_of
 
 if TYPE_CHECKING:
     from pytest_decoderonly.compare.attribution import Attribution
@@ -46,9 +47,7 @@ def run(case: Case, variant: Variant) -> Found:
         text = f"{case.name}, labels at their own tokens, padded on the {side}: {error}"
         return replace(failed(text, []), codes=tuple(dict.fromkeys(re.findall(r"DLM\d+", text))))
     except (TypeError, ValueError) as error:
-        raise NotApplicable(
-            f"the model computes no loss from labels: {' '.join(str(error).split())[:200]}"
-        ) from error
+        raise NotApplicable(f"the model computes no loss from labels: {message_of(error)}") from error
     count = sum(token is not None for row in taught.taught for token in row)
     return Found(
         f"{count} completion tokens taught, nothing else (read off the gradient at the {taught.by})",
