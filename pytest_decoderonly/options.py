@@ -44,6 +44,7 @@ MARKERS = (
     ),
 )
 
+# The ini key that says the same as an option; pytest keeps the option's value under that name, too.
 _INI_KEYS = {
     "--decoderonly-model": "decoderonly_models",
     "--decoderonly-suite": "decoderonly_suite",
@@ -162,24 +163,27 @@ def validate(config: pytest.Config) -> None:
         accepted.
     """
     if not enabled(config):
-        for option, value in (
-            ("--decoderonly-model", config.getoption("decoderonly_models")),
-            ("--decoderonly-suite", config.getoption("decoderonly_suite")),
-            ("--decoderonly-max-memory", config.getoption("decoderonly_max_memory")),
-            ("--decoderonly-guard", config.getoption("decoderonly_guard")),
-            ("--decoderonly-guard-rule", config.getoption("decoderonly_guard_rules")),
-            ("--decoderonly-report", config.getoption("decoderonly_report")),
-        ):
-            if value:
+        for option, key in _INI_KEYS.items():
+            if config.getoption(key):
                 raise pytest.UsageError(
                     f"{option} has no effect without --decoderonly-checks: add it, or set the ini key "
-                    f"{_INI_KEYS[option]} instead"
+                    f"{key} instead"
                 )
         return
     guard_mode(config)
     rule_modes(config)
     suite(config)
     models(config)
+
+
+def repeated(config: pytest.Config) -> list[str]:
+    """Return the options of this run that what fails depends on, as they are written on the command line."""
+    found = ["--decoderonly-checks"]
+    for option, key in _INI_KEYS.items():
+        value = config.getoption(key)
+        if value and option != "--decoderonly-report":  # that of the whole run is to stay
+            found += [f"{option}={one}" for one in ([value] if isinstance(value, str) else value)]
+    return found
 
 
 def enabled(config: pytest.Config) -> bool:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_decoderonly import options
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
@@ -145,15 +147,7 @@ class SummaryPlugin:
 
 def _rerun(config: pytest.Config) -> str:
     """Return the command that repeats what failed, with the options that it depends on."""
-    given = [
-        f"--decoderonly-model={model}" for model in config.getoption("decoderonly_models", default=None) or ()
-    ]
-    size = config.getoption("decoderonly_suite", default=None)
-    given += [f"--decoderonly-suite={size}"] if size else []
-    mode = config.getoption("decoderonly_guard", default=None)
-    return shlex.join(
-        ["pytest", "--lf", "--decoderonly-checks", *given, *([f"--decoderonly-guard={mode}"] if mode else [])]
-    )
+    return shlex.join(["pytest", "--lf", *options.repeated(config)])
 
 
 def _version(name: str) -> str:

@@ -63,5 +63,12 @@ def test_a_rerun_keeps_the_options_that_it_depends_on(pytester):
             summary_of(session.config).count("guard", "failed")
         """
     )
-    result = pytester.runpytest_inprocess("--decoderonly-checks", "--decoderonly-guard=warn")
-    result.stdout.fnmatch_lines(["rerun failures: pytest --lf --decoderonly-checks --decoderonly-guard=warn"])
+    given = [
+        "--decoderonly-checks",
+        "--decoderonly-max-memory=1TiB",
+        "--decoderonly-guard=warn",
+        "--decoderonly-guard-rule=DLM1=off",
+        "--decoderonly-guard-rule=DLM2=error",
+    ]
+    result = pytester.runpytest_inprocess(*given, "--decoderonly-report=found.json")
+    result.stdout.fnmatch_lines([f"rerun failures: pytest --lf {' '.join(given)}"])
