@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -265,7 +265,7 @@ class Limits:
 
     suspicious: float = 1e-4
     bug: float = 1e-3
-    exact: float = field(default=1e-5)
+    exact: float = 1e-5
 
 
 STATE_SPACE_LIMITS = Limits(suspicious=5e-4, bug=2e-3)

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pytest_decoderonly.compare.verdict import Limits
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 
 # Decades that are drawn: below the first an error is as good as none, above the last logits have nothing in common.
 LOWEST, HIGHEST = -8, 2
-ROUNDING, BUG = 1e-4, 1e-3  # compare.verdict.Limits: rounding stays below the one, bugs above the other
+ROUNDING, BUG = Limits().suspicious, Limits().bug  # rounding stays below the one, bugs above the other
 _LAYERS_SHOWN = 64
 
 

@@ -11,6 +11,7 @@ import click
 from decoderonly_checker.cli.outputs import check_writable, write_report
 from decoderonly_checker.config import SettingsError
 
+from pytest_decoderonly.study.render import FORMATS, render, words
 from pytest_decoderonly.study.ways import ALONE, BATCHED, Plan, Way
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from pytest_decoderonly.study.result import Study
     from pytest_decoderonly.study.tasks import Task
 
-_SUFFIXES = (".svg", ".png")
 _INTERRUPTED = 130
 
 
@@ -110,8 +110,8 @@ def _ways(_ctx: click.Context, _parameter: click.Parameter, value: str) -> tuple
 )
 @click.option(
     "--output-format",
-    type=click.Choice(["table", "json", "markdown"]),
-    default="table",
+    type=click.Choice(FORMATS),
+    default=FORMATS[0],
     show_default=True,
     help="How the result is printed.",
 )
@@ -165,8 +165,6 @@ def command(
     options = [f"{name}={value}" for name, value in (("dtype", dtype), ("device", device)) if value]
     study = _measured(model, options, tasks, plan, quiet=quiet)
     study.setting |= {"tasks": "built-in" if tasks_file is None else str(tasks_file), "seed": seed}
-    from pytest_decoderonly.study.render import render, words
-
     text = render(study, output_format)
     if output_file is None:
         click.echo(text, nl=False)
@@ -217,8 +215,10 @@ def _measured(model: str, options: list[str], tasks: list[Task], plan: Plan, *, 
 
 
 def _check_plot(file: Path) -> None:
-    if file.suffix.lower() not in _SUFFIXES:
-        raise SettingsError(f"--plot: {file}: expected a name that ends in {' or '.join(_SUFFIXES)}")
+    from pytest_decoderonly.study.plot import SUFFIXES
+
+    if file.suffix.lower() not in SUFFIXES:
+        raise SettingsError(f"--plot: {file}: expected a name that ends in {' or '.join(SUFFIXES)}")
     check_writable(file, "--plot")
     if find_spec("matplotlib") is None:
         raise SettingsError('--plot needs matplotlib: pip install "pytest-decoderonly[study]"')

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from pytest_decoderonly.study.result import CellResult, Share, Study
 
-FORMATS = ("table", "json", "markdown")
 HEAD = (
     "way of asking",
     "batch",
@@ -34,8 +33,7 @@ HEAD = (
 
 def render(study: Study, output_format: str) -> str:
     """Return the whole as text; what came from a model or a file cannot steer a terminal."""
-    drawn: dict[str, Callable[[Study], str]] = {"table": _text, "json": _json, "markdown": _markdown}
-    return drawn[output_format](study)
+    return _DRAWN[output_format](study)
 
 
 def words(study: Study) -> str:
@@ -145,3 +143,7 @@ def _size(count: int) -> str:
 
 def _upper(text: str) -> str:
     return text[:1].upper() + text[1:]
+
+
+_DRAWN: dict[str, Callable[[Study], str]] = {"table": _text, "json": _json, "markdown": _markdown}
+FORMATS = tuple(_DRAWN)
