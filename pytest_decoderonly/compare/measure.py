@@ -20,6 +20,7 @@ def row_error(row: int, reference: tuple[Trace, int], other: tuple[Trace, int], 
     `batch` is the run behind `other`; where one side kept fewer prompt positions, the common tail is
     compared.
     """
+    import numpy as np
     import torch
 
     (first, mine), (second, theirs) = reference, other
@@ -37,7 +38,7 @@ def row_error(row: int, reference: tuple[Trace, int], other: tuple[Trace, int], 
     pads = len(batch.fills[theirs])
     return RowError(
         row=row,
-        errors=errors.numpy(),
+        errors=np.array(errors.tolist()),
         prefill=keep,
         scale=scale,
         width=batch.width,

@@ -225,8 +225,7 @@ def _margins(driver: Driver, row: Row, text: Sequence[int], *, forbidden: torch.
     trace = driver.full(Batch((row,), ((),), (tuple(text),)))
     logits = trace.row(0)[len(row) - 1 : -1].double().cpu().masked_fill(forbidden, float("-inf"))
     chosen = logits.gather(1, torch.tensor(text)[:, None])[:, 0]
-    margins: np.ndarray = (logits.amax(-1) - chosen).numpy()
-    return margins
+    return np.array((logits.amax(-1) - chosen).tolist())
 
 
 def _greedy(

@@ -41,7 +41,7 @@ def _tensor_rows(value: Any) -> list[bytes] | None:
     """Read a tensor of ids on the CPU without a Python number for each of them."""
     if not readable_tensor(value) or value.dim() not in (1, 2) or not 0 < value.numel() <= _LIMIT:
         return None
-    if value.dtype.is_floating_point or value.dtype.is_complex or "numpy" not in sys.modules:
+    if value.dtype.is_floating_point or value.dtype.is_complex or not _numpy_reads_tensors():
         return None
     torch = sys.modules["torch"]
     if value.dtype != torch.int64 or not value.is_cpu or value.is_neg():
@@ -77,10 +77,22 @@ def bits_of(value: Any) -> list[bytes] | None:
 
 
 @lru_cache(maxsize=1)
+def _numpy_reads_tensors() -> bool:
+    """Whether tensors can be handed to NumPy. A torch that was built for NumPy 1 (before 2.3) cannot do it beside NumPy 2."""
+    if "numpy" not in sys.modules:
+        return False
+    try:
+        sys.modules["torch"].empty(0).numpy()
+    except RuntimeError:
+        return False
+    return True
+
+
+@lru_cache(maxsize=1)
 def _numpy_types() -> frozenset[Any]:
     """Return the types of masks that NumPy has as well."""
     torch = sys.modules["torch"]
-    if "numpy" not in sys.modules:
+    if not _numpy_reads_tensors():
         return frozenset()
     return frozenset({torch.bool, torch.int64, torch.int32, torch.uint8, torch.float32})
 

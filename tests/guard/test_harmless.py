@@ -387,6 +387,30 @@ def test_fake_and_meta_tensors_are_left_alone(tokenizer):
     assert ids.rows_of([[1.5]]) is None
 
 
+@pytest.fixture
+def apart(monkeypatch):
+    """A torch that was built for another NumPy than the one that is there: it says so when it is asked for an array."""
+    from pytest_decoderonly.runtime import ids
+
+    def refuse(_):
+        raise RuntimeError("Numpy is not available")
+
+    kept = (ids._numpy_reads_tensors, ids._numpy_types)
+    monkeypatch.setattr(torch.Tensor, "numpy", refuse)
+    for one in kept:
+        one.cache_clear()
+    yield
+    for one in kept:
+        one.cache_clear()
+
+
+def test_a_torch_that_cannot_hand_tensors_to_numpy_is_guarded_as_any_other(model, tokenizer, apart):
+    batch = tokenizer(["Hi", "Is the sky blue?"], padding=True, return_tensors="pt")
+    with watch() as findings:
+        model.generate(batch["input_ids"], max_new_tokens=1)
+    assert [finding.code for finding in findings] == ["DLM101"]
+
+
 def test_transformers_imported_inside_the_block_is_guarded_and_not_before():
     """The guard imports nothing; what the program imports later is wrapped then, its loader restored."""
     program = """
