@@ -20,6 +20,7 @@ _IMPORT = re.compile(
     rb"^[ \t]*import[ \t]+([\w.]+(?:[ \t]+as[ \t]+\w+)?(?:[ \t]*,[ \t]*[\w.]+(?:[ \t]+as[ \t]+\w+)?)*)",
     re.MULTILINE,
 )
+IMPORT = re.compile(rb"(?m)" + _FROM.pattern + rb"|" + _IMPORT.pattern)  # a whole statement
 _INLINE = re.compile(rb"[;:][ \t]*((?:from|import)[ \t]+[^\n;]+)")
 _NAMES = re.compile(rb"(\w+)(?:[ \t]+as[ \t]+\w+)?")
 EVERYTHING = b"*"  # what `from module import *` imports

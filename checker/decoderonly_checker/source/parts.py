@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from decoderonly_checker.immutable import immutable
 from decoderonly_checker.source.code import without_strings
-from decoderonly_checker.source.imports import imports_of
+from decoderonly_checker.source.imports import IMPORT, imports_of
 from decoderonly_checker.source.words import USES, words_in
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 DEFINED = re.compile(
     rb"^(?:async[ \t]+)?(?:def|class)[ \t]+(\w+)|^(\w+)[ \t]*(?::[^=\n]+)?=(?!=)", re.MULTILINE
@@ -25,6 +25,8 @@ _SETS = re.compile(rb"^([ \t]*)([A-Za-z_]\w*)(?:\.\w|\[)[^=\n]*=(?!=)", re.MULTI
 _ATTRIBUTE_SET = re.compile(rb"^[ \t]*([A-Za-z_]\w*)(?:\.\w+)+[ \t]*(?::[^=\n]+)?=(?!=)", re.MULTILINE)
 _GLOBAL = re.compile(rb"^[ \t]+global[ \t]+([\w, \t]+)", re.MULTILINE)
 _NAME = re.compile(rb"[A-Za-z_]\w*")
+_ARGUMENTS = rb"\((?:[^()]|\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\))*\)"
+_DECORATOR = re.compile(rb"^@[\w.]+(?:" + _ARGUMENTS + rb")?", re.MULTILINE)
 _BUILT_IN = frozenset(name.encode() for name in (*dir(builtins), *keyword.kwlist, "self", "__main__"))
 # What transformers defines and everything in it imports: a copy of the library in a project does not make all of it matter.
 # What these do for code that uses them is known.
@@ -116,7 +118,10 @@ def parts_of(code: bytes, imported: Mapping[bytes, bytes], starred: Sequence[byt
     declared |= {name for indent, name in _SETS.findall(code) if indent} & (blocks.keys() | imported.keys())
     # What loops, branches and unpacking bind outside of definitions.
     declared |= (
-        blocks.get(b"", NOTHING)[1] - blocks.keys() - {name for _, name in imports_of(code)} - _BUILT_IN
+        _may_bind(texts.get(b"", ()), imported)
+        - blocks.keys()
+        - {name for _, name in imports_of(code)}
+        - _BUILT_IN
     )
     users: dict[bytes, list[bytes]] = {}
     for name, (_, mentioned) in blocks.items():
@@ -141,3 +146,15 @@ def parts_of(code: bytes, imported: Mapping[bytes, bytes], starred: Sequence[byt
     return Parts(
         blocks, frozenset(variables), users, decorated, bases, names, imported, starred, gives, known
     )
+
+
+def _may_bind(texts: Iterable[bytes], imported: Mapping[bytes, bytes]) -> frozenset[bytes]:
+    """Return the names in statements that may bind them: in no decorator, no string, no import of what does not matter."""
+
+    def kept(match: re.Match[bytes]) -> bytes:
+        return (
+            match[0] if words_in(match[0]) or not imported.keys().isdisjoint(_NAME.findall(match[0])) else b""
+        )
+
+    code = without_strings(b"\n".join(texts))
+    return frozenset(_NAME.findall(IMPORT.sub(kept, _DECORATOR.sub(b"", code)))) - LIBRARY

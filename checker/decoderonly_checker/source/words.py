@@ -54,8 +54,8 @@ _SERVES: tuple[_Test, ...] = (
         ),
     ),
     (b"text-generation", None),
-    (b"generated_text", None),
-    (b"treamer", None),
+    (b"generated_text", re.compile(rb"[\"'.]\s*generated_text\b")),
+    (b"Streamer", re.compile(rb"(?<!Base)Streamer")),
     (b"echo", re.compile(rb"""\becho\s*=|["']echo["']""")),
     (b"Trainer", re.compile(rb"Trainer\s*[(\])]|=\s*[\w.]*Trainer\b")),
 )
@@ -77,17 +77,22 @@ _TOKENIZES: tuple[_Test, ...] = (
     ),
     (b"tok", re.compile(rb"\b_?tok\b")),
 )
+# `padding_side == "left"`, `padding_strategy != PaddingStrategy.DO_NOT_PAD`
+_NOT_ID: Final = rb"(?!ding_?s(?:ide|trategy))"
 _USES: tuple[_Test, ...] = (
     (b"logits", re.compile(rb"\blogits\b")),
-    (b"hidden_state", re.compile(rb"last_hidden_state|\.\s*hidden_states|[\"']hidden_states")),
+    (b"hidden_state", re.compile(rb"last_hidden_state|\.\s*hidden_states|[\"']hidden_states[\"']\s*[\]),]")),
     *((word, None) for word in (b"loss", b"label_ids", b"ollat", b"erplexity", b"softmax")),
-    *((word, None) for word in (b"log_prob", b"logprob", b"nll", b"ross_entropy", b"rossEntropy", b"IGNORE")),
+    *((word, None) for word in (b"log_prob", b"logprob", b"ross_entropy", b"rossEntropy")),
+    (b"nll", re.compile(rb"nll(?!b)")),  # NLLB is a model
+    (b"IGNORE", re.compile(rb"IGNORE(?!CASE)")),
     (b"labels", re.compile(rb"""(?<![\w.])labels(?:["']\s*[:\],)]|\s*=(?!=)(?!\s*(?:labels|None)\b))""")),
     (b"100", re.compile(rb"-\s*100\b")),
     (b"gnore", re.compile(rb"(?i)ignore_?(?:index|idx|id|token|label|value)")),
     (b"label", re.compile(rb"(?i)label_?pad")),
     # A mask made by comparing ids with the pad token.
-    (b"pad", re.compile(rb"(?i)(?:[!=]=\s*|\b(?:ne|eq|not_equal)\s*\((?:[^\n]*,)?\s*)[\w.\[\]\"']*pad|pad[\w.\]\"']*\s*[!=]=")),
+    (b"pad", re.compile(rb"(?i)(?:[!=]=\s*|\b(?:ne|eq|not_equal)\s*\((?:[^\n]*,)?\s*)[\w.\[\]\"']*pad"
+            + _NOT_ID + rb"|pad" + _NOT_ID + rb"[\w.\]\"']*\s*[!=]=")),
 )  # fmt: skip
 _PADS: tuple[_Test, ...] = (
     # Not an annotation, nor what is handed on.
