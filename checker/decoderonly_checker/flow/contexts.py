@@ -58,6 +58,7 @@ class Contexts:
             with self.unrecorded():
                 return self.run_with(items[1:], body)
         gradless = no_gradients(items[0].item)
+        self.entered = items[0].item
         manager = self.eval(items[0].item)
         self.without_gradients += gradless
         try:

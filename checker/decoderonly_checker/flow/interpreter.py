@@ -104,6 +104,7 @@ class Interpreter(
         self.active: list[Hashable] = []
         self.recording = True
         self.beside: cst.CSTNode | None = None  # a call that may as well be of a function of the project
+        self.entered: cst.CSTNode | None = None  # the last expression that a `with` entered
         self.discarded: cst.CSTNode | None = (
             None  # the expression whose value the statement that runs throws away
         )
@@ -114,7 +115,6 @@ class Interpreter(
         self.failures: dict[Module, str] = {}
         self.reached: set[int] = set()
         self.contexts: dict[Hashable, int] = {}
-        self.results: dict[Hashable, Value] = {}
         self.assumed: dict[str, set[tuple[Any, str]]] = {}
         self.asked: dict[tuple[Any, str], str] = {}  # each condition as it is written where it was first met
         self.instances: dict[int, list[Ref]] = {}
@@ -334,9 +334,11 @@ class Interpreter(
             v.key for value in args.all() for v in alternatives(value) if isinstance(v, Function)
         )
         if len(self.active) >= MAX_DEPTH or again or spent >= MAX_CONTEXTS:
+            # What another call of it gave says nothing: that may have been of another model.
             for value in args.all():
                 self.use(value, "passed", node)
-            return self.results.get(function.identity, Unknown(origin=self.site(node)))
+            self.knowledge.handed_over(self, args, function.name, node)
+            return self.or_annotated(Unknown(origin=self.site(node)), function, node)
         self.contexts[function.identity] = spent + 1
         self.calls.append(self.site(node))
         try:
@@ -350,7 +352,6 @@ class Interpreter(
         ):
             # Made by a class of the project in ways that are not seen: no object of a library that its name suggests.
             result = Opaque(receiver.name, origin=self.site(node))
-        self.results[function.identity] = result
         self.seen[key] = result
         return result
 

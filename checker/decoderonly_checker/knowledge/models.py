@@ -304,7 +304,12 @@ def register(registry: Registry) -> None:
             # `generate(encoding)`: the whole encoding as the first argument.
             record = interp.dict_record(ids)
             if record is not None and record.encoding is not None:
+                # transformers raises here; a wrapper that takes it whole (nnsight, unsloth) has its mask.
                 ids = record.entries.get("input_ids", ids)
+                mask = record.entries.get("attention_mask", mask)
+        if interp.entered is node:
+            # `with model.generate(…):` is nnsight's; what transformers gives is no context.
+            return Opaque("trace", origin=site)
         found = first_of(ids, Ids)
         if encoding is None and found is not None:
             encoding = found.encoding
