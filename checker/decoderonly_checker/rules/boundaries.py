@@ -34,7 +34,7 @@ from decoderonly_checker.rules.conversations import (
     ignores_header,
     rendered_fit,
 )
-from decoderonly_checker.rules.evidence import tokenizer_kind, weakest
+from decoderonly_checker.rules.evidence import is_eos_text, tokenizer_kind, weakest
 from decoderonly_checker.rules.prompts import absent, checkpoints, overridable, texts, tokenizers
 
 if TYPE_CHECKING:
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
 
 Parts = tuple[str | Hole, ...]
 _EOS_NAME = re.compile(r"^(?:eos|eot|end_of_(?:text|turn)|im_end|sep)(?:_?tok(?:en)?)?$", re.IGNORECASE)
-_EOS = re.compile(r"\s*(?:</s>|<\|(?:endoftext|im_end|eot_id|end_of_text|end)\|>|<eos>|<end_of_turn>)\s*")
 _BOS = re.compile(r"^\s*(?:<s>|<bos>|<\|begin_of_text\|>|<[|｜]begin▁of▁sentence[|｜]>)")  # noqa: RUF001
 _CORRECTION = 4  # a larger number that is added stands for more than special tokens
 
@@ -443,7 +442,7 @@ def _is_bos(part: str | Hole) -> bool:
 
 def _is_eos(part: str | Hole) -> bool:
     if isinstance(part, str):
-        return _EOS.fullmatch(part) is not None
+        return is_eos_text(part)
     return any(_EOS_NAME.match(getattr(one, "hint", "")) for one in alternatives(part.value))
 
 

@@ -9,7 +9,14 @@ from decoderonly_checker.diagnostics import Confidence, Severity
 from decoderonly_checker.fixes.masks import pass_mask
 from decoderonly_checker.flow.values import Const, Generated, Ids, Str, Tri, Unknown, Value, alternatives
 from decoderonly_checker.rules.base import Finding, Reference, Rule
-from decoderonly_checker.rules.evidence import decoder_only, encodings, model_story, tokenizer_story, weakest
+from decoderonly_checker.rules.evidence import (
+    decoder_only,
+    encodings,
+    has_own_pad_token,
+    model_story,
+    tokenizer_story,
+    weakest,
+)
 
 # Names of dicts that hold sampling settings and no tensors.
 _SETTINGS = re.compile(
@@ -20,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from decoderonly_checker.flow.facts import Facts, GenerateCall
+    from decoderonly_checker.flow.values import Encoding
 
 
 class MissingAttentionMask(Rule):
@@ -127,7 +135,9 @@ class MissingAttentionMask(Rule):
             else "`generate` gets token ids of several prompts and no `attention_mask`"
             if several
             else "`generate` gets token ids and no `attention_mask`",
-            "padding is read as text: shorter prompts are continued from it and get other answers than on their own"
+            "`generate` guesses a mask from the pad id: right while that id is nowhere in a prompt and ends no text"
+            if padded and self.guessed(call, known, facts)
+            else "padding is read as text: shorter prompts are continued from it and get other answers than on their own"
             if several
             else "one unpadded prompt is unharmed; with padding, or two prompts, the answers change without an error",
             'pass the encoding whole, `generate(**encoding, …)`, or `attention_mask=encoding["attention_mask"]`',
@@ -136,6 +146,19 @@ class MissingAttentionMask(Rule):
             "the mask is not passed on",
             tuple(chain),
             pass_mask(call, facts),
+        )
+
+    @staticmethod
+    def guessed(call: GenerateCall, known: list[Encoding], facts: Facts) -> bool:
+        """Whether `generate` is told of a pad token that is not the EOS token: then it makes a mask of it.
+
+        See `_prepare_attention_mask_for_generation` in transformers/generation/utils.py.
+        """
+        told = call.args.get(None, "pad_token_id")
+        return (
+            told is not None
+            and not any(getattr(one, "hint", "").startswith("eos_token") for one in alternatives(told))
+            and all(has_own_pad_token(e.tokenizer, facts) for e in known)
         )
 
     @staticmethod

@@ -9,10 +9,9 @@ import libcst as cst
 
 from decoderonly_checker.diagnostics import Confidence, Severity
 from decoderonly_checker.fixes.texts import end_text
-from decoderonly_checker.flow.state import ObjRec
-from decoderonly_checker.flow.values import Tokenizer, Tri, alternatives
+from decoderonly_checker.flow.values import Tri
 from decoderonly_checker.rules.base import Finding, Reference, Rule
-from decoderonly_checker.rules.evidence import encodings, tokenizer_story, weakest
+from decoderonly_checker.rules.evidence import encodings, pad_tokens, tokenizer_story, weakest
 from decoderonly_checker.rules.labels import (
     PADDING,
     each_labels,
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from decoderonly_checker.fixes.proposals import Proposal
     from decoderonly_checker.flow.facts import Facts, LabelsMade
     from decoderonly_checker.flow.project import Module
-    from decoderonly_checker.flow.values import Encoding, Value
+    from decoderonly_checker.flow.values import Encoding
 
 _EOS = re.compile(r"eos|eot_id|</s>|endoftext|im_end|end_of_(?:text|turn)|\[SEP\]|sep_token", re.IGNORECASE)
 # What speaks of EOS and appends none: the pad token set to it, and what `generate` is told.
@@ -186,15 +185,6 @@ def reached(made: LabelsMade) -> bool:
     """Whether the code shows who runs what makes the labels: a dataset's `map`, a loader, a trainer, a caller."""
     inside = any(isinstance(node, cst.FunctionDef | cst.Lambda) for node in made.site.around())
     return bool(made.calls) or not inside
-
-
-def pad_tokens(tokenizer: Value, facts: Facts) -> Iterator[Value]:
-    """Yield what the pad token of a tokenizer was set to, at the end of the run."""
-    for one in alternatives(tokenizer):
-        record = facts.objects.get(one.id) if isinstance(one, Tokenizer) else None
-        if isinstance(record, ObjRec):
-            for name in ("pad_token", "pad_token_id"):
-                yield from alternatives(record.attrs.get(name))
 
 
 def speaks_of_eos(module: Module) -> bool:

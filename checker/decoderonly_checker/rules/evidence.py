@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Confidence
+from decoderonly_checker.flow.state import ObjRec
 from decoderonly_checker.flow.values import (
     Const,
     Ids,
@@ -20,9 +22,11 @@ from decoderonly_checker.knowledge.model_classes import tokenizer_class
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from decoderonly_checker.flow.facts import GenerateCall
+    from decoderonly_checker.flow.facts import Facts, GenerateCall
     from decoderonly_checker.flow.project import Module
     from decoderonly_checker.flow.values import Encoding, Site
+
+_EOS = re.compile(r"\s*(?:</s>|<\|(?:endoftext|im_end|eot_id|end_of_text|end)\|>|<eos>|<end_of_turn>)\s*")
 
 Chain = list[tuple["Site", str]]
 
@@ -116,3 +120,28 @@ def model_story(model: Model) -> Chain:
 def weakest(*confidences: Confidence) -> Confidence:
     """Return the weakest of several confidences."""
     return min(confidences, key=lambda c: c.rank)
+
+
+def pad_tokens(tokenizer: Value, facts: Facts) -> Iterator[Value]:
+    """Yield what the pad token of a tokenizer was set to, at the end of the run."""
+    for one in alternatives(tokenizer):
+        record = facts.objects.get(one.id) if isinstance(one, Tokenizer) else None
+        if isinstance(record, ObjRec):
+            for name in ("pad_token", "pad_token_id"):
+                yield from alternatives(record.attrs.get(name))
+
+
+def has_own_pad_token(tokenizer: Value, facts: Facts) -> bool:
+    """Whether the code gives a tokenizer a pad token that is not its EOS token."""
+    given = list(pad_tokens(tokenizer, facts))
+    own = [
+        (isinstance(one, Const) and isinstance(one.value, int | str) and not is_eos_text(str(one.value)))
+        or getattr(one, "hint", "").startswith("unk_token")
+        for one in given
+    ]
+    return any(own) and not any(getattr(one, "hint", "").startswith("eos_token") for one in given)
+
+
+def is_eos_text(text: str) -> bool:
+    """Whether a text is the end token of some well-known tokenizer."""
+    return _EOS.fullmatch(text) is not None
