@@ -175,6 +175,23 @@ class Case:
             raise NotApplicable(_design(culprit))
         return self._failed(battery, number)
 
+    def read_beyond_window(self, relation: Relation, size: Callable[[RowError], int]) -> Found:
+        """Read a relation off the runs that are longer than the model's sliding window, by what `size` says of each.
+
+        Raises:
+            NotApplicable: As `read`; also where there is no window, or none that a run is longer than.
+        """
+        from pytest_decoderonly.compare.shapes import window_of
+
+        window = window_of(self.model)
+        if window is None:
+            raise NotApplicable("the model has no sliding window")
+        return self.read(
+            relation,
+            lambda error: size(error) > window,
+            otherwise=f"the sliding window of {window} is longer than any row that is run",
+        )
+
     def _refuse_unjudged(self, verdict: object, reason: str) -> None:
         """Say so where the weights have no copy in float32, so that rounding cannot be told from a bug."""
         from pytest_decoderonly.compare.precision import why_not_castable

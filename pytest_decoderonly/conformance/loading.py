@@ -7,6 +7,7 @@ import difflib
 import inspect
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -158,7 +159,7 @@ def _adapter(spec: ModelSpec, root: Path) -> Loaded:
         raise SpecError(f"{spec.text}: adapter_config.json names no base model; add base=MODEL")
     base = parse(str(named), root)
     passed = [(name, value) for name, value in spec.options if name not in ("base", "tokenizer")]
-    base = ModelSpec(base.text, base.kind, base.target, base.name, tuple(passed), spec.max_memory)
+    base = replace(base, options=tuple(passed), max_memory=spec.max_memory)
     try:
         loaded = load(base, root, device=None)
     except SpecError as error:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -115,13 +115,7 @@ def parse(text: str, root: Path) -> ModelSpec:
     for name, _ in options:
         if name not in allowed and spec.kind not in _OPEN:
             raise SpecError(f"{text}: {_unknown(name, allowed, spec.kind)}")
-    return ModelSpec(
-        spec.text,
-        spec.kind,
-        spec.target,
-        spec.name,
-        tuple(_read(text, name, value) for name, value in options),
-    )
+    return replace(spec, options=tuple(_read(text, name, value) for name, value in options))
 
 
 def parse_all(texts: list[str], root: Path) -> list[ModelSpec]:
@@ -139,7 +133,7 @@ def parse_all(texts: list[str], root: Path) -> list[ModelSpec]:
         while name in taken:
             name, count = f"{stem}-{count}", count + 1
         taken.add(name)
-        specs.append(ModelSpec(spec.text, spec.kind, spec.target, name, spec.options))
+        specs.append(replace(spec, name=name))
     return specs
 
 
@@ -244,13 +238,8 @@ def _expanded(spec: ModelSpec) -> Iterator[ModelSpec]:
     except ImportError:
         raise SpecError(f"{spec.text}: needs transformers: {NEEDS}") from None
     for arch in names:
-        yield ModelSpec(
-            spec.text.replace(f"tiny:{ALL_TINY}", f"tiny:{arch}", 1),
-            "tiny",
-            arch,
-            _named(f"tiny-{arch}"),
-            spec.options,
-        )
+        text = spec.text.replace(f"tiny:{ALL_TINY}", f"tiny:{arch}", 1)
+        yield replace(spec, text=text, target=arch, name=_named(f"tiny-{arch}"))
 
 
 NEEDS = "pip install 'pytest-decoderonly[models]'"

@@ -32,17 +32,8 @@ VARIANTS = (
 
 def run(case: Case, variant: Variant) -> Found:
     """Check cached-vs-full."""
-    from pytest_decoderonly.compare.shapes import window_of
-
     if variant.parameters.get("what") == "beyond-window":
-        window = window_of(case.model)
-        return case.read(
-            Relation.CACHED_VS_FULL,
-            lambda error: window is not None and error.errors.size > window,
-            otherwise="the model has no sliding window"
-            if window is None
-            else f"the sliding window of {window} is longer than any row that is run",
-        )
+        return case.read_beyond_window(Relation.CACHED_VS_FULL, lambda error: error.errors.size)
     rows, width = variant.parameters["batch"], variant.parameters["length"]
     result = case.long_battery(int(width)) if int(width) > 66 else case.battery()
     # A model with few positions is run on shorter rows.

@@ -31,17 +31,8 @@ VARIANTS = (
 
 def run(case: Case, variant: Variant) -> Found:
     """Check batch-vs-solo for batches, pad-amount for rows that are alone."""
-    from pytest_decoderonly.compare.shapes import window_of
-
     if variant.parameters.get("what") == "beyond-window":
-        window = window_of(case.model)
-        return case.read(
-            Relation.BATCH_VS_SOLO,
-            lambda error: window is not None and error.width > window,
-            otherwise="the model has no sliding window"
-            if window is None
-            else f"the sliding window of {window} is longer than any row that is run",
-        )
+        return case.read_beyond_window(Relation.BATCH_VS_SOLO, lambda error: error.width)
     rows, width = variant.parameters["batch"], variant.parameters["length"]
     if rows == 1:
         return case.read(
