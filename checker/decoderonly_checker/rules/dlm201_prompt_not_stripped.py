@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 from decoderonly_checker.diagnostics import Confidence, Severity
 from decoderonly_checker.fixes.prompts import cut_prompt
 from decoderonly_checker.rules.base import Finding, Reference, Rule
-from decoderonly_checker.rules.evidence import decoder_only, model_story, weakest
+from decoderonly_checker.rules.evidence import (
+    always_behind_a_prompt,
+    decoder_only,
+    model_story,
+    runs_by_place,
+    weakest,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,9 +81,7 @@ class PromptNotStripped(Rule):
 
     def check(self, facts: Facts) -> Iterator[Finding]:
         """Judge every decode of generated ids by what became of the text."""
-        runs: dict[int, list[Decode]] = {}
-        for decode in facts.decodes:
-            runs.setdefault(decode.site.key, []).append(decode)
+        runs = runs_by_place(facts)
         for decode in facts.decodes:
             others = runs[decode.site.key]
             finding = None if cut_by_callers(decode, others) else self.judge(decode, others)
@@ -135,7 +139,7 @@ class PromptNotStripped(Rule):
             "decodes prompt and continuation",
             tuple(chain),
             # What another kind of model returns has no prompt in front.
-            cut_prompt(decode) if all(decoder_only(run.generated.call) for run in runs) else None,
+            cut_prompt(decode) if always_behind_a_prompt(runs) else None,
         )
 
 

@@ -9,7 +9,13 @@ from decoderonly_checker.fixes.texts import cut_before_decode
 from decoderonly_checker.flow.choices import decoded_in
 from decoderonly_checker.flow.facts import Decode
 from decoderonly_checker.rules.base import Finding, Reference, Rule
-from decoderonly_checker.rules.evidence import decoder_only, model_story, weakest
+from decoderonly_checker.rules.evidence import (
+    always_behind_a_prompt,
+    decoder_only,
+    model_story,
+    runs_by_place,
+    weakest,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -83,9 +89,7 @@ class PromptStrippedAsText(Rule):
 
     def check(self, facts: Facts) -> Iterator[Finding]:
         """Judge every cut of decoded text."""
-        runs: dict[int, list[Decode]] = {}
-        for decode in facts.decodes:
-            runs.setdefault(decode.site.key, []).append(decode)
+        runs = runs_by_place(facts)
         for cut in facts.text_cuts:
             finding = self.judge(cut, runs)
             if finding is not None:
@@ -114,9 +118,6 @@ class PromptStrippedAsText(Rule):
                     (call.site, "returns the prompt followed by the continuation"),
                     (decode.site, "decoded here with the prompt in front"),
                 ),
-                # What another kind of model returns has no prompt in front.
-                cut_before_decode(cut, decode)
-                if all(decoder_only(run.generated.call) for run in runs[decode.site.key])
-                else None,
+                cut_before_decode(cut, decode) if always_behind_a_prompt(runs[decode.site.key]) else None,
             )
         return None

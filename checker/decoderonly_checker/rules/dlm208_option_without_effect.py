@@ -10,12 +10,17 @@ from decoderonly_checker.fixes.proposals import leave_out_argument
 from decoderonly_checker.flow.values import literal
 from decoderonly_checker.knowledge.registry import is_none
 from decoderonly_checker.rules.base import Finding, Reference, Rule
-from decoderonly_checker.rules.evidence import decoder_only, model_story
+from decoderonly_checker.rules.evidence import (
+    always_behind_a_prompt,
+    decoder_only,
+    model_story,
+    runs_by_place,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from decoderonly_checker.flow.facts import Decode, Facts
+    from decoderonly_checker.flow.facts import Facts
 
 _OWNER = {
     "skip_prompt": "`skip_prompt` is an option of text streamers",
@@ -80,9 +85,7 @@ class OptionWithoutEffect(Rule):
 
     def check(self, facts: Facts) -> Iterator[Finding]:
         """Judge every decode and every `generate` that is given such an option."""
-        runs: dict[int, list[Decode]] = {}
-        for decode in facts.decodes:
-            runs.setdefault(decode.site.key, []).append(decode)
+        runs = runs_by_place(facts)
         for decode in facts.decodes:
             call = decode.generated.call
             sure = decoder_only(call)
@@ -97,10 +100,7 @@ class OptionWithoutEffect(Rule):
                 Severity.ERROR,
                 "ignored by decoding",
                 (*model_story(call.model), (call.site, "returns the prompt followed by the continuation")),
-                # What another kind of model returns has no prompt in front.
-                cut_instead(decode)
-                if all(decoder_only(other.generated.call) for other in runs[decode.site.key])
-                else None,
+                cut_instead(decode) if always_behind_a_prompt(runs[decode.site.key]) else None,
             )
         for call in facts.generate_calls:
             sure = decoder_only(call)

@@ -20,9 +20,9 @@ from decoderonly_checker.knowledge.checkpoints import lookup
 from decoderonly_checker.knowledge.model_classes import tokenizer_class
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-    from decoderonly_checker.flow.facts import Facts, GenerateCall
+    from decoderonly_checker.flow.facts import Decode, Facts, GenerateCall
     from decoderonly_checker.flow.project import Module
     from decoderonly_checker.flow.values import Encoding, Site
 
@@ -63,6 +63,19 @@ def decoder_only(call: GenerateCall) -> Confidence | None:
     sure = model_confidence(call.model, call.encoding, call.module)
     # Who takes the prompt off the output knows that it is there.
     return Confidence.LIKELY if sure is Confidence.POSSIBLE and call.prompt_expected else sure
+
+
+def runs_by_place(facts: Facts) -> dict[int, list[Decode]]:
+    """Return the decodes by the keys of their places: one line is run with every model that comes by."""
+    found: dict[int, list[Decode]] = {}
+    for decode in facts.decodes:
+        found.setdefault(decode.site.key, []).append(decode)
+    return found
+
+
+def always_behind_a_prompt(runs: Iterable[Decode]) -> bool:
+    """Whether a place may be cut by the prompt's width: what another kind of model returns has no prompt in front."""
+    return all(decoder_only(run.generated.call) for run in runs)
 
 
 def model_confidence(model: Model, encoding: Encoding | None, module: Module) -> Confidence | None:
