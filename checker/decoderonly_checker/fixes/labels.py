@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import libcst as cst
 
-from decoderonly_checker.fixes.prompts import code_of, come_whole, mask_beside, root_of
+from decoderonly_checker.fixes.prompts import (
+    COPIES,
+    code_of,
+    come_whole,
+    mask_beside,
+    root_of,
+    without_copies,
+)
 from decoderonly_checker.fixes.proposals import Proposal, Step, argument_of, can_change
 from decoderonly_checker.fixes.scopes import Scope
 
@@ -15,7 +22,6 @@ if TYPE_CHECKING:
     from decoderonly_checker.flow.facts import Facts, LabelsMade
     from decoderonly_checker.flow.values import Ids, Site
 
-_COPIES = frozenset({"clone", "detach", "contiguous"})
 # What a model takes beside ids, a number for each.
 _BESIDE = frozenset({"attention_mask", "position_ids", "token_type_ids", "inputs_embeds", "input_ids"})
 
@@ -47,7 +53,7 @@ def hide_padding(site: Site, labels: Ids, facts: Facts) -> Proposal | None:
     value = _labels_in(site.node)
     if value is None or not can_change(site) or not come_whole(ids, facts, return_tensors="pt"):
         return None
-    copied = _inner_of(value)
+    copied = without_copies(value)
     if isinstance(copied, cst.Name):
         return None  # where it was taken from the encoding, both may have been changed since
     mask = mask_beside(copied, Scope(site), hops=0)
@@ -68,7 +74,7 @@ def unshift(made: LabelsMade) -> Proposal | None:
     steps: list[Step] = []
     shifted: dict[str, list[str]] = {":-1": [], "1:": []}
     for argument in node.args:
-        value = _inner_of(argument.value)
+        value = without_copies(argument.value)
         cut = _columns(value) if isinstance(value, cst.Subscript) else None
         if isinstance(value, cst.Subscript) and cut in shifted and not argument.star:
             shifted[cut].append(code_of(value.value))
@@ -79,15 +85,6 @@ def unshift(made: LabelsMade) -> Proposal | None:
     if len(shifted["1:"]) != 1 or shifted["1:"][0] not in shifted[":-1"]:
         return None
     return Proposal("hand both over as they are", tuple(steps))
-
-
-def _inner_of(value: cst.BaseExpression) -> cst.BaseExpression:
-    """Return `x` of `x.contiguous()`, `x.clone()` and the like."""
-    while isinstance(value, cst.Call) and isinstance(value.func, cst.Attribute) and not value.args:
-        if value.func.attr.value not in _COPIES:
-            break
-        value = value.func.value
-    return value
 
 
 def _columns(value: cst.Subscript) -> str | None:
@@ -110,5 +107,5 @@ def _labels_in(node: cst.CSTNode) -> cst.BaseExpression | None:
         given = argument_of(node, -1, "labels")
         if given is not None or not isinstance(node.func, cst.Attribute):
             return given
-        return node if node.func.attr.value in _COPIES else None
+        return node if node.func.attr.value in COPIES else None
     return node if isinstance(node, cst.Subscript | cst.Attribute) else None

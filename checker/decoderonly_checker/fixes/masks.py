@@ -15,6 +15,7 @@ from decoderonly_checker.fixes.prompts import (
     entry_of,
     mask_beside,
     root_of,
+    without_copies,
     without_moves,
 )
 from decoderonly_checker.fixes.proposals import Proposal, Step, add_argument, argument_of, can_change
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from decoderonly_checker.flow.facts import Facts, ForwardCall, GenerateCall, PositionRead
     from decoderonly_checker.flow.values import Ids
 
-_COPIES = frozenset({"clone", "detach", "contiguous"})
 _IDS = "input_ids"
 _CACHES = ("past_key_values", "use_cache", "cache_position")
 
@@ -85,13 +85,11 @@ def _mask_of(given: cst.BaseExpression, scope: Scope) -> cst.BaseExpression | No
     """Return the code for the mask beside ids, whose name may stand for a copy of them."""
     if isinstance(given, cst.Name):
         bound = scope.bound_once(given.value)
-        while isinstance(bound, cst.Call) and isinstance(bound.func, cst.Attribute) and not bound.args:
-            if bound.func.attr.value not in _COPIES:
-                break
-            bound = bound.func.value
-        if not isinstance(bound, cst.BaseExpression) or isinstance(bound, cst.Name):
+        if not isinstance(bound, cst.BaseExpression):
             return None
-        given = bound
+        given = without_copies(bound)
+        if isinstance(given, cst.Name):
+            return None
     return mask_beside(given, scope, hops=0)
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _MOVES = frozenset({"to", "cuda", "cpu", "npu", "xpu", "detach", "contiguous"})
 _IDS = "input_ids"
 _ROW, _BATCH = "row", "batch"
+COPIES = frozenset({"clone", "detach", "contiguous"})
 
 
 def come_whole(value: Value | None, facts: Facts, **wanted: str) -> bool:
@@ -61,11 +62,11 @@ def come_whole(value: Value | None, facts: Facts, **wanted: str) -> bool:
 def mask_beside(given: cst.BaseExpression, scope: Scope, hops: int) -> cst.BaseExpression | None:
     """Return the code for the mask beside `encoding["input_ids"]`, moved to where these are moved."""
     if isinstance(given, cst.Subscript) and _is_key(given):
-        if not _is_plain(given.value):
+        if not is_plain(given.value):
             return None
         return given.with_changes(slice=entry_of(given.value, "attention_mask").slice)
     if isinstance(given, cst.Attribute) and given.attr.value == _IDS:
-        return given.with_changes(attr=cst.Name("attention_mask")) if _is_plain(given.value) else None
+        return given.with_changes(attr=cst.Name("attention_mask")) if is_plain(given.value) else None
     moved = _moved(given)
     if moved is not None and isinstance(given, cst.Call):
         inner = mask_beside(moved, scope, hops)
@@ -219,6 +220,15 @@ def without_moves(node: cst.BaseExpression) -> cst.BaseExpression:
     return node
 
 
+def without_copies(node: cst.BaseExpression) -> cst.BaseExpression:
+    """Return `x` of `x.contiguous()`, `x.clone()` and the like."""
+    while isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute) and not node.args:
+        if node.func.attr.value not in COPIES:
+            break
+        node = node.func.value
+    return node
+
+
 def _is_key(node: cst.Subscript) -> bool:
     """Whether code is `x["input_ids"]`."""
     if len(node.slice) != 1 or not isinstance(node.slice[0].slice, cst.Index):
@@ -227,7 +237,7 @@ def _is_key(node: cst.Subscript) -> bool:
     return isinstance(key, cst.SimpleString) and key.evaluated_value == _IDS
 
 
-def _is_plain(node: cst.BaseExpression) -> bool:
+def is_plain(node: cst.BaseExpression) -> bool:
     """Whether code is a name, or attributes of one: asking twice gives the same."""
     while isinstance(node, cst.Attribute):
         node = node.value

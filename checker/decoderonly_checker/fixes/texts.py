@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from decoderonly_checker.diagnostics import Applicability
-from decoderonly_checker.fixes.prompts import code_of, cut_prompt
+from decoderonly_checker.fixes.prompts import code_of, cut_prompt, is_plain
 from decoderonly_checker.fixes.proposals import Proposal, Step, argument_of, can_change
 from decoderonly_checker.fixes.scopes import Scope, names_in
 
@@ -126,11 +126,8 @@ def end_text(site: Site) -> Proposal | None:
     maker: cst.BaseExpression = node.func
     if isinstance(maker, cst.Attribute) and maker.attr.value in {"encode", "encode_plus", "__call__"}:
         maker = maker.value
-    plain = maker
-    while isinstance(plain, cst.Attribute):
-        plain = plain.value
     text = argument_of(node, 0, "text")
-    if not isinstance(plain, cst.Name) or text is None:
+    if not is_plain(maker) or text is None:
         return None
     joined = isinstance(text, cst.BinaryOperation) and isinstance(text.operator, cst.Add) and not text.lpar
     if not joined and (
@@ -166,10 +163,7 @@ def set_pad_token(site: Site | None) -> Proposal | None:
     ):
         return None
     target = statement.targets[0].target
-    plain: cst.BaseExpression = target
-    while isinstance(plain, cst.Attribute):
-        plain = plain.value
-    if not isinstance(plain, cst.Name):
+    if not is_plain(target):
         return None
     code = f"{code_of(target)}.pad_token = {code_of(target)}.eos_token"
     return Proposal(f"add `{code}`", (Step(site, "line", code),), Applicability.UNSAFE)
