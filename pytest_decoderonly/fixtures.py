@@ -160,7 +160,9 @@ def _needs(package: str) -> Any:
     """Import a package, or fail the test with what to install: nothing is skipped in silence."""
     import importlib
 
+    from pytest_decoderonly.extras import MODELS
+
     try:
         return importlib.import_module(package)
     except ImportError:
-        pytest.fail(f"this fixture needs {package}: pip install 'pytest-decoderonly[models]'", pytrace=False)
+        pytest.fail(f"this fixture needs {package}: {MODELS}", pytrace=False)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_decoderonly.conformance.spec import (
     FORMS,
-    NEEDS,
     Loaded,
     ModelSpec,
     SpecError,
@@ -21,6 +20,7 @@ from pytest_decoderonly.conformance.spec import (
     path_in,
 )
 from pytest_decoderonly.errors import message_of, one_line
+from pytest_decoderonly.extras import MODELS
 
 if TYPE_CHECKING:
     import torch
@@ -309,7 +309,7 @@ def _dtype_argument(version: str) -> str:
     return "dtype" if numbers >= (4, 56) else "torch_dtype"
 
 
-def _require(package: str, spec: ModelSpec, install: str = NEEDS) -> None:
+def _require(package: str, spec: ModelSpec, install: str = MODELS) -> None:
     from importlib.util import find_spec
 
     try:

@@ -231,18 +231,17 @@ def _expanded(spec: ModelSpec) -> Iterator[ModelSpec]:
     if spec.kind != "tiny" or spec.target != ALL_TINY:
         yield spec
         return
+    from pytest_decoderonly.extras import MODELS
+
     try:
         from pytest_decoderonly.tiny import tiny_architectures
 
         names = tiny_architectures()
     except ImportError:
-        raise SpecError(f"{spec.text}: needs transformers: {NEEDS}") from None
+        raise SpecError(f"{spec.text}: needs transformers: {MODELS}") from None
     for arch in names:
         text = spec.text.replace(f"tiny:{ALL_TINY}", f"tiny:{arch}", 1)
         yield replace(spec, text=text, target=arch, name=_named(f"tiny-{arch}"))
-
-
-NEEDS = "pip install 'pytest-decoderonly[models]'"
 
 
 def path_in(root: Path, text: str) -> Path:

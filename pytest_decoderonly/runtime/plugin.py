@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_decoderonly import options
+from pytest_decoderonly.extras import MODELS, missing_libraries
 from pytest_decoderonly.runtime.data import as_dict
 from pytest_decoderonly.runtime.report import plural, warn
 from pytest_decoderonly.runtime.watcher import Watcher, recorder
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from pytest_decoderonly.modes import GuardMode, RuleModes
     from pytest_decoderonly.runtime.report import Finding
 
-INSTALL = "pip install 'pytest-decoderonly[models]'"
 _CODE = re.compile(r"DLM\d{3}")
 _MOST_PLACES = 20
 _PLACE = "at "
@@ -36,22 +35,9 @@ def register(config: pytest.Config) -> None:
     mode = options.guard_mode(config)
     missing = missing_libraries()
     if missing and mode != "off":
-        summary.add("guard", f"off, needs {' and '.join(missing)}: {INSTALL}")
+        summary.add("guard", f"off, needs {' and '.join(missing)}: {MODELS}")
     summary.show("guard", _lines)
     config.pluginmanager.register(GuardPlugin(mode, options.rule_modes(config), summary), "decoderonly-guard")
-
-
-def missing_libraries() -> list[str]:
-    """Return which of torch and transformers cannot be imported here, without importing them."""
-    missing = []
-    for name in ("torch", "transformers"):
-        try:
-            found = importlib.util.find_spec(name) is not None
-        except (ImportError, ValueError):
-            found = False
-        if not found:
-            missing.append(name)
-    return missing
 
 
 class _State:

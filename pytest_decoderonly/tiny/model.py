@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_decoderonly.compare.embeddings import embedding_table
 from pytest_decoderonly.errors import one_line
+from pytest_decoderonly.extras import need
 from pytest_decoderonly.tiny.config import TinyModelError, quiet, tiny_architectures, tiny_config
 from pytest_decoderonly.tiny.sizes import BOS_ID, EOS_ID, PAD_ID
 
@@ -50,7 +51,9 @@ def tiny_decoder(
     Raises:
         TinyModelError: `arch` is unknown or cannot be built at this size.
         ValueError: `heat` is not positive or `dtype` is not a floating type.
+        ModuleNotFoundError: torch or transformers is not installed.
     """
+    need("a tiny model", "torch", "transformers")
     import torch
 
     torch_dtype = _float_dtype(dtype)

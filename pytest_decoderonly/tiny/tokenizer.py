@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from pytest_decoderonly.extras import need
 from pytest_decoderonly.tiny.sizes import BOS_ID, EOS_ID
 
 if TYPE_CHECKING:
@@ -124,6 +125,7 @@ def tiny_tokenizer(
 
     Raises:
         ValueError: `padding_side`, `chat_template` or `kind` is none of these.
+        ModuleNotFoundError: transformers is not installed.
     """
     if padding_side not in ("left", "right"):
         raise ValueError(f"padding_side: must be 'left' or 'right', got {padding_side!r}")
@@ -134,6 +136,7 @@ def tiny_tokenizer(
         raise ValueError(
             f"chat_template: must be True, False or one of {', '.join(CHAT_TEMPLATES)}, got {chat_template!r}"
         )
+    need("a tiny tokenizer", "transformers")
     from transformers import PreTrainedTokenizerFast
 
     turns = ["<start_of_turn>", "<end_of_turn>"] if template == "gemma" else ["<|im_start|>", "<|im_end|>"]

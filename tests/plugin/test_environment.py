@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -75,7 +76,7 @@ def bare(pytester, monkeypatch):
     pytester.makepyfile(serve=FAULTY, test_it="def test_it(): pass\n")
     pytester.mkdir(".plugins")
     (pytester.path / ".plugins" / "blocker.py").write_text(textwrap.dedent(BLOCKER))
-    monkeypatch.setenv("PYTHONPATH", str(pytester.path / ".plugins"))
+    monkeypatch.setenv("PYTHONPATH", str(pytester.path / ".plugins"), prepend=os.pathsep)
     return pytester
 
 
@@ -103,3 +104,22 @@ def test_a_model_fails_and_says_what_to_install(bare):
 def test_guard_that_is_off_needs_nothing(bare):
     result = bare.runpytest_subprocess("-p", "blocker", "--decoderonly-checks", "--decoderonly-guard=off")
     assert "pip install" not in result.stdout.str()
+
+
+def test_builders_say_what_to_install(bare):
+    bare.makepyfile(
+        test_models="""
+        from pytest_decoderonly import tiny_decoder, tiny_tokenizer
+
+        def test_model():
+            tiny_decoder("llama")
+
+        def test_tokenizer():
+            tiny_tokenizer()
+        """
+    )
+    result = bare.runpytest_subprocess("-p", "blocker", "test_models.py")
+    result.assert_outcomes(failed=2)
+    for who, needs in (("model", "torch and transformers"), ("tokenizer", "transformers")):
+        said = f"ModuleNotFoundError: a tiny {who} needs {needs}: pip install 'pytest-decoderonly[models]'\n"
+        assert said in result.stdout.str()
