@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all. Imports nothing but the standard library."""
+"""Files that are written whole or not at all. Importing it brings nothing but the standard library."""
 
 from __future__ import annotations
 
