@@ -53,12 +53,13 @@ def tokenized(
     if method == "apply_chat_template":
         chats = dict(enumerate(_chats(args, kwargs, who.place)))
     pad_id, eos_id, bos_id = token_ids(tokenizer)
+    given = (args[0] if args else kwargs.get("encoded_inputs")) if method == "pad" else None
     return Tokenized(
         place=who.place,
         method=method,
         tokenizer=weakref.ref(tokenizer),
         rows=tuple(rows[:_REMEMBERED_ROWS]),
-        padding=events.padding_by_mask(mask, rows) if mask is not None else None,
+        padding=_padding(given, mask, rows, pad_id, special={eos_id, bos_id}, log=log),
         row_count=len(rows),
         width=max(map(ids.width, rows)),
         padding_side=str(kwargs.get("padding_side") or getattr(tokenizer, "padding_side", "right")),
@@ -72,6 +73,43 @@ def tokenized(
         rendered={number: chat for number, chat in chats.items() if chat is not None},
         lengths=tuple(map(len, texts)),
     )
+
+
+def _padding(
+    given: Any,
+    mask: Any,
+    rows: list[bytes],
+    pad_id: int | None,
+    *,
+    special: set[int | None],
+    log: Log,
+) -> tuple[Padding, ...] | None:
+    """Read the rows' padding from the mask that a tokenizer returned; None where that does not tell.
+
+    `given` is what `pad` got, None for another method. Where that is no mask, `pad` writes 1 at all ids it was given, also at
+    padding that they had before: it is known where the ids came from a tokenizer, or where the pad id has no other meaning.
+    """
+    added = events.padding_by_mask(mask, rows) if mask is not None else None
+    if added is None or given is None or pad_id is None or _has_mask(given):
+        return added
+    pad, found = ids.token_bytes(pad_id), []
+    for row, pads in zip(rows, added, strict=True):
+        own = row[pads.left * ids.ITEM : len(row) - pads.right * ids.ITEM]
+        made = log.tokenized_row(own)
+        if made is not None and made[0].padding is not None:
+            before = made[0].padding[made[1]]
+        else:
+            left, right = (ids.run_length(own, pad, at_end=end) for end in (False, True))
+            if pad_id in special and max(left, right) > 1:
+                return None
+            before = Padding() if pad_id in special or left == ids.width(own) else Padding(left, right)
+        found.append(Padding(pads.left + before.left, pads.right + before.right))
+    return tuple(found)
+
+
+def _has_mask(given: Any) -> bool:
+    first = given[0] if isinstance(given, (list, tuple)) and given else given
+    return hasattr(first, "keys") and "attention_mask" in first.keys()  # noqa: SIM118
 
 
 def rendered(

@@ -65,6 +65,12 @@ class TestMissingPadToken:
         assert findings == []
 
 
+def rows_alone(encoding):
+    """Return the rows of an encoding as `pad` takes them, without their masks."""
+    ids = encoding["input_ids"]
+    return [{"input_ids": row} for row in (ids if isinstance(ids, list) else ids.tolist())]
+
+
 class TestMaskByComparison:
     TEXTS = ("yes<eos>no", "the question is<eos>and no<eos>")
 
@@ -97,8 +103,35 @@ class TestMaskByComparison:
             mask[:, -2] = 0
             model(enc["input_ids"], attention_mask=mask)
 
-        for program in (own_pad, tokenizers_mask, no_end_of_text_in_the_texts, a_choice_of_tokens):
+        def padded_again():
+            enc = eos_tokenizer(PROMPTS, padding=True, return_tensors="pt")
+            wider = eos_tokenizer.pad([{"input_ids": [5] * 40}, *rows_alone(enc)], return_tensors="pt")
+            mask = torch.ones_like(wider["input_ids"])
+            mask[1:] = 0
+            mask[1:, -enc["input_ids"].shape[1] :] = enc["attention_mask"]
+            model(wider["input_ids"], attention_mask=mask)
+
+        def padded_by_hand_and_again():
+            rows = [[2, 2, 2, 5, 6], [7, 8, 9, 10, 11]]
+            again = eos_tokenizer.pad({"input_ids": rows}, return_tensors="pt")
+            model(again["input_ids"], attention_mask=again["input_ids"] != eos_tokenizer.pad_token_id)
+
+        for program in (
+            own_pad,
+            tokenizers_mask,
+            no_end_of_text_in_the_texts,
+            a_choice_of_tokens,
+            padded_again,
+            padded_by_hand_and_again,
+        ):
             assert found(program) == [], program.__name__
+
+    def test_rows_padded_without_their_masks(self, model, eos_tokenizer):
+        def run():
+            enc = eos_tokenizer.pad(rows_alone(eos_tokenizer(list(self.TEXTS))), return_tensors="pt")
+            model(enc["input_ids"], attention_mask=enc["input_ids"] != eos_tokenizer.pad_token_id)
+
+        assert found(run) == ["DLM104"]
 
 
 class TestTruncation:

@@ -127,7 +127,7 @@ def judge(program, enc, start):
         must |= decoded
     else:
         # Ids alone may be another program's as well: the same words with less padding in front, prompt and all.
-        may |= decoded | ({"DLM201"} if "DLM203" in decoded else set())
+        may |= decoded | ({"DLM201"} if "DLM203" in decoded or start < left else set())
     if program.start == "characters" or len(program.prompts[number]) in (start, width + program.new_tokens):
         may.add("DLM203")
         must.discard("DLM203")

@@ -16,8 +16,8 @@ class Check(GuardCheck):
     """Reports ids with padding, or of several prompts, that go to `generate` without a mask.
 
     A single prompt without padding needs no mask, nor does a start token alone; a model whose forward takes
-    none cannot be given one. A batch of equal lengths is right by luck: an error where a tokenizer made it
-    from text, because the next text has another length, a warning where the ids were written by hand.
+    none cannot be given one. A batch of equal lengths that a tokenizer made from text is right by luck: the next text has
+    another length. Ids that no tokenizer is known to have made, drawn at random for a test of shapes, need not be prompts.
     """
 
     def on_generate(self, call: GenerateCall) -> Finding | None:
@@ -25,13 +25,12 @@ class Check(GuardCheck):
         if call.has_mask or not call.takes_mask or call.lone_start:
             return None
         padded = call.padding_total()
-        if not padded and len(call.rows) < 2:
+        if not padded and (len(call.rows) < 2 or call.tokenized is None):
             return None
         prompts = plural(len(call.rows), "prompt")
         rows = [
             padded_row_picture(call, number) for number, row in enumerate(call.padding or ()) if row.total
         ]
-        severity = "error"
         if padded and not call.guessable:
             effect = (
                 f"{plural(padded, 'padding token')} {'is' if padded == 1 else 'are'} read as text: "
@@ -46,9 +45,8 @@ class Check(GuardCheck):
             effect = (
                 "the prompts happen to be of one length here; a shorter one's padding will be read as text"
             )
-            severity = "error" if call.tokenized is not None else "warning"
         return self.finding(
-            severity,
+            "error",
             f"generate() got ids of {prompts}{' with padding' if padded else ''} and no attention_mask",
             call.place,
             steps=generate_steps(call),
