@@ -22,16 +22,19 @@ next
   3. tests/evidence/measures/: run both examples, assert harm and cure, put them in words;
      then `python tests/evidence/measure.py --write {code}`.
   4. pytest_decoderonly/runtime/checks/{code_file}.py: the guard's check; or say in `unseen` why there is none.
-  5. CHANGELOG.md: one line.
+  5. CHANGELOG.md: one line; README.md and docs/index.md: how many rules there are.
 try it
-  pytest tests/checker/test_rule_examples.py -k {code}
+  pytest tests/checker/test_rule_examples.py tests/website/test_pages.py -k "{code} or rule"
 """
 _KNOWLEDGE_NEXT = """\
 next
   1. {path}: one handler for each call that matters, and where its behaviour is documented.
   2. checker/decoderonly_checker/knowledge/__init__.py: import it in `loaded`, and put it into `order`.
-  3. tests/checker/specs/: cases in which a finding, or silence, rests on what it says.
+  3. checker/decoderonly_checker/source/words.py: words that only this library's users write. A file that holds none is not
+     looked at: `decoderonly check` says "No language-model calls".
+  4. tests/checker/specs/: cases in which a finding, or silence, rests on what it says.
 try it
+  decoderonly explain FILE:LINE     what is believed at a line that uses the library
   pytest tests/checker/test_specs.py -k NAME_OF_THE_SPEC
 """
 _ASSERTION_NEXT = """\

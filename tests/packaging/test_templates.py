@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 BEGUN = [
-    ("rule", "DLM411", "generation-without-cache"),
+    ("rule", "DLM498", "generation-without-cache"),
     ("knowledge", "acme"),
     ("assertion", "rows-end-in-eos"),
 ]
@@ -66,16 +66,16 @@ from decoderonly_checker import rules, knowledge
 from decoderonly_checker.config import Settings
 from decoderonly_checker.runner import check_source
 assert rules.__file__.startswith({str(tmp_path)!r})
-rule = rules.load("DLM411")
+rule = rules.load("DLM498")
 codes = lambda text: [one.code for one in check_source(text, "example.py", Settings()).diagnostics]
-assert codes(rule.bad) == ["DLM411"], codes(rule.bad)
+assert codes(rule.bad) == ["DLM498"], codes(rule.bad)
 assert codes(rule.good) == [], codes(rule.good)
 made = rule.bad.replace('AutoModelForCausalLM.from_pretrained("gpt2")', 'acme.prepare(acme.load_causal_lm("gpt2"))')
 made = "import acme\\n" + made
 assert codes(made) == [], codes(made)  # the library is not known yet
 from decoderonly_checker.knowledge import acme
 acme.register(knowledge.loaded())
-assert codes(made) == ["DLM411"], codes(made)
+assert codes(made) == ["DLM498"], codes(made)
 """
     assert library.exists()
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
@@ -95,7 +95,7 @@ def test_a_new_assertion_asserts(tmp_path, capsys):
     [
         (["rule", "DLM41", "a-name"], "code: expected DLM and three digits"),
         (["rule", "DLM101", "a-name"], "DLM101 is taken by dlm101_missing_attention_mask.py"),
-        (["rule", "DLM411", "A name"], "name: expected words"),
+        (["rule", "DLM498", "A name"], "name: expected words"),
         (["knowledge", "openai"], "is there already"),
     ],
 )

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from _website import diagrams, plugin_pages, rule_pages
 from decoderonly_checker import rules
+from decoderonly_checker.rules.base import CommentRule
 
 import pytest_decoderonly
 
@@ -58,6 +59,17 @@ def test_the_guards_report_is_there_for_each_rule_that_it_sees():
     for path in checks:
         code = path.name[:6].upper()
         assert (f"[{code}]" in rule_pages.guard_says().get(code, "")) != bool(rules.load(code).unseen), code
+
+
+def test_readme_and_start_page_say_how_many_rules_there_are():
+    about_comments = [rule for rule in rules.load_all() if isinstance(rule, CommentRule)]
+    count = len(rules.codes()) - len(about_comments)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert (
+        f"the whole catalogue, {count} mistakes and {['no', 'one', 'two', 'three'][len(about_comments)]} about"
+        in readme
+    )
+    assert f"knows [{count} such mistakes]" in (DOCS / "index.md").read_text(encoding="utf-8")
 
 
 def test_the_table_has_a_row_for_each_rule():

@@ -38,7 +38,8 @@ class Record:
 class GenerateCall(Record):
     """`model.generate(…)`, however it was reached.
 
-    `ids` and `mask` are what is passed as `input_ids` and `attention_mask`, None where nothing is. `open` is set where a
+    `args` is all that the call is given: `args.get(None, "do_sample")` is one by its name. `ids` and `mask` are what is
+    passed as `input_ids` and `attention_mask`, None where nothing is. `open` is set where a
     `**` holds entries that are not known. `encoding` is set where a whole encoding was unpacked. `prompt_expected` is set
     where the code shows later that it expects the prompt in the output, as only a decoder-only model returns it. `by_trainer`
     is set where a trainer generates, from batches of the collator that it trains on.
