@@ -47,8 +47,8 @@ if TYPE_CHECKING:
 
 # What transformers and models say where they refuse: "does not support static cache", "is not supported".
 _REFUSED = re.compile(
-    r" raised (?!KeyError|IndexError)\w+ on .*(not support|unsupported|not implemented|forwarding implemented"
-    r"|is required for|cannot use|are not used by the model)",
+    r" raised (?!KeyError|IndexError)\w+ on .*(not support|only supported|unsupported|not implemented|not compatible"
+    r"|forwarding implemented|is required for|cannot use|are not used by the model)",
     re.IGNORECASE,
 )
 
@@ -129,6 +129,19 @@ def _run_rows(
         seconds=time.perf_counter() - started,
         applicable=run.applicable,
     )
+
+
+def _no_static_cache(model: Any, change: kinds.Change) -> str:
+    """Say where the class declares that it cannot do with a static cache, which `generate` does not look at."""
+    if not isinstance(change, (kinds.Cache, kinds.ReusedCache)) or change.kind != "static":
+        return ""
+    inner = model.get_base_model() if hasattr(model, "peft_config") else model
+    # transformers 5 asks the same of a graph without breaks and of a cache of fixed size; before, each had a name.
+    names = ("_supports_static_cache", "_can_compile_fullgraph")
+    name = next((name for name in names if hasattr(inner, name)), None)
+    if name is None or getattr(inner, name):
+        return ""
+    return f"{type(inner).__name__} declares no support of static caches ({name} is False): "
 
 
 def default_steps(model: Any, rows: Sequence[Sequence[int]], change: kinds.Change) -> int:
@@ -410,8 +423,11 @@ class _Comparison:
             self.pairs = self._make()
             work = self._errors()
         except CannotDriveError as error:
-            self.applicable = not (isinstance(error, NotOfferedError) or _REFUSED.search(str(error)))
-            return Ruling(Verdict.UNDECIDED, str(error)), none, none, None
+            declared = _no_static_cache(self.model, self.change)
+            self.applicable = not (
+                declared or isinstance(error, NotOfferedError) or _REFUSED.search(str(error))
+            )
+            return Ruling(Verdict.UNDECIDED, f"{declared}{error}"), none, none, None
         single, cannot = work, ""
         if not self.exact:
             try:

@@ -15,6 +15,7 @@ from pytest_decoderonly.conformance.spec import (
     FORMS,
     Loaded,
     ModelSpec,
+    NotBuiltError,
     SpecError,
     parse,
     path_in,
@@ -111,7 +112,7 @@ def _tiny(spec: ModelSpec, _root: Path) -> Loaded:
                 raise SpecError(f"{spec.text}: the configuration of {spec.target} has no {name}{hint}")
         model = tiny_decoder(spec.target, dtype="float32" if dtype == "auto" else dtype, **more, **own)
     except TinyModelError as error:
-        raise SpecError(f"{spec.text}: {str(error).removeprefix('arch: ')}") from None
+        raise NotBuiltError(f"{spec.text}: {str(error).removeprefix('arch: ')}") from None
     return Loaded(model, tiny_tokenizer())
 
 

@@ -21,7 +21,7 @@ from pytest_decoderonly.conformance.found import CheckFailed, Found, NotApplicab
 from pytest_decoderonly.conformance.memory import for_device_map, limited
 from pytest_decoderonly.conformance.outcome import ATTRIBUTE, Outcome, Verdict
 from pytest_decoderonly.conformance.progress import shown
-from pytest_decoderonly.conformance.spec import ModelSpec, SpecError, load, parse_all
+from pytest_decoderonly.conformance.spec import ModelSpec, NotBuiltError, SpecError, load, parse_all
 from pytest_decoderonly.errors import message_of
 
 if TYPE_CHECKING:
@@ -273,7 +273,12 @@ class CheckItem(pytest.Item):
         case: Case | None = None
         try:
             with shown(self.config, f"{self.spec.name} {self.name}"), limited(self.plugin.limits):
-                case = self.plugin.models.case(self.spec)
+                try:
+                    case = self.plugin.models.case(self.spec)
+                except NotBuiltError as reason:
+                    if self.spec.among_all:
+                        raise NotApplicable(str(reason)) from None
+                    raise
                 found = self.check.run(case, self.variant)
         except NotApplicable as reason:
             self._note("not applicable", Found(str(reason)), case, started)

@@ -55,6 +55,10 @@ class SpecError(Exception):
     """This model cannot be loaded; the message is one line that names the specification."""
 
 
+class NotBuiltError(SpecError):
+    """A tiny model of this architecture cannot be built."""
+
+
 @dataclass(frozen=True)
 class ModelSpec:
     """One model to check.
@@ -66,6 +70,7 @@ class ModelSpec:
         name: Stands in the ids of its items.
         options: What was written behind the commas, each name once.
         max_memory: Bytes by device that a device map may use; empty where nothing is limited.
+        among_all: Nobody named it: it is one of `tiny:all`.
     """
 
     text: str
@@ -74,6 +79,7 @@ class ModelSpec:
     name: str
     options: tuple[tuple[str, str], ...] = ()
     max_memory: tuple[tuple[str | int, int], ...] = ()
+    among_all: bool = False
 
     def option(self, name: str) -> str | None:
         """Return an option's value, None where it was not given."""
@@ -241,7 +247,7 @@ def _expanded(spec: ModelSpec) -> Iterator[ModelSpec]:
         raise SpecError(f"{spec.text}: needs transformers: {MODELS}") from None
     for arch in names:
         text = spec.text.replace(f"tiny:{ALL_TINY}", f"tiny:{arch}", 1)
-        yield replace(spec, text=text, target=arch, name=_named(f"tiny-{arch}"))
+        yield replace(spec, text=text, target=arch, name=_named(f"tiny-{arch}"), among_all=True)
 
 
 def path_in(root: Path, text: str) -> Path:

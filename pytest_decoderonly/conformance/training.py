@@ -106,9 +106,11 @@ def gradient_flow(model: Any, batch: dict[str, Any]) -> Flow:
     with contextlib.ExitStack() as stack, undisturbed(model), torch.enable_grad():
         for hook in hooks:
             stack.callback(hook.remove)
+        # As in training: some models take no gradient otherwise. `undisturbed` gives modes and random numbers back.
+        model.train()
         try:
             loss = getattr(model(**batch), "loss", None)
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             return Flow(error=message_of(error))
         if not isinstance(loss, torch.Tensor):
             return Flow(error="its output has no loss")

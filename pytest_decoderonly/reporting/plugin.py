@@ -46,6 +46,7 @@ _FOUND = "decoderonly_found"
 _UNCHECKED = "decoderonly_unchecked"
 _SUITE = "decoderonly::"
 _STATIC = "::decoderonly-static"
+_SIGTERM_STATUS = 128 + signal.SIGTERM  # as a shell tells it
 
 
 def register(config: pytest.Config) -> None:
@@ -124,6 +125,7 @@ class Writer:
         self._broken_collection = 0
         self._lines: list[str] = []
         self._before: Any = None
+        self._terminated = False
 
     def pytest_sessionstart(self) -> None:
         """End in order when a cluster's scheduler ends the job: it sends SIGTERM, and pytest does not listen to it."""
@@ -169,6 +171,7 @@ class Writer:
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         """Note who ended the run."""
+        self._terminated = isinstance(excinfo.value, _TerminatedError)
         text = str(excinfo.value).strip()
         self._run.interrupted = text or f"interrupted ({excinfo.typename})"
 
@@ -181,10 +184,11 @@ class Writer:
         """Write the report."""
         if self._before is not None:
             signal.signal(signal.SIGTERM, self._before)
+        if self._terminated:
+            session.exitstatus = _SIGTERM_STATUS
         run = self._run
         run.ran = len(self._done)
-        if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-            run.outcomes = ranks.agreed(run.outcomes)
+        run.outcomes = ranks.agreed(self._config, run.outcomes)
         run.seconds = time.perf_counter() - self._began
         run.environments = [_environment(self._config)]
         run.interrupted = run.interrupted or self._why(session)
@@ -219,8 +223,12 @@ class Writer:
         return ""
 
 
+class _TerminatedError(KeyboardInterrupt):
+    """SIGTERM; no `Exception` as pytest's own `Exit` is, which the handlers around a model would take for the model's."""
+
+
 def _terminated(_number: int, _frame: FrameType | None) -> None:
-    pytest.exit("terminated (SIGTERM)", returncode=143)
+    raise _TerminatedError("terminated (SIGTERM)")
 
 
 def _lost(report: pytest.TestReport) -> Outcome:

@@ -144,3 +144,35 @@ def test_a_model_that_raises_is_an_error_and_not_a_finding():
 def test_layers_that_no_text_passes_through_need_no_gradient():
     """The heavier list of layers is the vision tower's."""
     assert ask(tiny_decoder("got_ocr2"), "gradient-flow").passed
+
+
+def test_labels_that_have_to_come_shifted_are_declared():
+    """BART's decoder says that it does not shift labels; XLM says that it does, and does not."""
+    with pytest.raises(NotApplicable, match="not shifted inside the model, as its documentation says"):
+        ask(tiny_decoder("bart"), "loss-on-completions")
+    found = ask(tiny_decoder("xlm"), "loss-on-completions")
+    assert "taken over the wrong tokens" in found.text
+    # Where the loss is wrong as well with shifted labels, that is no excuse.
+    found = ask(mutant_calls.prompt_in_the_loss(tiny_decoder("bart")), "loss-on-completions")
+    assert "taken over the wrong tokens" in found.text
+
+
+def test_what_a_class_declares_about_static_caches_is_no_error():
+    """A cache that raises where the class declares no support is its right; one that is read wrongly is a finding."""
+    with pytest.raises(NotApplicable, match="declares no support of static caches"):
+        ask(tiny_decoder("inkling_text"), "cache-kind", "static")
+    found = ask(tiny_decoder("gpt_neo"), "cache-kind", "static")
+    assert found.culprit.name == "window"
+
+
+def test_a_training_step_is_taken_in_training_mode():
+    """Reformer's backward pass asks for it, and says in its own words what else it asks for."""
+    model = tiny_decoder("reformer")
+    with pytest.raises(NotApplicable, match="axial_pos_shape"):
+        ask(model, "gradient-flow")
+    assert not any(module.training for module in model.modules())
+
+
+def test_right_padding_stays_within_a_narrow_window():
+    """Rows are as short as the window asks: what lies beyond it is shown by other items."""
+    assert ask(tiny_decoder("mistral", sliding_window=8), "right-padding").passed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -52,8 +53,22 @@ def test_a_model_whose_layers_lie_on_disk(project):
     assert found["passed"] >= len(CHECKS)
 
 
+APART = f"""
+    import os, sys
+    sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+    import mutants
+    from pytest_decoderonly import tiny_decoder, tiny_tokenizer
+
+    def build():
+        # One process of two has a fault: a broken card, another version of a library.
+        model = tiny_decoder("llama")
+        return (mutants.mask_dropped(model) if os.environ["RANK"] == "1" else model), tiny_tokenizer()
+"""
+
+
 def test_two_processes_share_one_model_and_make_one_report(project):
-    """Tensor parallelism of transformers, under torchrun, with gloo on the CPU."""
+    """Tensor parallelism of transformers, under torchrun, with gloo on the CPU; and a model that is not the same on both."""
+    project.makepyfile(apart=APART)
     command = [
         *(
             sys.executable,
@@ -65,17 +80,29 @@ def test_two_processes_share_one_model_and_make_one_report(project):
             "pytest",
         ),
         *("--decoderonly-checks", "--decoderonly-model=saved,tp_plan=auto", "-p", "no:cacheprovider"),
+        "--decoderonly-model=apart:build",
         "--decoderonly-report=out.json",
         *(f"decoderonly::saved::{check}" for check in CHECKS),
+        "decoderonly::apart.build::masked-content[neighbours-batch3-len33]",
+        "decoderonly::apart.build::masked-content[padding-batch3-len33]",
     ]
     done = subprocess.run(command, cwd=project.path, capture_output=True, text=True, timeout=500, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("test session starts") == 1
     data = json.loads((project.path / "out.json").read_text())
     assert data["environments"][0]["processes"] == 2
     assert len(data["outcomes"]) == data["items"]["ran"] == data["items"]["selected"]
-    assert {one["verdict"] for one in data["outcomes"]} <= {"passed", "not applicable"}
-    assert not [note for one in data["outcomes"] for note in one["notes"] if "process 1 says" in note]
+    shared = [one for one in data["outcomes"] if one["model"] == "saved"]
+    assert len(shared) > len(CHECKS)
+    assert {one["verdict"] for one in shared} <= {"passed", "not applicable"}
+    assert not [note for one in shared for note in one["notes"] if "process 1 says" in note]
+    # What the first process finds sound, and another does not, is a failure of the run.
+    assert done.returncode == 1, done.stdout + done.stderr
+    padding, neighbours = (one for one in data["outcomes"] if one["model"] == "apart.build")
+    assert neighbours["verdict"] == "passed"
+    assert padding["verdict"] == "failed"
+    assert "process 0 says passed: pad-content: equal" in padding["notes"][0]
+    assert "process 1 says failed: pad-content: different" in padding["notes"][0]
+    assert f"{padding['item']}   {padding['notes'][0]}" in done.stdout
 
 
 def test_without_torchrun_there_is_one_process(monkeypatch):

@@ -310,6 +310,13 @@ def test_a_model_that_cannot_be_loaded_is_one_clear_line(project, model, line):
     assert sum(text.startswith((f"{start}: ", f"{model}: ")) for text in result.outlines) == 1
 
 
+def test_a_type_that_cannot_be_built_tiny_fails_only_where_it_is_named(project):
+    for model, outcome in (("tiny:all", {"skipped": 1}), ("tiny:musicgen", {"failed": 1})):
+        result = run(project, model, args=["decoderonly::tiny-musicgen::repeated-call", "-rs"])
+        result.assert_outcomes(**outcome)
+        result.stdout.fnmatch_lines(["*tiny:musicgen: 'musicgen' is no model for prompts*"])
+
+
 def test_an_encoder_decoder_is_refused(project):
     project.makepyfile(
         seq="""

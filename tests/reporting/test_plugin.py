@@ -140,12 +140,16 @@ def test_a_run_that_ends_early_is_written_and_says_so(project, code, args, said)
 
 def test_a_job_that_is_ended_from_outside_is_written(project):
     project.makepyfile(
-        test_it="import os, signal\n\ndef test_a(): os.kill(os.getpid(), signal.SIGTERM)\n\ndef test_b(): pass\n"
+        # Whoever catches all exceptions, as is done around a model, does not catch this.
+        test_it="import os, signal, time\n\ndef test_a():\n    try:\n        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "        time.sleep(9)\n    except Exception:\n        pass\n\ndef test_b(): pass\n"
     )
     before = signal.getsignal(signal.SIGTERM)
     result = run(project, "--decoderonly-report=out.json", "test_it.py")
     assert result.ret == 143
-    assert read(project.path / "out.json")["interrupted"] == "terminated (SIGTERM)"
+    data = read(project.path / "out.json")
+    assert data["interrupted"] == "terminated (SIGTERM)"
+    assert data["items"] == {"selected": 2, "ran": 1}
     assert signal.getsignal(signal.SIGTERM) is before
 
 

@@ -20,9 +20,16 @@ if TYPE_CHECKING:
 ORDER = 66
 KIND = "generate"
 VARIANTS = (Variant(),)
+_LENGTHS = (6, 9, 14)
+_STEPS = 2
 
 
 def run(case: Case, _variant: Variant) -> Found:
     """Run a right-padded prompt and cached steps."""
+    from pytest_decoderonly.compare.shapes import window_of
+
     # Short, so that a sliding window has no part in it: that is shown by other items.
-    return case.with_change(RightPadded(), (6, 9, 14), steps=2)
+    window = window_of(case.model)
+    longest = _LENGTHS[-1] if window is None else min(_LENGTHS[-1], max(2, window - _STEPS))
+    lengths = tuple(max(1, length * longest // _LENGTHS[-1]) for length in _LENGTHS)
+    return case.with_change(RightPadded(), lengths, steps=_STEPS)
