@@ -13,18 +13,14 @@ The exit code is 1 where a fault was not found, a sound model failed, or fewer t
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pytest
+from conformance_tables.run import run_suite
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from pytest_decoderonly.conformance.outcome import Outcome
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -100,40 +96,6 @@ def faulty(fault: str, arch: str) -> tuple[Any, Any]:
     return edit(tiny_decoder(arch)), tiny_tokenizer()
 
 
-class Collector:
-    """A plugin that keeps what the items of a run found."""
-
-    def __init__(self) -> None:
-        self.outcomes: list[Outcome] = []
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Keep an outcome."""
-        from pytest_decoderonly.conformance.outcome import outcome_of
-
-        found = outcome_of(report)
-        if found is not None:
-            self.outcomes.append(found)
-
-
-def run_suite(specs: Iterable[str], *options: str) -> list[Outcome]:
-    """Run the suite on models, in this process and in an empty folder; return what its items found."""
-    collector = Collector()
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "none").mkdir()
-        Path(folder, "pytest.ini").write_text("[pytest]\ndecoderonly_paths = none\n", encoding="utf-8")
-        before = Path.cwd()
-        os.chdir(folder)
-        try:
-            models = [f"--decoderonly-model={spec}" for spec in specs]
-            pytest.main(
-                ["--decoderonly-checks", *models, "-q", "--tb=no", "-p", "no:cacheprovider", *options],
-                plugins=[collector],
-            )
-        finally:
-            os.chdir(before)
-    return collector.outcomes
-
-
 def spec_of(fault: str, arch: str) -> str:
     """Return a fault as the suite is told of it."""
     return f"conformance_faults:faulty,fault={fault},arch={arch}"
@@ -161,7 +123,7 @@ def main() -> int:
     specs = {spec_of(fault.name, fault.arch): fault for fault in faults}
     harness = {spec_of(name, arch): arch for arch, name in sound.items()}
     outcomes: dict[str, list[Outcome]] = {}
-    for outcome in run_suite([*harness, *specs]):
+    for outcome in run_suite([*harness, *specs]).outcomes:
         outcomes.setdefault(outcome.spec, []).append(outcome)
     by_itself = {
         arch: {o.item.rpartition("::")[2] for o in outcomes[spec] if o.verdict in ("failed", "error")}

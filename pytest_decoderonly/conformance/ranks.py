@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pytest_decoderonly.conformance.outcome import Outcome, Verdict
 
 _NAME = "decoderonly-ranks"
-_WRONG = ("failed", "error")
+_WRONG: tuple[Verdict, ...] = ("failed", "error")
 
 
 def rank() -> int:

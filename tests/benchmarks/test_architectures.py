@@ -2,37 +2,37 @@
 
 from __future__ import annotations
 
-import ast
 import sys
-from pathlib import Path
+from dataclasses import replace
 
 import architectures
 import pytest
 import transformers
-from verdict_tables.causes import CAUSES
+from verdict_tables import causes
 from verdict_tables.page import summary, write_page
 
 from pytest_decoderonly import tiny_architectures
 
-MODELS = Path(transformers.__file__).parent / "models"
-SAME = transformers.__version__.startswith("5.23")
 
-
-@pytest.mark.skipif(not SAME, reason="the causes were read in transformers 5.23")
-@pytest.mark.parametrize("arch", CAUSES)
+@pytest.mark.skipif(
+    transformers.__version__ != causes.VERSION, reason=f"read in transformers {causes.VERSION}"
+)
+@pytest.mark.parametrize("arch", causes.types())
 def test_causes_point_at_code(arch):
-    cause = CAUSES[arch]
-    tree = ast.parse((MODELS / cause.file).read_text(encoding="utf-8"))
-    functions = {
-        f"{node.name}.{part.name}"
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ClassDef)
-        for part in node.body
-        if isinstance(part, ast.FunctionDef)
-    }
-    assert cause.function in functions
     assert arch in tiny_architectures()
-    assert "|" not in cause.sentence
+    for cause in causes.causes(arch):
+        assert int(cause.link().rpartition("#L")[2]) > 0
+        assert "|" not in cause.sentence
+
+
+def test_a_cause_whose_code_is_gone_has_no_link():
+    cause = causes.causes("blt")[0]
+    for gone in (
+        replace(cause, line="not a line of it"),
+        replace(cause, function="BltModel.backward", line=""),
+    ):
+        with pytest.raises(LookupError, match=gone.file):
+            gone.link()
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""What the pages on the conformance suite are made of: runs of it, causes of its failures, tables."""
