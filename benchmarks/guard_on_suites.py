@@ -1,10 +1,11 @@
 """Runs the test suites of real projects without and with the guard: `python benchmarks/guard_on_suites.py CLONES [NAME ...]`.
 
 CLONES is a folder with a git clone of each project (`--clone` makes them). Which tests of which revision run is said in
-`suites/suites.toml`. Checkpoints of the hub are replaced by tiny ones (`suites/standins.py`). Each suite runs twice: with
-the plugin off, and with `--decoderonly-checks --decoderonly-guard=error`. The results are compared test by test; a test that
-differs runs twice more, to tell what the guard changed from what is different at each run. Every finding must have been
-judged in `suites/judged.toml`. Exit code 1: a result changed, the guard failed, or a finding is a false alarm or not judged.
+`suites/suites.toml`; a suite that `needs` other versions than are installed is left out, and named. Checkpoints of the hub are
+replaced by tiny ones (`suites/standins.py`). Each suite runs twice: with the plugin off, and with `--decoderonly-checks
+--decoderonly-guard=error`. The results are compared test by test; a test that differs runs twice more, to tell what the guard
+changed from what is different at each run. Every finding must have been judged in `suites/judged.toml`. Exit code 1: a result
+changed, the guard failed, or a finding is a false alarm or not judged.
 """
 
 from __future__ import annotations
@@ -21,7 +22,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from packaging.requirements import Requirement
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -55,7 +61,8 @@ Written by `python benchmarks/guard_on_suites.py CLONES --page`, from the outcom
 same architecture, with random weights ([standins.py](../../benchmarks/suites/standins.py)): tests that rest on a real
 vocabulary, on real sizes or on files that have no stand-in fail in both runs, and are compared like the rest, by the
 text of their error. A test that differs between the two runs is run once more without the guard; where that differs as
-well it counts as unsteady. Suites of the list that were not run to their end both ways are not shown.
+well it counts as unsteady. Suites of the list that were not run to their end both ways are not shown; those that need another
+transformers were run in an environment of their own.
 Time is processor time with the guard over without, of whole runs with their imports, each once, on a busy machine: a
 hint, no measurement ([guard_overhead.py](../../benchmarks/guard_overhead.py) measures).
 
@@ -118,11 +125,41 @@ def main() -> int:
         parser.error(f"no suite of this name: {', '.join(unknown)}; there are {', '.join(known)}")
     chosen = [known[name] for name in options.names or known]
     if not options.page:
-        _prepare(table, clones, chosen, clone=options.clone)
+        chosen = _runnable(chosen, demanded=bool(options.names))
+        if chosen:
+            _prepare(table, clones, chosen, clone=options.clone)
         for suite in chosen:
             run_both(suite, clones, results)
     compared = [found for suite in chosen if (found := compare(suite, results)) is not None]
     return report(compared, _judged(), page=options.page)
+
+
+def _runnable(suites: list[dict[str, Any]], *, demanded: bool) -> list[dict[str, Any]]:
+    """Leave out, and say so, what needs other versions of packages; an error where just these suites were asked for."""
+    unmet = {suite["name"]: missing for suite in suites if (missing := _unmet(suite.get("needs", ())))}
+    for name, missing in unmet.items():
+        line = f"{name} is left out: it needs {', '.join(missing)}"
+        if demanded:
+            raise SystemExit(line)
+        print(line)
+    return [suite for suite in suites if suite["name"] not in unmet]
+
+
+def _unmet(needs: Iterable[str]) -> list[str]:
+    """Return the requirements that the packages of this environment do not meet."""
+    found = [(requirement, _installed(requirement.name)) for requirement in map(Requirement, needs)]
+    return [
+        f"{requirement} ({version or 'none'} is installed)"
+        for requirement, version in found
+        if version is None or version not in requirement.specifier
+    ]
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _prepare(table: dict[str, Any], clones: Path, suites: list[dict[str, Any]], *, clone: bool) -> None:

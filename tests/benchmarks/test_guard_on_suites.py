@@ -71,6 +71,19 @@ def test_a_suite_without_tests_is_no_result(suite, tmp_path):
         run_both({**suite, "tests": ["test_missing.py"]}, tmp_path, tmp_path)
 
 
+def test_a_suite_that_needs_other_versions_is_named(tmp_path, capsys, monkeypatch):
+    (tmp_path / "suites.toml").write_text('[[suites]]\nname = "other"\nneeds = ["pytest<1"]\n')
+    monkeypatch.setattr(guard_on_suites, "SUITES", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["guard_on_suites.py", str(tmp_path)])
+    assert guard_on_suites.main() == 0
+    assert (
+        f"other is left out: it needs pytest<1 ({pytest.__version__} is installed)" in capsys.readouterr().out
+    )
+    monkeypatch.setattr(sys, "argv", ["guard_on_suites.py", str(tmp_path), "other"])
+    with pytest.raises(SystemExit, match="other is left out"):
+        guard_on_suites.main()
+
+
 def test_findings_are_read_with_the_tests_that_they_failed(pytester, monkeypatch, tmp_path):
     kept = tmp_path / "outcomes.jsonl"
     monkeypatch.setenv("SUITE_OUTCOMES", str(kept))
