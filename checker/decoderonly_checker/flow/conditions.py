@@ -18,7 +18,9 @@ from decoderonly_checker.flow.values import (
     Function,
     Guard,
     Hole,
+    Lib,
     Model,
+    Opaque,
     Ref,
     Str,
     Tokenizer,
@@ -68,15 +70,24 @@ class Conditions:
         if known is not None:
             owner, subject = known
             return (owner, f"{subject}{text[len(cast('str', self.text_key(path))) :]}", truth)
-        owner = self.frame.scopes[0]
+        place: Any = self.frame.scopes[0]
         for scope in self.frame.scopes:
             value = self.store.get((scope, root.group()))
             if value is not None:
-                owner = value.id if isinstance(value, Ref) else scope
-                if isinstance(value, Ref):
+                made = self.made(value) if text != root.group() else None
+                place = scope if made is None else made
+                if made is not None:
                     text = re.sub(rf"\b{root.group()}\b", "@", text)
                 break
-        return (owner, text, truth)
+        return (place, text, truth)
+
+    @staticmethod
+    def made(value: Value) -> Any:
+        """Return what tells an object from others, whatever its names: settings are read in one function and used in others."""
+        if isinstance(value, Ref | Lib):
+            return value.id
+        origin = value.origin if isinstance(value, Unknown | Opaque) else None
+        return ("made", origin.key) if origin is not None and isinstance(origin.node, cst.Call) else None
 
     def anchor(self: Interpreter, path: cst.BaseExpression) -> tuple[Any, str] | None:
         """Return the innermost known object that `self.config.mode` leads through, and the rest of the path from there.
@@ -92,7 +103,7 @@ class Conditions:
                 break
         found: tuple[Any, str] | None = None
         while True:
-            if isinstance(value, Ref):
+            if isinstance(value, Ref | Lib):
                 found = (value.id, ".".join(("@", *rest)))
                 record = self.store.get(value.id)
                 value = record.attrs.get(rest[0]) if rest and isinstance(record, ObjRec) else None
@@ -154,9 +165,10 @@ class Conditions:
             return None
         owner, text, sign = guard
         key = (owner, text)
-        for name in _IDENTIFIER.findall(text) or [text]:
+        written = self.text_key(node) or text
+        for name in {*_IDENTIFIER.findall(text), *_IDENTIFIER.findall(written)} or {text}:
             self.assumed.setdefault(name, set()).add(key)
-        self.asked.setdefault(key, self.text_key(node) or text)
+        self.asked.setdefault(key, written)
         self.store.set(("?", *key), sign == truth)
         return (owner, text, sign == truth)
 
@@ -183,6 +195,9 @@ class Conditions:
         elif isinstance(node, cst.Call):
             self.narrow_isinstance(node, truth)
             return
+        if keep_none is False and isinstance(subject, cst.Attribute):
+            for owner in alternatives(self.eval(subject.value)):
+                self.knowledge.found_set(self, owner, subject.attr.value)
         if keep_none is None or not isinstance(subject, cst.Name):
             return
         value = self.lookup(subject.value)
