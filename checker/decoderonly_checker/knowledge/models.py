@@ -307,6 +307,13 @@ def register(registry: Registry) -> None:
                 # transformers raises here; a wrapper that takes it whole (nnsight, unsloth) has its mask.
                 ids = record.entries.get("input_ids", ids)
                 mask = record.entries.get("attention_mask", mask)
+        second = args.get(1)
+        foreign = isinstance(second, Opaque) and second.name and not second.name.startswith("transformers.")
+        if foreign or args.get(None, "sampling_params") is not None:
+            # `llm.generate(prompts, SamplingParams(…))` is vLLM's, wherever the model may come from.
+            for value in args.all():
+                interp.use(value, "passed", node)
+            return Opaque("outputs", origin=site)
         if interp.entered is node:
             # `with model.generate(…):` is nnsight's; what transformers gives is no context.
             return Opaque("trace", origin=site)

@@ -74,6 +74,7 @@ class Registry:
         self.annotations: list[Callable[[Interpreter, str, Site], Value | None]] = []
         self.bases: list[Callable[[Interpreter, list[str], Value, str, Site], Value | None]] = []
         self.constructors: list[Callable[[Interpreter, list[str], Any, Args, cst.CSTNode], bool]] = []
+        self.checks: dict[type, list[Callable[[Interpreter, Any, str], None]]] = {}
         self.listeners: list[Callable[[Interpreter, Args, str, cst.CSTNode], None]] = []
         self.joins: list[Callable[[Interpreter, list[Value], Site], Value | None]] = []
         self.comparisons: list[Callable[[Interpreter, Value, Value, bool, Site], Value | None]] = []
@@ -222,6 +223,11 @@ class Registry:
         """Tell the knowledge files that values were passed to something unknown."""
         for listener in self.listeners:
             listener(interp, args, to, node)
+
+    def found_set(self, interp: Interpreter, owner: Value, name: str) -> None:
+        """Tell the knowledge files that an attribute was found to be there, not None."""
+        for listener in self.checks.get(type(owner), ()):
+            listener(interp, owner, name)
 
     def join_ids(self, interp: Interpreter, values: list[Value], site: Site) -> Value:
         """Return the concatenation of ids."""

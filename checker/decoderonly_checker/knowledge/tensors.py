@@ -45,6 +45,12 @@ def _names(*names: str) -> list[str]:
     return [f"{module}.{name}" for module in _MODULES for name in names]
 
 
+COUNTED = (
+    "positions",
+    "numbers",
+)  # tensors that `torch.arange`, `torch.randint`, `torch.ones` and their like give
+
+
 def register(registry: Registry) -> None:
     """Register the handlers of this file."""
     function = registry.function
@@ -140,11 +146,13 @@ def register(registry: Registry) -> None:
             like = shape.of  # `torch.ones(ids.shape)`
         if like is not None and name.endswith(("ones_like", "ones")):
             return Ids(like.encoding, "ones", like.rank, interp.store.new_id(), origin=interp.site(node))
-        return Opaque("positions" if name.endswith("arange") else "tensor", origin=interp.site(node))
+        return Opaque("positions" if name.endswith("arange") else "numbers", origin=interp.site(node))
 
-    @registry.method(Opaque, "unsqueeze", "expand", "expand_as", "to", "view", "repeat")
+    @registry.method(
+        Opaque, "unsqueeze", "expand", "expand_as", "to", "view", "repeat", "long", "int", "cuda", "cpu"
+    )
     def reshaped(interp: Interpreter, receiver: Opaque, name: str, args: Args, node: Node) -> Value | None:
-        return receiver if receiver.name == "positions" else None
+        return receiver if receiver.name in COUNTED else None
 
     @function(*_names("where"))
     def where(interp: Interpreter, name: str, args: Args, node: Node) -> Value:

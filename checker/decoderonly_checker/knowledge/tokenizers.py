@@ -52,6 +52,7 @@ _CLASS = re.compile(r"(?:Tokenizer(?:Fast|Base)?|Processor)$")
 _NOT_TEXT = re.compile(r"(?:Image|Logits|Feature|Video)\w*Processor$")
 _NAME = re.compile(r"^_?(?:tokenizer|tok|tokeniser|tokenizers|processor)$|_tokenizer$|^tokenizer_")
 _SETS_UP = re.compile(r"(?i)token|template|chat|format|set_?up|prepare|special|pad|patch|resize|init|config")
+PAD_CHECKED = "#pad token checked"  # an attribute: some code runs only where there is a pad token
 SET_UP = "#set up"  # an attribute: the tokenizer went through code that is not known
 # Options of streamers and pipelines that leave the prompt out, and how; decoding takes them and does nothing.
 PROMPT_OPTIONS = {"skip_prompt": True, "return_full_text": False}
@@ -576,6 +577,14 @@ def register(registry: Registry) -> None:
                     interp.store.set(one.id, record.with_attr(SET_UP, Unknown(hint=to)))
 
     registry.listeners.append(handed)
+
+    def checked(interp: Interpreter, tokenizer: Tokenizer, name: str) -> None:
+        """The code goes on only with a pad token: `if tokenizer.pad_token is None: raise …`."""
+        record = interp.store.get(tokenizer.id)
+        if name.startswith("pad_token") and isinstance(record, ObjRec):
+            interp.store.set(tokenizer.id, record.with_attr(PAD_CHECKED, Const(True)))
+
+    registry.checks.setdefault(Tokenizer, []).append(checked)
 
 
 __all__ = [

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Confidence, Severity
 from decoderonly_checker.fixes.masks import pass_mask
-from decoderonly_checker.flow.values import Const, Generated, Ids, Str, Tri, Unknown, Value, alternatives
+from decoderonly_checker.flow.values import (
+    Const,
+    Generated,
+    Ids,
+    Opaque,
+    Str,
+    Tri,
+    Unknown,
+    Value,
+    alternatives,
+)
+from decoderonly_checker.knowledge.tensors import COUNTED
 from decoderonly_checker.rules.base import Finding, Reference, Rule
 from decoderonly_checker.rules.evidence import (
     decoder_only,
@@ -104,6 +115,8 @@ class MissingAttentionMask(Rule):
         )
         if not absent or (isinstance(call.ids, Unknown) and call.ids.hint == "bos"):
             return None
+        if all(isinstance(v, Opaque) and v.name in COUNTED for v in alternatives(call.ids)):
+            return None  # made up, as rows of one length
         if any(isinstance(v, Str) for v in alternatives(call.ids)):
             return None  # a wrapper that takes text tokenizes it itself, with its mask
         if (

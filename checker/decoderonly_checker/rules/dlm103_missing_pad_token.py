@@ -8,7 +8,7 @@ from decoderonly_checker.diagnostics import Confidence, Severity
 from decoderonly_checker.fixes.texts import set_pad_token
 from decoderonly_checker.flow.state import ObjRec
 from decoderonly_checker.flow.values import Const, Tokenizer, alternatives
-from decoderonly_checker.knowledge.tokenizers import SET_UP
+from decoderonly_checker.knowledge.tokenizers import PAD_CHECKED, SET_UP
 from decoderonly_checker.rules.base import Finding, Reference, Rule
 from decoderonly_checker.rules.evidence import weakest
 from decoderonly_checker.rules.prompts import absent, checkpoints, overridable
@@ -102,7 +102,9 @@ class MissingPadToken(Rule):
         """Whether a tokenizer surely has no pad token, at any time."""
         record = facts.objects.get(tokenizer.id)
         attrs = record.attrs if isinstance(record, ObjRec) else {}
-        if SET_UP in attrs or any(name in attrs and not absent(attrs[name]) for name in _SETTERS):
+        if not attrs.keys().isdisjoint((SET_UP, PAD_CHECKED)) or any(
+            name in attrs and not absent(attrs[name]) for name in _SETTERS
+        ):
             return False
         known = checkpoints(tokenizer)
         return bool(known) and all(one is not None and one.ships_pad_token is False for one in known)

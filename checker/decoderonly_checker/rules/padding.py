@@ -77,8 +77,10 @@ def right_padding(encoding: Encoding) -> RightPadding | None:
     if encoding.padding_side is None:
         if any(t.outside or t.named for t in made):
             return None
-        # Never set, and the checkpoint is not in the table: most tokenizers pad right.
-        return RightPadding(encoding, Confidence.LIKELY, '`padding_side` is never set to "left"', None)
+        # Never set, and the checkpoint is not in the table: most tokenizers pad right; of those in processors, many do not.
+        processor = any(t.class_name.endswith("Processor") for t in made)
+        sure = Confidence.POSSIBLE if processor else Confidence.LIKELY
+        return RightPadding(encoding, sure, '`padding_side` is never set to "left"', None)
     sides = alternatives(encoding.padding_side)
     if any(isinstance(s, Unknown) for s in sides):
         return None
