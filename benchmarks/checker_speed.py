@@ -61,7 +61,7 @@ def main() -> int:
         "--results", type=Path, default=results, metavar="FILE", help="JSON, read and extended"
     )
     parser.add_argument(
-        "--write", action="store_true", help="write docs/benchmarks/checker-speed.md and .svg"
+        "--write", action="store_true", help="write docs/reference/checker-speed.md and .svg"
     )
     options = parser.parse_args()
     if options.rounds is not None and options.rounds < 1:
@@ -96,7 +96,7 @@ def _run(options: argparse.Namespace) -> int:
         for failure in bench.failures:
             print(f"failed: {failure}", file=sys.stderr)
     if options.write:
-        for file in write_page(parts, _HERE.parent / "docs" / "benchmarks"):
+        for file in write_page(parts, _HERE.parent / "docs" / "reference"):
             print(f"wrote {file}")
     return int(failed)
 

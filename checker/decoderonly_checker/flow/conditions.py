@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
 import libcst as cst
@@ -122,6 +123,14 @@ class Conditions:
         """Return a short text for simple conditions; None for others."""
         if isinstance(node, cst.Name):
             return node.value
+        known = self.text_keys.get(id(node))
+        if known is None:
+            # With the node, so that its number is not given away.
+            known = self.text_keys[id(node)] = (node, self.text_of(node))
+        return known[1]
+
+    def text_of(self: Interpreter, node: cst.CSTNode) -> str | None:
+        """Return what `text_key` keeps."""
         if isinstance(node, cst.Attribute):
             left = self.text_key(node.value)
             return None if left is None else f"{left}.{node.attr.value}"
@@ -174,11 +183,10 @@ class Conditions:
 
     def held(self: Interpreter, about: re.Pattern[str]) -> tuple[str, ...]:
         """Return the conditions that hold or fail here, as they are written, of those that `about` finds."""
-        return tuple(
-            text
-            for key, text in self.asked.items()
-            if about.search(text) is not None and isinstance(self.store.get(("?", *key)), bool)
-        )
+        seen, found = self.asked_about.get(about, (0, []))
+        found += [one for one in islice(self.asked.items(), seen, None) if about.search(one[1]) is not None]
+        self.asked_about[about] = (len(self.asked), found)
+        return tuple(text for key, text in found if isinstance(self.store.get(("?", *key)), bool))
 
     def narrow(self: Interpreter, node: cst.BaseExpression, truth: bool) -> None:
         """Narrow a variable by `x is None`, `isinstance(x, …)` or its truth."""

@@ -55,6 +55,7 @@ from decoderonly_checker.flow.values import (
 from decoderonly_checker.flow.worth import Worth
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Callable, Container, Hashable, Iterator, Mapping
 
     from decoderonly_checker.flow.project import Module, Project
@@ -116,6 +117,8 @@ class Interpreter(
         self.reached: set[int] = set()
         self.contexts: dict[Hashable, int] = {}
         self.assumed: dict[str, set[tuple[Any, str]]] = {}
+        self.asked_about: dict[re.Pattern[str], tuple[int, list[tuple[tuple[Any, str], str]]]] = {}
+        self.text_keys: dict[int, tuple[cst.CSTNode, str | None]] = {}
         self.asked: dict[tuple[Any, str], str] = {}  # each condition as it is written where it was first met
         self.instances: dict[int, list[Ref]] = {}
         self.canonical: dict[int, Ref] = {}

@@ -1,6 +1,6 @@
 """Which files import which, told from their bytes."""
 
-# ruff: noqa: PTH113, PTH118, PTH120 - strings instead of Path objects: this runs for every file
+# ruff: noqa: PTH112, PTH113, PTH118, PTH120 - strings instead of Path objects: this runs for every file
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from decoderonly_checker.source.libraries import library_package
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
 _FROM = re.compile(
     rb"^[ \t]*from[ \t]+([.\w]+)[ \t]+import[ \t]*(\([^)]*\)|(?:[^\n;\\]|\\\n)*)", re.MULTILINE
@@ -53,7 +53,7 @@ def imports_of(code: bytes) -> Iterator[tuple[bytes, bytes]]:
 class ImportPaths:
     """Finds the files behind imports, as Python and people who start scripts from any folder do."""
 
-    def __init__(self, root: str, *, gone: Iterable[str] = ()) -> None:
+    def __init__(self, root: str, *, gone: Collection[str] = ()) -> None:
         """Look for modules beside the importing file, in the folders above it up to `root`, and in `src`.
 
         Args:
@@ -62,6 +62,8 @@ class ImportPaths:
         """
         self._root = root
         self._known: dict[str, bool] = dict.fromkeys(gone, True)
+        self._gone = tuple(gone)
+        self._roots: dict[tuple[str, str], bool] = {}
 
     def targets(self, path: str, imports: Iterable[tuple[bytes, bytes]]) -> Iterator[str]:
         """Yield the files that a file imports; of a known library that it is part of, none."""
@@ -75,6 +77,8 @@ class ImportPaths:
                 continue
             parts = inner.split(".") if inner else []
             for base in self._bases(folder, dots):
+                if parts and not self._begins(base, parts[0]):
+                    continue
                 yield from self._below(
                     os.path.join(base, *parts), name.decode("ascii", "replace"), bare=not parts
                 )
@@ -90,6 +94,18 @@ class ImportPaths:
             folder = os.path.dirname(folder)
             yield folder
         yield os.path.join(self._root, "src")
+
+    def _begins(self, base: str, first: str) -> bool:
+        """Whether a folder holds a module or a folder of that name: of most that is imported, it does not."""
+        known = self._roots.get((base, first))
+        if known is None:
+            start = os.path.join(base, first)
+            known = self._roots[base, first] = (
+                os.path.isdir(start)
+                or os.path.isfile(start + ".py")
+                or any(path == start + ".py" or path.startswith(start + os.sep) for path in self._gone)
+            )
+        return known
 
     def _below(self, module: str, name: str, *, bare: bool) -> Iterator[str]:
         if not bare and self._is_file(module + ".py"):
