@@ -9,7 +9,8 @@ import libcst as cst
 from decoderonly_checker.diagnostics import Applicability
 from decoderonly_checker.fixes.prompts import code_of
 from decoderonly_checker.fixes.proposals import Proposal, Step, argument_of, can_change
-from decoderonly_checker.fixes.scopes import Scope, names_in
+from decoderonly_checker.fixes.scopes import Scope
+from decoderonly_checker.source.ancestors import names_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,6 @@ import libcst as cst
 
 from decoderonly_checker.diagnostics import Applicability
 from decoderonly_checker.fixes.proposals import Proposal, Step, can_change, leave_out_argument
-from decoderonly_checker.fixes.scopes import names_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,18 +51,18 @@ def _renamed(site: Site, called: cst.BaseExpression) -> tuple[Step, ...] | None:
         if not isinstance(called.value, cst.Name) or called.value.value != _LIBRARY:
             return None
         return (Step(site.of(site.source, site.cell, called.attr), "replace", _KEEPS),)
-    tree = site.source.cell(site.cell).tree
-    if not isinstance(called, cst.Name) or tree is None:
+    cell = site.source.cell(site.cell)
+    tree, ancestors = cell.tree, cell.ancestors
+    if not isinstance(called, cst.Name) or tree is None or ancestors is None:
         return None
     imports = list(_imported(tree))
     step = Step(site.of(site.source, site.cell, called), "replace", _KEEPS)
     if any(name.value == _KEEPS for name in imports):
         return (step,)
     own = [name for name in imports if name.value == called.value]
-    mentions = sum(one.value == called.value for one in names_in(tree))
-    if len(own) != 1 or any(one.value == _KEEPS for one in names_in(tree)):
+    if len(own) != 1 or _KEEPS in ancestors.names:
         return None
-    both = _KEEPS if mentions == 2 else f"{called.value}, {_KEEPS}"
+    both = _KEEPS if ancestors.names[called.value] == 2 else f"{called.value}, {_KEEPS}"
     return (Step(site.of(site.source, site.cell, own[0]), "replace", both), step)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import libcst as cst
@@ -160,6 +161,13 @@ def _behind(span: Place) -> Place:
 
 def _quoted(content: str, text: str) -> str:
     """Write quotes as the file does."""
+    if '"' not in content or "'" in content or not _prefers_single(text):
+        return content
+    return content.replace('"', "'")
+
+
+@lru_cache(maxsize=8)
+def _prefers_single(text: str) -> bool:
     single = len(re.findall(r"(?<![\w'\"])'(?!'')", text))
     double = len(re.findall(r'(?<![\w\'"])"(?!"")', text))
-    return content.replace('"', "'") if single > double and "'" not in content else content
+    return single > double

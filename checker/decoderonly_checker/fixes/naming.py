@@ -8,7 +8,6 @@ import libcst as cst
 
 from decoderonly_checker.fixes.prompts import code_of, entry_of, mask_beside
 from decoderonly_checker.fixes.proposals import Step
-from decoderonly_checker.fixes.scopes import names_in
 
 if TYPE_CHECKING:
     from decoderonly_checker.fixes.scopes import Scope
@@ -29,16 +28,15 @@ def named_encoding(name: str, scope: Scope, site: Site) -> tuple[cst.BaseExpress
         site: A place in the scope.
     """
     value = scope.bound_once(name)
-    tree = site.source.cell(site.cell).tree
-    if not isinstance(value, cst.BaseExpression) or tree is None or value.lpar:
+    ancestors = site.source.cell(site.cell).ancestors
+    if not isinstance(value, cst.BaseExpression) or ancestors is None or value.lpar:
         return None
     around = site.of(site.source, site.cell, value).around()
     statement = around[-1] if around else None
     if not isinstance(statement, cst.Assign) or len(statement.targets) != 1:
         return None
     made = _made(value)
-    taken = {one.value for one in names_in(tree)}
-    free = next((one for one in _NAMES if one not in taken), None)
+    free = next((one for one in _NAMES if one not in ancestors.names), None)
     if made is None or free is None:
         return None
     stands: cst.BaseExpression = cst.Name(free)

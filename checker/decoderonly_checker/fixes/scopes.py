@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import libcst as cst
 
-from decoderonly_checker.source.ancestors import children_of
+from decoderonly_checker.source.ancestors import children_of, names_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,19 +62,6 @@ class Scope:
         for name, value in _bound_in(body):
             found.setdefault(name, []).append(value)
         return found
-
-
-def names_in(node: cst.CSTNode) -> Iterator[cst.Name]:
-    """Yield the names that stand for variables, below a node: not those of attributes and of arguments."""
-    pending: list[cst.CSTNode] = [node]
-    while pending:
-        one = pending.pop()
-        if isinstance(one, cst.Name):
-            yield one
-        elif isinstance(one, cst.Attribute | cst.Arg):
-            pending.append(one.value)
-        else:
-            pending += children_of(one)
 
 
 def _parameters(params: cst.Parameters) -> Iterator[cst.Param]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,11 @@ class Ancestors:
         self._root = root
         # What the code binds, by the identity of the scope: kept here, for as long as the tree is.
         self.bindings: dict[int, dict[str, list[cst.CSTNode]]] = {}
+
+    @cached_property
+    def names(self) -> Counter[str]:
+        """How often each name stands for a variable, anywhere in the tree."""
+        return Counter(name.value for name in names_in(self._root))
 
     def of(self, node: cst.CSTNode) -> list[cst.CSTNode]:
         """Return the nodes from the root down to the parent of `node`; empty where it is not in the tree."""
@@ -52,3 +58,16 @@ def children_of(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
         for child in value if isinstance(value, (list, tuple)) else (value,):
             if isinstance(child, cst.CSTNode) and not isinstance(child, cst.BaseParenthesizableWhitespace):
                 yield child
+
+
+def names_in(node: cst.CSTNode) -> Iterator[cst.Name]:
+    """Yield the names that stand for variables, below a node: not those of attributes and of arguments."""
+    pending: list[cst.CSTNode] = [node]
+    while pending:
+        one = pending.pop()
+        if isinstance(one, cst.Name):
+            yield one
+        elif isinstance(one, cst.Attribute | cst.Arg):
+            pending.append(one.value)
+        else:
+            pending += children_of(one)

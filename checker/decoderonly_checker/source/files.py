@@ -122,7 +122,7 @@ class Cell:
         """The code with its comments, line by line as the user wrote it where all of that is code."""
         return self.text if self.embedded else self.original
 
-    @property
+    @cached_property
     def lines(self) -> list[str]:
         """The original lines, without their breaks."""
         return split_lines(self.original)
