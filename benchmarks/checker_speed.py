@@ -60,9 +60,7 @@ def main() -> int:
     parser.add_argument(
         "--results", type=Path, default=results, metavar="FILE", help="JSON, read and extended"
     )
-    parser.add_argument(
-        "--write", action="store_true", help="write docs/reference/checker-speed.md and .svg"
-    )
+    parser.add_argument("--write", action="store_true", help="write docs/reference/checker-speed.md and .svg")
     options = parser.parse_args()
     if options.rounds is not None and options.rounds < 1:
         parser.error("--rounds must be at least 1")

@@ -34,6 +34,12 @@ def generate(model: Any, tokenizer: Any, new_tokens: int) -> None:
     tokenizer.batch_decode(out[:, enc["input_ids"].shape[1] :])
 
 
+def suite(model: Any, tokenizer: Any) -> None:
+    """Generate short answers and longer ones, as the tests of a project do."""
+    for new_tokens in (4, 8, 16, 32):
+        generate(model, tokenizer, new_tokens)
+
+
 def train(model: Any, tokenizer: Any) -> None:
     """Make one step's gradient."""
     batch = tokenizer(PROMPTS, padding=True, padding_side="right", return_tensors="pt")
@@ -93,6 +99,7 @@ def main() -> None:
     jobs: dict[str, tuple[Callable[[], None], int]] = {
         "generate, 4 rows, 4 tokens, tiny": (lambda: generate(model, tokenizer, 4), 10),
         "generate, 4 rows, 16 tokens, tiny": (lambda: generate(model, tokenizer, 16), 3),
+        "generate, 4, 8, 16 and 32 tokens, tiny": (lambda: suite(model, tokenizer), 1),
         "training step, 4 rows, tiny": (lambda: train(model, tokenizer), 20),
         "tokenize and decode 50 texts": (lambda: tokenize(tokenizer), 4),
     }
