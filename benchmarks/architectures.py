@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from verdict_tables.page import summary, write_page
+from verdict_tables.records import read, versions
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -56,7 +57,7 @@ def main() -> int:
     unknown = sorted(set(types) - set(tiny_architectures()))
     if unknown:
         parser.error(f"argument --only: no causal LM types: {', '.join(unknown)}")
-    known = read(options.results)
+    known = read(options.results, "arch")
     missing = [arch for arch in types if options.again or not known.get(arch, {}).get("done")]
     context = _context()
     for number, arch in enumerate(missing, 1):
@@ -73,25 +74,6 @@ def main() -> int:
         write_page(_PAGE, chosen, versions(), lengths=LENGTHS, short=SHORT)
         print(f"wrote {_PAGE}")
     return 1 if unexplained else 0
-
-
-def versions() -> dict[str, str]:
-    """Return what the numbers depend on."""
-    import torch
-    import transformers
-
-    return {"transformers": transformers.__version__, "torch": torch.__version__}
-
-
-def read(path: Path) -> dict[str, dict[str, Any]]:
-    """Return what was measured with the installed libraries, the last word on each type."""
-    found: dict[str, dict[str, Any]] = {}
-    if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            record = json.loads(line)
-            if record.get("versions") == versions():
-                found[record.pop("arch")] = record
-    return found
 
 
 def _short(record: dict[str, Any]) -> str:

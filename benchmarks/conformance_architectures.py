@@ -27,6 +27,8 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
+from verdict_tables.records import read, versions
+
 _ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(_ROOT / "tests")]
 _PAGE = _ROOT / "docs" / "reference" / "conformance-architectures.md"
@@ -58,7 +60,7 @@ def main() -> int:
     unknown = sorted(set(chosen) - set(every))
     if unknown:
         parser.error(f"argument --only: no such models: {', '.join(unknown)}")
-    known = read(options.results)
+    known = read(options.results, "model")
     missing = [name for name in chosen if options.again or name not in known]
     for number, name in enumerate(missing, 1):
         known[name] = measure(name, real.get(name))
@@ -89,25 +91,6 @@ def real_models(folder: Path) -> dict[str, str]:
     else:
         package = importlib.import_module(_GEMMA)
         found["gemma-3-270m"] = f"gguf:{package.assemble(folder / package.MODEL_NAME)}"
-    return found
-
-
-def versions() -> dict[str, str]:
-    """Return what the numbers depend on."""
-    import torch
-    import transformers
-
-    return {"transformers": transformers.__version__, "torch": torch.__version__.partition("+")[0]}
-
-
-def read(path: Path) -> dict[str, dict[str, Any]]:
-    """Return what was measured with the installed libraries, the last word on each model."""
-    found: dict[str, dict[str, Any]] = {}
-    if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            record = json.loads(line)
-            if record.get("versions") == versions():
-                found[record.pop("model")] = record
     return found
 
 

@@ -204,6 +204,7 @@ def _vocabulary(tokenizer: Any, ids: Rows) -> int | None:
         highest: int = max(tokenizer.get_vocab().values())
         return max(size, highest + 1)  # a vocabulary may have holes
     except (TypeError, AttributeError, NotImplementedError, ValueError):
+        # A tokenizer of the user's own: no length, no `get_vocab`, an empty one; transformers' base class implements neither.
         return None
 
 

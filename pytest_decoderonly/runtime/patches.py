@@ -43,7 +43,7 @@ def install(recorder: Recorder) -> None:
         if waiting:
             _finder = _AfterImport(waiting)
             sys.meta_path.insert(0, _finder)
-    except BaseException:
+    except BaseException:  # also Ctrl-C: no half of the wrappers stays in place
         uninstall()
         raise
 

@@ -10,6 +10,7 @@ import pytest
 import transformers
 from verdict_tables import causes
 from verdict_tables.page import summary, write_page
+from verdict_tables.records import read, versions
 
 from pytest_decoderonly import tiny_architectures
 
@@ -53,7 +54,7 @@ def test_types_are_judged_in_their_own_processes(measured, tmp_path):
     assert unexplained == []
     assert "2 of 3 types built" in text
     page = tmp_path / "page.md"
-    write_page(page, measured, architectures.versions(), lengths=(6, 19, 33), short=(6, 9, 14))
+    write_page(page, measured, versions(), lengths=(6, 19, 33), short=(6, 9, 14))
     written = page.read_text(encoding="utf-8")
     assert "BartDecoder.forward" in written
     assert "streams of audio codes" in written
@@ -74,7 +75,7 @@ def test_a_process_that_dies_or_hangs_loses_its_own_numbers_only():
 def test_results_of_other_versions_count_for_nothing(tmp_path):
     path = tmp_path / "known.jsonl"
     path.write_text('{"arch": "llama", "versions": {"torch": "1"}, "done": true}\n', encoding="utf-8")
-    assert architectures.read(path) == {}
+    assert read(path, "arch") == {}
 
 
 def test_usage_error(monkeypatch, capsys):

@@ -9,6 +9,7 @@ import pytest
 import transformers
 from conformance_tables.page import summary, write_page
 from verdict_tables import causes
+from verdict_tables.records import versions
 
 NAMES = ("jamba", "musicgen", "llama")
 
@@ -32,7 +33,7 @@ def test_what_ran_is_counted(measured):
 )
 def test_the_page_says_why_and_where(measured, tmp_path):
     page = tmp_path / "page.md"
-    write_page(page, measured, conformance_architectures.versions())
+    write_page(page, measured, versions())
     lines = page.read_text(encoding="utf-8").splitlines()
     told = [line for line in lines if line.startswith("| jamba | `")]
     assert len(told) == 2
@@ -47,7 +48,7 @@ def test_a_failure_without_a_cause_is_an_error(measured, tmp_path):
     other = {"llama": measured["jamba"]}
     assert summary(other)[1] == ["llama cache-reused", "llama prompt-in-pieces", "llama right-padding"]
     page = tmp_path / "page.md"
-    write_page(page, other, conformance_architectures.versions())
+    write_page(page, other, versions())
     assert "**not explained**" in page.read_text(encoding="utf-8")
 
 
