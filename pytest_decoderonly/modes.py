@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
 GuardMode = Literal["error", "warn", "off"]
 
 GUARD_MODES: tuple[GuardMode, ...] = ("error", "warn", "off")
-_CODES = re.compile(r"DLM\d{0,3}")
 
 
 def as_guard_mode(value: object, where: str) -> GuardMode:
@@ -34,11 +32,12 @@ def as_guard_mode(value: object, where: str) -> GuardMode:
     raise ValueError(f"{where}: expected one of {', '.join(GUARD_MODES)}, got {value!r}")
 
 
-@dataclass(frozen=True)
 class RuleModes:
     """Modes of single rules of the guard, by code or beginning of codes; the longest that fits counts."""
 
-    modes: tuple[tuple[str, GuardMode], ...] = ()
+    # No dataclass, and no pattern above: this is imported where nothing of it is used.
+    def __init__(self, modes: tuple[tuple[str, GuardMode], ...] = ()) -> None:
+        self.modes = modes
 
     def of(self, code: str) -> GuardMode | None:
         """Return the mode that a code was given; None where it has none of its own."""
@@ -70,7 +69,7 @@ def read_rule_modes(entries: Iterable[str] | Mapping[str, str], where: str) -> d
     pairs = entries.items() if isinstance(entries, Mapping) else map(_split, entries)
     found: dict[str, GuardMode] = {}
     for code, mode in pairs:
-        if not isinstance(code, str) or not _CODES.fullmatch(code) or mode == "":
+        if not isinstance(code, str) or not re.fullmatch(r"DLM\d{0,3}", code) or mode == "":
             given = f"{code}={mode}" if mode else code
             raise ValueError(f"{where}: expected CODE=MODE such as DLM106=off, got {given!r}")
         found[code] = as_guard_mode(mode, where)

@@ -217,7 +217,7 @@ TOOLS = (
 
 
 def launcher(scratch: Path) -> list[str]:
-    """Our command as pip installs it: a script that imports `main` and calls it."""
+    """Our command as pip installs it: a script that imports what `project.scripts` names, and calls it."""
     script = scratch / OURS
-    script.write_text("import sys\nfrom decoderonly_checker.__main__ import main\nsys.exit(main())\n")
+    script.write_text("import sys\nfrom decoderonly_checker.__main__ import command\nsys.exit(command())\n")
     return [sys.executable, str(script)]

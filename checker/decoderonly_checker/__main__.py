@@ -34,7 +34,7 @@ def command() -> NoReturn:
     Taking all modules and trees apart, as Python does at its end, changes nothing and takes time (mypy leaves in the same way).
     """
     # Start-up makes much that stays: looking for what is garbage among it finds nothing.
-    gc.set_threshold(50_000)
+    gc.set_threshold(200_000)
     try:
         main()
     except SystemExit as end:

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from decoderonly_checker.diagnostics import Diagnostic, FileError, Related, without_duplicates
-from decoderonly_checker.source.files import SourceFile, load_source
+from decoderonly_checker.source.files import DifferenceError, SourceFile, load_source
 from decoderonly_checker.source.stack import on_deep_stack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 
     from decoderonly_checker.config import Settings
     from decoderonly_checker.diagnostics import Confidence, Fix, Place
     from decoderonly_checker.fixes.proposals import Proposal
     from decoderonly_checker.flow.facts import Facts
+    from decoderonly_checker.flow.project import Module
     from decoderonly_checker.flow.values import Site
     from decoderonly_checker.knowledge.declared import Declared
     from decoderonly_checker.rules.base import Finding, Rule
+    from decoderonly_checker.source.files import Cell
     from decoderonly_checker.source.positions import Positions
+
+T = TypeVar("T")
 
 
 class Analyser:
@@ -59,6 +63,8 @@ class Analyser:
         self._positions: dict[Path, Positions] = {}
         self._overdue: set[Path] = set()
         self._idle: Mapping[Path, Container[str]] = {}
+        self._plain: set[Path] = set()
+        self._modules: Sequence[Module] = ()
         self.errors: list[FileError] = []
         self.read: dict[Path, bytes] = {}
         self.missed: list[str] = []
@@ -75,11 +81,48 @@ class Analyser:
         """
         self._idle = idle or {}
         # Modules that import modules, and calls that are followed into calls, nest deeper than Python's usual limit.
-        return on_deep_stack(lambda: self._analyse(sources), recursion_limit=20_000)
+        return self._with_true_trees(sources, lambda: self._analyse(sources))
 
     def facts(self, sources: Sequence[SourceFile]) -> Facts:
         """Return what the interpreter saw in `sources`, for rules and for explanations."""
-        return on_deep_stack(lambda: self._facts(sources), recursion_limit=20_000)
+
+        def work() -> Facts:
+            facts = self._facts(sources)
+            for module in self._modules:
+                for cell in module.source.cells:
+                    _ = cell.tree  # whoever asks for facts asks for places
+            return facts
+
+        return self._with_true_trees(sources, work)
+
+    def _with_true_trees(self, sources: Sequence[SourceFile], work: Callable[[], T]) -> T:
+        """Do some work, again where trees turned out not to be libcst's, then with its own."""
+        while True:
+            before = [*self.errors], {*self._overdue}, self.hurried
+            try:
+                result = on_deep_stack(work, recursion_limit=20_000)
+            except DifferenceError:
+                if not self._new_plain(sources):
+                    raise
+            else:
+                if not self._new_plain(sources):
+                    return result
+            self.errors, self._overdue, self.hurried = before
+            self._positions.clear()
+
+    def _new_plain(self, sources: Sequence[SourceFile]) -> bool:
+        """Keep the files whose trees cannot be made from Python's; return whether that was not known."""
+        files = [*sources, *(module.source for module in self._modules)]
+        found = {one.path for one in files if any(cell.foreign for cell in one.cells)} - self._plain
+        self._plain |= found
+        return bool(found)
+
+    def _loaded(self, path: Path) -> SourceFile:
+        source = self._load(path)
+        if source.path in self._plain:
+            for cell in source.cells:
+                cell.plainly()
+        return source
 
     def _facts(self, sources: Sequence[SourceFile]) -> Facts:
         from decoderonly_checker.flow.clock import Clock
@@ -89,9 +132,10 @@ class Analyser:
 
         store = Store()
         clock = Clock(self._timeout, self._stop)
-        project = Project(self._load, store.new_id, self._roots)
+        project = Project(self._loaded, store.new_id, self._roots)
         interpreter = Interpreter(store, project, clock, self._declared())
         interpreter.run_entries([project.add(source) for source in sources], self._idle)
+        self._modules = project.modules
         given = {source.path for source in sources}
         self.read |= {m.path: m.source.data for m in project.modules if m.path not in given}
         self.read |= dict.fromkeys(project.failed, b"")
@@ -125,11 +169,20 @@ class Analyser:
     def _analyse(self, sources: Sequence[SourceFile]) -> list[Diagnostic]:
         facts = self._facts(sources)
         return without_duplicates(
-            self._diagnostic(rule, finding)
-            for rule in self._rules
-            for finding in rule.check(facts)
-            if finding.site.source.path not in self._overdue
+            self._diagnostic(rule, finding) for rule in self._rules for finding in self._findings(rule, facts)
         )
+
+    def _findings(self, rule: Rule, facts: Facts) -> list[Finding]:
+        """Return what a rule finds. It looks again where it looked at code that did not look like the text yet."""
+        while True:
+            found = [one for one in rule.check(facts) if one.site.source.path not in self._overdue]
+            fresh = {cell for one in found for cell in _cells(one) if not cell.dressed}
+            if not fresh:
+                return found
+            for cell in fresh:
+                _ = cell.tree
+            if any(not cell.dressed for cell in fresh):
+                return found
 
     def _diagnostic(self, rule: Rule, finding: Finding) -> Diagnostic:
         place = self.place(finding.site)
@@ -165,3 +218,12 @@ class Analyser:
         if positions is None:
             positions = self._positions[site.source.path] = Positions(site.source)
         return positions.place(site.cell, site.node)
+
+
+def _cells(finding: Finding) -> Iterator[Cell]:
+    """Yield the cells that a finding speaks of."""
+    sites = [finding.site, *(site for site, _ in finding.related)]
+    for step in finding.fix.steps if finding.fix is not None else ():
+        sites += [step.site] if step.inner is None else [step.site, step.inner]
+    for site in sites:
+        yield site.source.cell(site.cell)

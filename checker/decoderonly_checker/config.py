@@ -183,16 +183,26 @@ def find_settings_file(start: Path) -> Path | None:
     A pyproject.toml without `[tool.decoderonly]` is passed over; decoderonly.toml wins over it in one folder.
 
     Raises:
-        SettingsError: A file on the way is not readable TOML.
+        SettingsError: A file on the way that speaks of this tool is not readable TOML.
     """
     start = Path(os.path.abspath(start))  # noqa: PTH100 - symlinks stay as the user named them
     folder = start if start.is_dir() else start.parent
     for parent in (folder, *folder.parents):
         for name in CONFIG_NAMES:
             candidate = parent / name
-            if candidate.is_file() and _table(candidate) is not None:
+            if candidate.is_file() and _may_hold_settings(candidate) and _table(candidate) is not None:
                 return candidate
     return None
+
+
+def _may_hold_settings(source: Path) -> bool:
+    """Whether a settings file need be read as TOML: that takes longer than to look a file over that holds nothing."""
+    if source.name != "pyproject.toml":
+        return True
+    try:
+        return b"decoderonly" in source.read_bytes()
+    except OSError:
+        return True  # whoever reads it will say what is wrong
 
 
 def load_settings(start: Path, known: Mapping[str, str] | None = None) -> Settings:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ from decoderonly_checker.config import (
 )
 from decoderonly_checker.diagnostics import Confidence, Severity
 from decoderonly_checker.immutable import immutable
+from decoderonly_checker.late import late_pattern
 from decoderonly_checker.patterns import PatternError, check_pattern
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 MODEL_KINDS = ("decoder-only", "encoder-decoder")
 _SIDES = ("left", "right")
-_DOTTED = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*\Z")
+_DOTTED = late_pattern(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*\Z")
 
 
 @immutable

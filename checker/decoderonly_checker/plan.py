@@ -5,12 +5,14 @@
 from __future__ import annotations
 
 import os.path
-from dataclasses import dataclass, field
+from dataclasses import field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.config import PROJECT_MARKERS
-from decoderonly_checker.discovery import find_files
+from decoderonly_checker.discovery import find_names
+from decoderonly_checker.immutable import record
 from decoderonly_checker.source.files import load_source
 from decoderonly_checker.source.imports import ImportPaths
 from decoderonly_checker.source.selection import Selection
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from decoderonly_checker.source.selection import Scan
 
 
-@dataclass(frozen=True, eq=False)
+@record
 class Unit:
     """Files that are analysed together, as one may call what another defines.
 
@@ -40,7 +42,7 @@ class Unit:
     weight: int
 
 
-@dataclass
+@record
 class Plan:
     """What is to be done.
 
@@ -113,8 +115,8 @@ def project_files(asked: Sequence[str], settings: Settings) -> list[str]:
     Where no project is to be seen, not all that lies below some folder belongs together: what lies beside them does.
     """
     if is_project(settings.root):
-        found, _ = find_files([settings.root], settings)
-        return [str(path) for path in found]
+        found, _ = find_names([str(settings.root)], settings)
+        return found
     folders = dict.fromkeys(os.path.dirname(path) for path in asked)
     return [str(path) for folder in folders for path in sorted(Path(folder).glob("*.py")) if path.is_file()]
 
@@ -140,11 +142,56 @@ def make_plan(
         contents: Gives bytes.
         scan: Looks files over.
     """
-    paths = ImportPaths(root)
-    scans = _gather(asked, project, paths, contents, scan)
-    selection = Selection(scans, contents.read)
-    active = {path for path in scans if selection.matters(path)}
+    plan, units = begin_plan(asked, project, root, contents, scan)
+    for _ in units:
+        pass
+    return plan
+
+
+def begin_plan(
+    asked: Sequence[str],
+    project: Sequence[str],
+    root: str,
+    contents: Contents,
+    scan: Callable[[Iterable[str]], dict[str, Scan]],
+) -> tuple[Plan, Iterator[Unit]]:
+    """Return a plan with its units as they are made: what weighs most comes first, and can be begun while the rest is planned.
+
+    The plan is whole when they have all been made. For what is given see `make_plan`.
+    """
+    scans, targets = _gather(asked, project, ImportPaths(root), contents, scan)
     plan = Plan()
+    return plan, _units(plan, asked, scans, targets, Selection(scans, contents.read))
+
+
+def _units(
+    plan: Plan,
+    asked: Sequence[str],
+    scans: Mapping[str, Scan],
+    targets: Mapping[str, Iterable[str]],
+    selection: Selection,
+) -> Iterator[Unit]:
+    among = frozenset(asked)
+    active: set[str] = set()
+
+    def weight(group: Iterable[str]) -> int:
+        """Return what a group weighs at most."""
+        return sum(scans[path].size for path in group if scans[path].words)
+
+    for group in sorted(_together(targets), key=weight, reverse=True):
+        wanted = [path for path in group if path in among and selection.matters(path)]
+        if not wanted:
+            continue
+        active.update(wanted)
+        files = tuple(sorted(path for path in group if selection.matters(path) or selection.sets_up(path)))
+        plan.joined += [
+            path for path in group if path in among and path not in active and scans[path].readable
+        ]
+        idle = {path: names for path in files if (names := selection.idle(path))}
+        unused = {path: names for path in files if (names := selection.unused(path))}
+        unit = Unit(files, idle, unused, sum(scans[path].size for path in files))
+        plan.units.append(unit)
+        yield unit
     for path in asked:
         if not scans[path].readable:
             plan.unread.append(path)
@@ -152,16 +199,6 @@ def make_plan(
             (plan.checked if path in active else plan.skipped).append(path)
             if scans[path].silencing:
                 plan.silencing.append(path)
-    wanted, skipped = frozenset(plan.checked), frozenset(plan.skipped)
-    for group in _together(scans, paths):
-        if wanted.isdisjoint(group):
-            continue
-        files = tuple(sorted(path for path in group if path in active or selection.sets_up(path)))
-        plan.joined += [path for path in group if path in skipped]
-        idle = {path: names for path in files if (names := selection.idle(path))}
-        unused = {path: names for path in files if (names := selection.unused(path))}
-        plan.units.append(Unit(files, idle, unused, sum(scans[path].size for path in files)))
-    return plan
 
 
 def _gather(
@@ -170,8 +207,8 @@ def _gather(
     paths: ImportPaths,
     contents: Contents,
     scan: Callable[[Iterable[str]], dict[str, Scan]],
-) -> dict[str, Scan]:
-    """Look over all files whose words count for those that are asked about."""
+) -> tuple[dict[str, Scan], dict[str, frozenset[str]]]:
+    """Look over all files whose words count for those that are asked about, and tell which of them each imports."""
     among = frozenset(asked)
     others = dict.fromkeys(path for path in project if path not in among)
     whole = len(others) < len(asked)
@@ -179,14 +216,18 @@ def _gather(
     if not whole:
         _add_callers(scans, list(others), contents, scan)
     # What they import, at whatever remove: also what discovery leaves out.
+    targets: dict[str, frozenset[str]] = {}
     pending = list(scans)
     while pending:
-        found = dict.fromkeys(
-            target for path in pending for target in paths.targets(path, scans[path].imports)
-        )
-        pending = [target for target in found if target not in scans]
+        for path in pending:
+            targets[path] = frozenset(paths.targets(path, scans[path].imports))
+        pending = [
+            target
+            for target in dict.fromkeys(chain.from_iterable(targets[path] for path in pending))
+            if target not in scans
+        ]
         scans.update(scan(pending))
-    return scans
+    return scans, targets
 
 
 def _add_callers(
@@ -226,9 +267,13 @@ def _module_name(path: str) -> bytes:
     return stem.encode("utf-8", "surrogateescape")
 
 
-def _together(scans: Mapping[str, Scan], paths: ImportPaths) -> Iterator[list[str]]:
-    """Yield the groups of files that imports join."""
-    leader: dict[str, str] = {path: path for path in scans}
+def _together(targets: Mapping[str, Iterable[str]]) -> Iterator[list[str]]:
+    """Yield the groups of files that imports join.
+
+    Args:
+        targets: All the files, and what each imports, which is among them.
+    """
+    leader: dict[str, str] = {path: path for path in targets}
 
     def find(path: str) -> str:
         while leader[path] != path:
@@ -236,11 +281,10 @@ def _together(scans: Mapping[str, Scan], paths: ImportPaths) -> Iterator[list[st
             path = leader[path]
         return path
 
-    for path, one in scans.items():
-        for target in paths.targets(path, one.imports):
-            if target in leader:
-                leader[find(target)] = find(path)
+    for path, imported in targets.items():
+        for target in imported:
+            leader[find(target)] = find(path)
     groups: dict[str, list[str]] = {}
-    for path in scans:
+    for path in targets:
         groups.setdefault(find(path), []).append(path)
     yield from groups.values()

@@ -102,14 +102,10 @@ class Remembered:
         }
         self._keep(_RUN, {self._run: held})
 
-    def units(self, units: Sequence[Unit]) -> dict[Unit, Outcome]:
-        """Return what came out of units that are the same as before."""
-        found = {}
-        for unit in units:
-            held = self._held(_UNIT, self._unit_key(unit))
-            if held is not None:
-                found[unit] = _outcome(held)
-        return found
+    def unit(self, unit: Unit) -> Outcome | None:
+        """Return what came out of a unit that is the same as before; None where that is not known."""
+        held = self._held(_UNIT, self._unit_key(unit))
+        return None if held is None else _outcome(held)
 
     def keep_unit(self, unit: Unit, outcome: Outcome) -> None:
         """Remember what came out of a unit."""

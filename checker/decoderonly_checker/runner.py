@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,7 +16,7 @@ from decoderonly_checker.diagnostics import (
     without_duplicates,
 )
 from decoderonly_checker.discovery import find_files
-from decoderonly_checker.plan import Contents, make_plan, project_files
+from decoderonly_checker.plan import Contents, begin_plan, project_files
 from decoderonly_checker.source.files import (
     MARKDOWN_SUFFIXES,
     SourceError,
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from decoderonly_checker.baseline import Counts
     from decoderonly_checker.cache import Cache
     from decoderonly_checker.comments import Comments
-    from decoderonly_checker.plan import Plan
+    from decoderonly_checker.plan import Plan, Unit
     from decoderonly_checker.remembered import Remembered
     from decoderonly_checker.source.selection import Scan
     from decoderonly_checker.surroundings import Surroundings
@@ -292,15 +291,26 @@ class _Run:
             remembered.keep_scans(fresh)
             return {**found, **fresh}
 
-        plan = make_plan(names, project, str(settings.root), contents, scan)
-        tell(len(plan.skipped) + len(plan.unread))
-        known = {} if remembered is None else remembered.units(plan.units)
-        fresh = workers.analyse([unit for unit in plan.units if unit not in known], settings)
+        plan, units = begin_plan(names, project, str(settings.root), contents, scan)
+        known: list[tuple[Unit, Outcome]] = []
+
+        def unknown() -> Iterator[Unit]:
+            for unit in units:
+                held = None if remembered is None else remembered.unit(unit)
+                if held is None:
+                    yield unit
+                else:
+                    known.append((unit, held))
+            tell(len(plan.skipped) + len(plan.unread))
+
         outcomes: list[Outcome] = []
         asked = set(names)
-        for unit, outcome in chain(known.items(), fresh):
-            if remembered is not None and unit not in known and outcome.steady:
+        for unit, outcome in workers.analyse(unknown(), settings):
+            if remembered is not None and outcome.steady:
                 remembered.keep_unit(unit, outcome)
+            outcomes.append(outcome)
+            tell(sum(path in asked for path in unit.files))
+        for unit, outcome in known:
             outcomes.append(outcome)
             tell(sum(path in asked for path in unit.files))
         if remembered is not None and all(outcome.steady for outcome in outcomes):
@@ -311,11 +321,11 @@ class _Run:
         """Add what came out of a plan."""
         # A helper that does nothing by itself is checked where it is called.
         called = {found.place.path for outcome in outcomes for found in outcome.found}
-        skipped = [shown_path(Path(path)) for path in plan.skipped]
-        self._checked += [shown_path(Path(path)) for path in plan.checked]
+        skipped = [shown_path(path) for path in plan.skipped]
+        self._checked += [shown_path(path) for path in plan.checked]
         self._checked += [path for path in skipped if path in called]
         self._skipped += [path for path in skipped if path not in called]
-        self._silencing.update((shown_path(Path(path)), None) for path in plan.silencing)
+        self._silencing.update((shown_path(path), None) for path in plan.silencing)
         for path in plan.unread:
             try:
                 read_bytes(Path(path))

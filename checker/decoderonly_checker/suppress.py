@@ -11,21 +11,22 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.immutable import immutable
+from decoderonly_checker.late import late_pattern
 from decoderonly_checker.source.scan import Comment, Lines, logical_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _CODES = r"[A-Za-z][\w-]*(?:[ \t]*,[ \t]*[A-Za-z][\w-]*)*(?:[ \t]*,)?"
-_IGNORE = re.compile(
+_IGNORE = late_pattern(
     r"\#[ \t]*decoderonly:[ \t]*ignore"
     rf"(?:[ \t]*\[[ \t]*(?P<codes>{_CODES})[ \t]*\]|(?![\w\[-]|[ \t]*\[))"
     r"(?P<reason>[^#]*)",
     re.IGNORECASE,
 )
-_SKIP_FILE = re.compile(r"\#[ \t]*decoderonly:[ \t]*skip-file(?![\w-])(?P<reason>[^#]*)", re.IGNORECASE)
+_SKIP_FILE = late_pattern(r"\#[ \t]*decoderonly:[ \t]*skip-file(?![\w-])(?P<reason>[^#]*)", re.IGNORECASE)
 # As flake8 and ruff read it: codes are separated by commas or blanks and end where a word is no code.
-_NOQA = re.compile(
+_NOQA = late_pattern(
     r"\#[ \t]*noqa(?![\w-])"
     r"(?:[ \t]*:[ \t]*(?P<codes>[A-Z]+[0-9]+(?:(?:[ \t]+(?:,[ \t]*)?|,[ \t]*)[A-Z]+[0-9]+)*))?"
     r"(?P<reason>[^#]*)",

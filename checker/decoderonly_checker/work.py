@@ -7,17 +7,18 @@ import gc
 import os
 import sys
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
-from itertools import repeat
+from itertools import chain, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Diagnostic, FileError
+from decoderonly_checker.immutable import record
 from decoderonly_checker.plan import Contents, make_plan, project_files
 from decoderonly_checker.source.files import SourceError, SourceFile, load_source, shown_path
 from decoderonly_checker.source.selection import Scan, scan
-from decoderonly_checker.source.words import ALL
+from decoderonly_checker.source.words import ALL, suffice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -34,7 +35,7 @@ _CHUNK = 100  # files
 _GARBAGE = 2_000_000  # bytes of code after which what is left of it is collected
 
 
-@dataclass
+@record
 class Outcome:
     """What came out of a unit.
 
@@ -91,10 +92,13 @@ class Workers:
         chunks = [names[i : i + _CHUNK] for i in range(0, len(names), _CHUNK)]
         found: dict[str, Scan] = {}
         try:
-            for made in self._started().map(
-                _scan_chunk, chunks, repeat(self._telling), repeat(self._contents)
-            ):
+            pool = self._started()
+            for made in pool.map(_scan_chunk, chunks, repeat(self._telling), repeat(self._contents)):
                 found.update(made)
+            if any(suffice(one.words) for one in found.values()):
+                # While this process plans, the others have nothing to do yet.
+                for _ in range(self._jobs):
+                    pool.submit(_make_ready)
         except _broken():
             self.close()
         for path in names:
@@ -102,38 +106,47 @@ class Workers:
                 found[path] = _scan(path, self._contents, self._telling)
         return found
 
-    def analyse(self, units: Sequence[Unit], settings: Settings) -> Iterator[tuple[Unit, Outcome]]:
-        """Analyse units, in any order."""
-        if self._jobs == 1 or len(units) < 2 or sum(unit.weight for unit in units) < _MUCH_CODE:
-            with _collecting_seldom():
-                for unit in units:
-                    outcome = analyse_unit(unit, settings, self._contents, self._make)
-                    _garbage.add(unit.weight)
-                    yield unit, outcome
-            return
-        heaviest = sorted(units, key=lambda unit: -unit.weight)
-        yield from self._spread(heaviest, settings)
+    def analyse(self, units: Iterable[Unit], settings: Settings) -> Iterator[tuple[Unit, Outcome]]:
+        """Analyse units, in any order; the first are under way while the others are still to come."""
+        coming = iter(units)
+        first: list[Unit] = []
+        weight = 0
+        if self._jobs > 1:
+            for unit in coming:
+                first.append(unit)
+                weight += unit.weight
+                if len(first) > 1 and weight >= _MUCH_CODE:
+                    yield from self._spread(chain(first, coming), settings)
+                    return
+        with _collecting_seldom():
+            for unit in chain(first, coming):
+                outcome = analyse_unit(unit, settings, self._contents, self._make)
+                _garbage.add(unit.weight)
+                yield unit, outcome
 
-    def _spread(self, units: Sequence[Unit], settings: Settings) -> Iterator[tuple[Unit, Outcome]]:
+    def _spread(self, units: Iterator[Unit], settings: Settings) -> Iterator[tuple[Unit, Outcome]]:
         from concurrent.futures import as_completed
 
-        left = dict.fromkeys(range(len(units)))
-        pool = self._started()
+        made: list[Unit] = []
+        left: dict[int, None] = {}
         waiting: dict[Future[Outcome], int] = {}
         try:
-            for number, unit in enumerate(units):
+            for unit in units:
+                number = len(made)
+                made.append(unit)
+                left[number] = None
                 # One that dies early breaks the pool for those that are still to be handed over.
-                waiting[pool.submit(_analyse, unit, settings, self._contents)] = number
+                waiting[self._started().submit(_analyse, unit, settings, self._contents)] = number
             for done in as_completed(waiting):
                 number = waiting.pop(done)
                 outcome = done.result()
                 del left[number]
-                yield units[number], outcome
+                yield made[number], outcome
         except _broken():
             # A process died (out of memory, a crash in native code): what is left is done one by one, to see on which.
             self.close()
-            for number in left:
-                yield units[number], self._alone(units[number], settings)
+            for unit in chain([made[number] for number in left], units):
+                yield unit, self._alone(unit, settings)
 
     def _alone(self, unit: Unit, settings: Settings) -> Outcome:
         pool = _pool(1)
@@ -232,6 +245,15 @@ def _begin() -> None:
     """Make a new process ready."""
     gc.disable()
     gc.freeze()  # what it has from its parent stays
+
+
+def _make_ready() -> None:
+    """Import what an analysis needs."""
+    from decoderonly_checker import analysis  # noqa: F401
+    from decoderonly_checker.flow import interpreter, project  # noqa: F401
+    from decoderonly_checker.rules import codes, load_all
+
+    load_all(codes())
 
 
 def _analyse(unit: Unit, settings: Settings, contents: Contents) -> Outcome:

@@ -277,7 +277,7 @@ def test_a_home_that_is_not_known(tmp_path):
     ("data", "start"),
     [
         (b"[tool.decoderonly\n", "pyproject.toml: not valid TOML: "),
-        (b"\xff", "pyproject.toml: not valid TOML: "),
+        (b"[tool.decoderonly]\n\xff", "pyproject.toml: not valid TOML: "),
         (b"[tool]\ndecoderonly = 3\n", "pyproject.toml: tool.decoderonly must be a table, not an integer"),
     ],
 )
@@ -289,7 +289,17 @@ def test_broken_files_are_named(tmp_path, data, start):
     assert "\n" not in str(caught.value)
 
 
+def test_what_says_nothing_of_this_tool_is_not_read(tmp_path):
+    (tmp_path / "pyproject.toml").write_bytes(b"[tool.other\n")
+    write(tmp_path / "below" / "decoderonly.toml", "")
+    assert load_settings(tmp_path, KNOWN) == Settings(root=tmp_path)
+    assert load_settings(tmp_path / "below", KNOWN).source == tmp_path / "below" / "decoderonly.toml"
+
+
 def test_a_named_file_must_be_readable(tmp_path):
+    (tmp_path / "pyproject.toml").write_bytes(b"[tool.other\n")
+    with pytest.raises(SettingsError, match=r"pyproject\.toml: not valid TOML: "):
+        read_settings(tmp_path / "pyproject.toml", KNOWN)
     with pytest.raises(SettingsError, match=r"^gone\.toml: no such file or directory$"):
         read_settings(Path("gone.toml"), KNOWN)
     (tmp_path / "folder.toml").mkdir()

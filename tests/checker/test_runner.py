@@ -213,7 +213,7 @@ def test_one_bad_file_leaves_the_others(project, joined):
         a="model.generate(tokenizer.DLM101_certain)",
         b="model.generate(tokenizer.crash)",
         c="model.generate(tokenizer.deep)",
-        d="def generate(tokenizer: model.generate",
+        d="def generate(x=model.generate(tokenizer",
         e="model.generate(tokenizer('no call')) def",
         f="model.generate(tokenizer.DLM101_certain)",
         g="model.generate(tokenizer.DLM101_certain) # \0",

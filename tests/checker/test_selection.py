@@ -97,6 +97,15 @@ LEAST = {
     "a service": "r = client.completions.create(prompt=q, echo=True)",
     "a trainer": "t = SFTTrainer(model, args)",
     "a trainer's name": "cls = trl.DPOTrainer",
+    "a tokenizer by another name": "from lib import tokenizer as t\nmodel.generate(t(q))",
+    "a class that is handed on": "t = load(AutoTokenizer, n)\nmodel.generate(t(q))",
+    "a table of classes": "T = {'a': GPT2Tokenizer}\nmodel.generate(T[n](q))",
+    "a tokenizer in a list": "model.generate(encode([tokenizer], q))",
+    "a tokenizer behind an import": "import x; model.generate(tokenizer(q))",
+    "a tokenizer's attribute by name": "getattr(c, 'tokenizer')(q); model.generate(ids)",
+    "a method of a tokenizer's name": "x = load_tokenizer_and_model(n)\nmodel.generate(x)",
+    "a class that may be loaded": "m = load(GPT2LMHeadModel)\nm.generate(ids)",
+    "a class that derives from a model": "class M(LlamaForCausalLM):\n  def generate(self, x): return super().generate(x)",
     "in an f-string": "x = f'{model.generate(tokenizer(q))}'",
     "in a raw f-string with blanks": "x = rf'a {model.generate(tokenizer(q))} b'",
     "in an f-string in triple quotes": 'x = f"""{model.generate(tokenizer(q))}"""',
@@ -136,6 +145,16 @@ ORDINARY = {
     "a generator by method": "report = self.report.generate(rows)\n",
     "padding of a layout": "frame.grid(padding=3)\nbox.pad(3)\n",
     "only a tokenizer": "n = len(tokenizer('how many tokens?'))\n",
+    "a tokenizer's name in annotations": "def f(a: ATokenizer, b: list['ATokenizer']) -> ATokenizer:\n  return loss\n",
+    "a tokenizer's name in a list of imports": "from x import (\n    ATokenizer,\n    AProcessor,\n)\nloss = 1\n",
+    "what a class says it lacks": "has_tokenizer = False\ntokenizer_class = None\nloss = 1\n",
+    "settings of a tokenizer": "def f(tokenizer_path, config: ATokenizerConfig):\n  return softmax(tokenizer_path)\n",
+    "prose with a tokenizer": 'e = f"see [`~ATokenizer.__call__`], not {x}"; loss = 1\n',
+    "a model's own definition": "class AForCausalLM(Base):\n  def generate(self, **k): return self.inner.generate(**k)\n",
+    "a class that hands generation on": "class A(Base):\n  m = AutoModel\n  def generate(self): return super().generate()\n",
+    "lengths of padding": "n = tokenizer(x)\nif n % pad_to_multiple_of != 0 or padded != n: pass\n",
+    "a way of padding": "n = tokenizer(x)\nif padding != PaddingStrategy.DO_NOT_PAD: pass\n",
+    "scores of words": "vocab = [('<unk>', -100.0)] + tokenizer(x)\n",
 }
 
 
@@ -357,6 +376,14 @@ def test_words_must_come_together():
     # Also where who brings them together is elsewhere.
     user = "from main import f, g\ng(f('x'))\n"
     assert Files({"main.py": apart, "user.py": user}).matter() == {"user.py"}
+
+
+@pytest.mark.parametrize("telling", ["fast", "slow"])
+def test_a_name_may_come_from_one_of_several_modules(telling):
+    files = {f"{name}.py": "def ask(q):\n    return q\n" for name in ("fast", "slow")}
+    files[f"{telling}.py"] = "def ask(q):\n    return model.generate(tokenizer(q))\n"
+    main = "try:\n    from fast import ask\nexcept ImportError:\n    from slow import ask\n\ndef run(q):\n    ask(q)\n"
+    assert "run" not in Files({**files, "main.py": main}).idle()
 
 
 def test_circles_end():

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import ast
     from collections.abc import Callable
 
+    from decoderonly_checker.diagnostics import FileError
+
 _KEPT: list[bytes] = []
 _COUNT = itertools.count()
 
@@ -58,11 +60,9 @@ def plant() -> None:
 
     syntax.statements = statements
 
-    shown = files.shown_path
+    error = files.FileError
 
-    def flickering(path: Any) -> str:
-        if path.name == "flicker.py":
-            return f"{shown(path)}{next(_COUNT)}"
-        return shown(path)
+    def flickering(path: str, message: str, *more: Any) -> FileError:
+        return error(path, f"{message} {next(_COUNT)}" if path.endswith("flicker.py") else message, *more)
 
-    files.shown_path = flickering
+    files.FileError = flickering

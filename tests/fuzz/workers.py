@@ -141,6 +141,7 @@ def work(pipe: Connection, folder: Path, corpus: Corpus | None, limits: Limits, 
         from planted import plant
 
         plant()
+    _make_ready()
     resource.setrlimit(resource.RLIMIT_AS, (OWN_MEMORY, OWN_MEMORY))
     trace = (folder / "trace.txt").open("w")
     faulthandler.enable(trace)
@@ -173,6 +174,15 @@ def work(pipe: Connection, folder: Path, corpus: Corpus | None, limits: Limits, 
             _note(outcome, f"took {outcome.memory:.0f} MB, with a limit of {limits.memory:g} MB", "memory")
         resource.setrlimit(resource.RLIMIT_CPU, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         pipe.send(outcome)
+
+
+def _make_ready() -> None:
+    """Import what the checker imports when it is needed: the first input shall not pay for that."""
+    from decoderonly_checker import analysis, runner  # noqa: F401
+    from decoderonly_checker.flow import interpreter, project  # noqa: F401
+    from decoderonly_checker.rules import codes, load_all
+
+    load_all(codes())
 
 
 def write(files: Files, root: Path) -> None:

@@ -362,12 +362,12 @@ def test_a_notebook_shown_as_text_has_its_findings_at_its_top(editor):
 PLANTED = """\
 import decoderonly_checker.runner as runner
 from decoderonly_checker.__main__ import main
-plan = runner.make_plan
+plan = runner.begin_plan
 def broken(asked, project, root, contents, scan):
     if any(b"PLANTED" in contents.read(path) for path in asked):
         raise RuntimeError("on purpose")
     return plan(asked, project, root, contents, scan)
-runner.make_plan = broken
+runner.begin_plan = broken
 main()
 """
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import ast
 import codecs
 import os
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.cache import digest_of
 from decoderonly_checker.fixes.notebooks import NotebookError, Replacement, replaced, rewritten
 from decoderonly_checker.immutable import immutable
+from decoderonly_checker.late import late_pattern
 from decoderonly_checker.source.files import NOTEBOOK_SUFFIX, SourceError, load_source
 from decoderonly_checker.source.notebook import replace_magics
 from decoderonly_checker.source.scan import split_lines
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from decoderonly_checker.source.files import Cell, SourceFile
 
 _Position = tuple[int, int, int]  # cell, line, column
-_LINE = re.compile(r"[^\r\n]*(?:\r\n|\n|\r)|[^\r\n]+")
+_LINE = late_pattern(r"[^\r\n]*(?:\r\n|\n|\r)|[^\r\n]+")
 
 
 @immutable

@@ -9,12 +9,13 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from decoderonly_checker.immutable import immutable
+from decoderonly_checker.late import late_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-_BLANKS = re.compile(r"[ \t\n\r]*")
-_CHARACTER = re.compile(
+_BLANKS = late_pattern(r"[ \t\n\r]*")
+_CHARACTER = late_pattern(
     r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\.|.", re.DOTALL
 )
 _DECODER = json.JSONDecoder()

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from decoderonly_checker.flow.interpreter import Interpreter
 
 MAX_PAIRS = 16
+_LIBRARY = (Model, Tokenizer, Pipeline, Lib)
+_TOLD_NOTHING = (Unknown, Const)
 # Class methods of transformers that give an object of the class.
 MAKERS = frozenset({"from_pretrained", "from_config", "_from_config"})
 # What torch gives to every module of a project, and what returns that module.
@@ -73,18 +75,22 @@ class Access:
 
     def attribute(self: Interpreter, node: cst.Attribute) -> Value:
         owner = self.eval(node.value)
-        dotted = dotted_name(node)
-        if dotted:
-            module = self.frame.module.imports.get(dotted)
+        imports = self.frames[-1].module.imports
+        if imports and (dotted := dotted_name(node)):
+            module = imports.get(dotted)
             if module is not None:
                 return ImportRef(module, None, str(module.path))
-        found = self.restricted(each(owner, lambda one: self.get_attribute(one, node.attr.value, node)))
-        return self.get_path(node, found)
+        name = node.attr.value
+        if isinstance(owner, Choice):
+            found = each(owner, lambda one: self.get_attribute(one, name, node))
+        else:
+            found = self.get_attribute(owner, name, node)
+        return self.get_path(node, self.restricted(found) if isinstance(found, Choice) else found)
 
     def get_attribute(self: Interpreter, owner: Value, name: str, node: cst.CSTNode) -> Value:
         """Return `owner.name` for one alternative of the owner."""
         site = self.site(node)
-        if isinstance(owner, ImportRef):
+        if type(owner) is ImportRef:
             value = self.settle(ImportRef(owner.module, name, f"{owner.key}:{name}", origin=site))
             if all(isinstance(one, Unknown) or one == Const(None) for one in alternatives(value)):
                 # A global that some function sets from too many sources: its name is all that is left.
@@ -104,7 +110,7 @@ class Access:
                 return Method(owner, name, origin=site)
             bases = self.external_bases(owner)
             return External(f"{bases[0]}.{name}", origin=site) if bases else Unknown(hint=name, origin=site)
-        if isinstance(owner, Model | Tokenizer | Pipeline | Lib):
+        if isinstance(owner, _LIBRARY):
             record = self.store.get(owner.id)
             # A pipeline is given names and holds what they stand for.
             if isinstance(record, ObjRec) and name in record.attrs and not isinstance(owner, Pipeline):
@@ -154,14 +160,18 @@ class Access:
         getter = self.class_attribute(record.cls, "__getattr__")
         if isinstance(getter, Function) and not name.startswith("__"):
             given = self.follow(getter, Args((Const(name),)), node, owner)
-            passed_on = [one for one in alternatives(given) if not isinstance(one, Unknown | Const)]
+            passed_on = [one for one in alternatives(given) if not isinstance(one, _TOLD_NOTHING)]
             if passed_on:
                 return join_all(passed_on)
         return self.named_value(name, site) or Unknown(hint=name, origin=site)
 
     def decorators(self: Interpreter, function: Function) -> list[str]:
         """Return the names of a function's decorators, as they are written."""
-        return [dotted_name(d.decorator) for d in getattr(function.node, "decorators", ())]
+        found = self.decorated_by.get(function.key)
+        if found is None:
+            found = [dotted_name(d.decorator) for d in getattr(function.node, "decorators", ())]
+            self.decorated_by[function.key] = found
+        return found
 
     def mro(self: Interpreter, cls: ClassObj) -> list[ClassObj]:
         """Return a class and its bases in the project, nearest first."""
@@ -190,9 +200,9 @@ class Access:
     def set_attribute(self: Interpreter, owner: Value, name: str, value: Value, node: cst.CSTNode) -> None:
         """Assign to `owner.name`."""
         site = self.site(node)
-        if isinstance(owner, Ref | Model | Tokenizer | Pipeline | Lib):
+        if isinstance(owner, (Ref, *_LIBRARY)):
             record = self.store.get(owner.id)
-            if isinstance(owner, Tokenizer | Model | Lib | Pipeline):
+            if isinstance(owner, _LIBRARY):
                 # The place of the assignment is what a report must show, not that of the literal.
                 value = value.at(site)
             if isinstance(record, ObjRec):

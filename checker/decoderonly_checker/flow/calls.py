@@ -37,6 +37,7 @@ from decoderonly_checker.flow.values import (
     Value,
     alternatives,
 )
+from decoderonly_checker.late import late_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,7 +45,9 @@ if TYPE_CHECKING:
     from decoderonly_checker.flow.interpreter import Interpreter
 
 MAX_ANNOTATION = 500  # characters
-_YIELD = re.compile(r"^\s*yield\b", re.MULTILINE)
+_OWN = (Function, Bound)
+_NAMED = (Opaque, Lib)
+_YIELD = late_pattern(r"^\s*yield\b", re.MULTILINE)
 _WRAPPING_ANNOTATIONS = frozenset({"Optional", "Union", "Annotated", "Final", "ClassVar", "Required", "Type"})
 _SEQUENCE_ANNOTATIONS = frozenset(
     {"List", "list", "Sequence", "Iterable", "tuple", "Tuple", "Iterator", "Collection"}
@@ -69,8 +72,8 @@ def is_nested(function: Function) -> bool:
 
 def _last_name(callee: cst.BaseExpression) -> str:
     """Return the name by which something is called, without what it is taken from."""
-    name = callee.attr if isinstance(callee, cst.Attribute) else callee
-    return name.value if isinstance(name, cst.Name) else ""
+    name = callee.attr if type(callee) is cst.Attribute else callee
+    return name.value if type(name) is cst.Name else ""
 
 
 class Calls:
@@ -87,7 +90,7 @@ class Calls:
         # Several callees: each runs on the state of before, and what they leave is joined.
         results: list[Value] = []
         branches: list[Any] = []
-        own = any(isinstance(option, Function | Bound) for option in options)
+        own = any(isinstance(option, _OWN) for option in options)
         for option in options:
             self.store.fork()
             with self.beside_own(node if own else self.beside):
@@ -135,7 +138,7 @@ class Calls:
     def call_value(self: Interpreter, callee: Value, args: Args, node: cst.CSTNode) -> Value:
         """Call one value."""
         callee = self.settle(callee)
-        if isinstance(callee, Choice):
+        if type(callee) is Choice:
             return join_all([self.call_value(v, args, node) for v in alternatives(callee)])
         site = self.site(node)
         if self.declared is not None and (declared := self.declared.made_by(self, callee, site)) is not None:
@@ -145,8 +148,7 @@ class Calls:
                 return Context(callee, args, origin=site)
             return self.follow(callee, args, node)
         if isinstance(callee, Bound):
-            decorators = [dotted_name(d.decorator) for d in getattr(callee.function.node, "decorators", ())]
-            if "classmethod" in decorators:
+            if "classmethod" in self.decorators(callee.function):
                 record = self.store.get(callee.receiver.id) if isinstance(callee.receiver, Ref) else None
                 owner = (
                     record.cls if isinstance(record, ObjRec) and record.cls is not None else callee.receiver
@@ -195,7 +197,7 @@ class Calls:
         made = self.knowledge.call_method(self, callee.receiver, callee.name, args, node)
         if made is not None:
             return made
-        library = callee.receiver.name if isinstance(callee.receiver, Opaque | Lib) else ""
+        library = callee.receiver.name if isinstance(callee.receiver, _NAMED) else ""
         given = self.hand_over(args, callee.name, node, library)
         return Unknown(origin=self.site(node)) if given is None else given
 
@@ -261,7 +263,7 @@ class Calls:
         params = function.node.params
         names = [*params.posonly_params, *params.params]
         bound: dict[str, Value] = {}
-        decorators = [dotted_name(d.decorator) for d in getattr(function.node, "decorators", ())]
+        decorators = self.decorators(function)
         is_method = function.owner is not None and "staticmethod" not in decorators
         if is_method and names:
             first = names.pop(0)
@@ -382,7 +384,7 @@ class Calls:
 
     def yields(self: Interpreter, function: Function) -> bool:
         """Whether a function is a generator."""
-        return _YIELD.search(cst.Module([]).code_for_node(self.loaded(function))) is not None
+        return _YIELD.search(self.code_of(function)) is not None
 
     def named_value(self: Interpreter, name: str, site: Site) -> Value | None:
         """Return what a name alone suggests: evidence of the weakest kind."""
@@ -469,7 +471,11 @@ class Calls:
         self.set_dataclass_fields(cls, ref, args)
         init = self.class_attribute(cls, "__init__")
         if isinstance(init, Function):
-            self.follow(init, args, node, ref)
+            trying, self.trying = self.trying, False  # the first object stands for others
+            try:
+                self.follow(init, args, node, ref)
+            finally:
+                self.trying = trying
         elif not self.knowledge.constructed(self, self.external_bases(cls), ref, args, node):
             self.hand_over(args, cls.name, node)
         if len(made) < 4:

@@ -5,8 +5,8 @@ Also texts in parts, which grow with every join.
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.flow.values import (
@@ -21,12 +21,15 @@ from decoderonly_checker.flow.values import (
     Kind,
     Model,
     Pieces,
+    Rendered,
+    Scattered,
     Str,
     Tokenizer,
     Tuple,
     Unknown,
     Value,
 )
+from decoderonly_checker.late import late_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,39 +39,44 @@ if TYPE_CHECKING:
 MAX_ALTERNATIVES = 6
 MAX_TEXT = 100_000  # characters of one literal part of a text that is put together
 MAX_WEIGHT = 400  # a text built in a loop out of itself would double with each round
-_ASKS_KIND = re.compile(r"is_encoder_decoder(?:['\"], \w+\))?$")
+_ASKS_KIND = late_pattern(r"is_encoder_decoder(?:['\"], \w+\))?$")
+
+
+@lru_cache(maxsize=4096)
+def _asks_kind(text: str) -> bool:
+    """Whether a condition asks what kind of model one is."""
+    return _ASKS_KIND.search(text) is not None
 
 
 def _alts(value: Value, guard: Guard | None) -> tuple[Alt, ...]:
     alts = value.alts if isinstance(value, Choice) else (Alt(value),)
     if guard is None:
         return alts
-    return tuple(Alt(alt.value, alt.guards | {guard}) for alt in alts)
+    return tuple([alt if guard in alt.guards else Alt(alt.value, alt.guards | {guard}) for alt in alts])
 
 
 def possible(alt: Alt) -> bool:
     """Whether an alternative can hold: not under both truths of a switch, nor a decoder-only one where `is_encoder_decoder`."""
-    if any(owner == "switch" and (owner, text, not truth) in alt.guards for owner, text, truth in alt.guards):
-        return False
+    guards = alt.guards
+    for owner, text, truth in guards:
+        if owner == "switch" and (owner, text, not truth) in guards:
+            return False
     model = alt.value.call.model if isinstance(alt.value, Generated) else alt.value
     if not isinstance(model, Model) or model.kind not in (Kind.DECODER, Kind.ENCODER_DECODER):
         return True
-    return all(
-        truth == (model.kind is Kind.ENCODER_DECODER)
-        for _, text, truth in alt.guards
-        if _ASKS_KIND.search(text) is not None
-    )
+    return all(truth == (model.kind is Kind.ENCODER_DECODER) for _, text, truth in guards if _asks_kind(text))
 
 
 def join(a: Value, b: Value, guard_a: Guard | None = None, guard_b: Guard | None = None) -> Value:
     """Return the value that is `a` or `b`, remembering under which condition each holds."""
-    if a is b or (a == b and type(a) is type(b)):
+    if a is b or (type(a) is type(b) and a == b):
         return a
     merged: dict[Value, Alt] = {}
-    alts = (*_alts(a, guard_a), *_alts(b, guard_b))
-    for alt in [alt for alt in alts if possible(alt)] or alts:
-        seen = merged.get(alt.value)
-        merged[alt.value] = alt if seen is None else Alt(seen.value, seen.guards & alt.guards)
+    alts = _alts(a, guard_a) + _alts(b, guard_b)
+    for alt in [alt for alt in alts if not alt.guards or possible(alt)] or alts:
+        value = alt.value
+        seen = merged.get(value)
+        merged[value] = alt if seen is None else Alt(seen.value, seen.guards & alt.guards)
     if len(merged) == 1:
         return next(iter(merged)).at(a.origin)
     if len(merged) > MAX_ALTERNATIVES:
@@ -91,8 +99,14 @@ def join(a: Value, b: Value, guard_a: Guard | None = None, guard_b: Guard | None
     return Choice(tuple(Alt(value, guards) for value, guards in light.items()), origin=a.origin)
 
 
+# Those that are made of other values.
+_COMPOUND = frozenset({Str, Hole, Scattered, Rendered, Choice, Tuple, Pieces})
+
+
 def weight(value: Value) -> int:
     """Return how many values a value is made of, shared ones counted each time."""
+    if type(value) not in _COMPOUND:
+        return 1
     known: int | None = value.__dict__.get("_weight")
     if known is None:
         if isinstance(value, Str):
@@ -100,7 +114,7 @@ def weight(value: Value) -> int:
         elif isinstance(value, Hole):
             inner = [weight(value.value)]
         elif isinstance(value, Choice):
-            inner = [weight(alt.value) for alt in value.alts]
+            inner = [weight(alt.value) if type(alt.value) in _COMPOUND else 1 for alt in value.alts]
         elif isinstance(value, Tuple):
             inner = [weight(item) for item in value.items]
         elif isinstance(value, Pieces):
@@ -189,7 +203,7 @@ def under(value: Value, guards: frozenset[Guard]) -> Value:
     if not guards:
         return value
     return Choice(
-        tuple(Alt(alt.value, alt.guards | guards) for alt in _alts(value, None)), origin=value.origin
+        tuple([Alt(alt.value, alt.guards | guards) for alt in _alts(value, None)]), origin=value.origin
     )
 
 
@@ -197,10 +211,15 @@ def each(value: Value, function: Callable[[Value], Value]) -> Value:
     """Apply `function` to every alternative, keeping the conditions."""
     if not isinstance(value, Choice):
         return function(value)
+    images = [function(alt.value) for alt in value.alts]
+    if len(images) > 1:
+        first = images[0]
+        kind = type(first)
+        if kind is not Choice and all(type(one) is kind and one == first for one in images):
+            return first
     result: Value | None = None
-    for alt in value.alts:
-        image = function(alt.value)
-        image = under(image, alt.guards)
+    for alt, made in zip(value.alts, images, strict=True):
+        image = under(made, alt.guards)
         result = image if result is None else join(result, image)
     return UNKNOWN if result is None else result
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
@@ -29,14 +30,18 @@ from decoderonly_checker.flow.values import (
     Value,
     alternatives,
 )
+from decoderonly_checker.late import late_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from decoderonly_checker.flow.interpreter import Interpreter
 
-_IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
+_IDENTIFIER = late_pattern(r"[A-Za-z_]\w*")
 _MAPPINGS = frozenset({"Mapping", "MutableMapping", "UserDict", "BatchEncoding", "BatchFeature"})
+_HELD = (Ref, Lib)
+_PLAIN_VALUES = (Unknown, Const)
+_UNTOLD = (Unknown, Opaque)
 _PLAIN = frozenset({"str", "int", "float", "bool", "bytes", "list", "tuple", "dict", "set"})
 _COMPARE: dict[type, Any] = {
     cst.Equal: lambda a, b: a == b,
@@ -52,42 +57,65 @@ _COMPARE: dict[type, Any] = {
 }
 
 
+@lru_cache(maxsize=4096)
+def _first_name(text: str) -> str:
+    """Return the name that a condition begins with."""
+    found = _IDENTIFIER.match(text)
+    return found.group() if found is not None else ""
+
+
+@lru_cache(maxsize=4096)
+def _names_in(text: str) -> frozenset[str]:
+    """Return the names in a condition."""
+    return frozenset(_IDENTIFIER.findall(text))
+
+
+@lru_cache(maxsize=4096)
+def _anonymous(text: str, name: str) -> str:
+    """Return a condition without the name of the object that it asks about."""
+    return re.sub(rf"\b{name}\b", "@", text)
+
+
+_JUDGED = (cst.Name, cst.SimpleString, cst.Integer, cst.Attribute)
+
+
 class Conditions:
     """The part of the interpreter that keeps track of conditions."""
 
     def condition(self: Interpreter, node: cst.BaseExpression) -> Guard | None:
         """Return `node` as a condition that can be remembered, with the truth it has when `node` is true."""
         truth = True
-        while isinstance(node, cst.UnaryOperation) and isinstance(node.operator, cst.Not):
+        while type(node) is cst.UnaryOperation and type(node.operator) is cst.Not:
             node, truth = node.expression, not truth
         text = self.text_key(node)
         if text is None:
             return None
-        root = re.match(r"[A-Za-z_]\w*", text)
-        if root is None:
+        root = _first_name(text)
+        if not root:
             return None
-        path = node.left if isinstance(node, cst.Comparison) else node
+        path = node.left if type(node) is cst.Comparison else node
         known = self.anchor(path)
         if known is not None:
             owner, subject = known
             return (owner, f"{subject}{text[len(cast('str', self.text_key(path))) :]}", truth)
-        place: Any = self.frame.scopes[0]
-        for scope in self.frame.scopes:
-            value = self.store.get((scope, root.group()))
+        scopes = self.frames[-1].scopes
+        place: Any = scopes[0]
+        for scope in scopes:
+            value = self.store.get((scope, root))
             if value is not None:
-                made = self.made(value) if text != root.group() else None
+                made = self.made(value) if text != root else None
                 place = scope if made is None else made
                 if made is not None:
-                    text = re.sub(rf"\b{root.group()}\b", "@", text)
+                    text = _anonymous(text, root)
                 break
         return (place, text, truth)
 
     @staticmethod
     def made(value: Value) -> Any:
         """Return what tells an object from others, whatever its names: settings are read in one function and used in others."""
-        if isinstance(value, Ref | Lib):
+        if isinstance(value, _HELD):
             return value.id
-        origin = value.origin if isinstance(value, Unknown | Opaque) else None
+        origin = value.origin if isinstance(value, _UNTOLD) else None
         return ("made", origin.key) if origin is not None and isinstance(origin.node, cst.Call) else None
 
     def anchor(self: Interpreter, path: cst.BaseExpression) -> tuple[Any, str] | None:
@@ -98,13 +126,14 @@ class Conditions:
         """
         root, *rest = dotted_name(path).split(".")
         value: Value | None = None
-        for scope in self.frame.scopes:
-            value = self.store.get((scope, root))
+        stored = self.store.get
+        for scope in self.frames[-1].scopes:
+            value = stored((scope, root))
             if value is not None:
                 break
         found: tuple[Any, str] | None = None
         while True:
-            if isinstance(value, Ref | Lib):
+            if isinstance(value, _HELD):
                 found = (value.id, ".".join(("@", *rest)))
                 record = self.store.get(value.id)
                 value = record.attrs.get(rest[0]) if rest and isinstance(record, ObjRec) else None
@@ -112,7 +141,7 @@ class Conditions:
                     return found
                 del rest[0]
                 continue
-            origin = value.origin if isinstance(value, Unknown | Const) else None
+            origin = value.origin if isinstance(value, _PLAIN_VALUES) else None
             if origin is None or not isinstance(origin.node, cst.Param):
                 return found
             if not rest:
@@ -121,7 +150,7 @@ class Conditions:
 
     def text_key(self: Interpreter, node: cst.CSTNode) -> str | None:
         """Return a short text for simple conditions; None for others."""
-        if isinstance(node, cst.Name):
+        if type(node) is cst.Name:
             return node.value
         known = self.text_keys.get(id(node))
         if known is None:
@@ -160,9 +189,9 @@ class Conditions:
 
     def assume(self: Interpreter, node: cst.BaseExpression, truth: bool) -> Guard | None:
         """Let `node` be `truth` from here on; return the condition for joins, where it can be named."""
-        while isinstance(node, cst.UnaryOperation) and isinstance(node.operator, cst.Not):
+        while type(node) is cst.UnaryOperation and type(node.operator) is cst.Not:
             node, truth = node.expression, not truth
-        if isinstance(node, cst.BooleanOperation):
+        if type(node) is cst.BooleanOperation:
             both = isinstance(node.operator, cst.And)
             if both == truth:
                 self.assume(node.left, truth)
@@ -175,7 +204,7 @@ class Conditions:
         owner, text, sign = guard
         key = (owner, text)
         written = self.text_key(node) or text
-        for name in {*_IDENTIFIER.findall(text), *_IDENTIFIER.findall(written)} or {text}:
+        for name in (_names_in(text) | _names_in(written)) or (text,):
             self.assumed.setdefault(name, set()).add(key)
         self.asked.setdefault(key, written)
         self.store.set(("?", *key), sign == truth)
@@ -192,21 +221,21 @@ class Conditions:
         """Narrow a variable by `x is None`, `isinstance(x, …)` or its truth."""
         subject: cst.BaseExpression = node
         keep_none: bool | None = False if truth else None
-        if isinstance(node, cst.Comparison) and len(node.comparisons) == 1:
+        if type(node) is cst.Comparison and len(node.comparisons) == 1:
             target = node.comparisons[0]
-            if not (isinstance(target.comparator, cst.Name) and target.comparator.value == "None"):
+            if not (type(target.comparator) is cst.Name and target.comparator.value == "None"):
                 return
             is_none = isinstance(target.operator, cst.Is | cst.Equal)
             if not is_none and not isinstance(target.operator, cst.IsNot | cst.NotEqual):
                 return
             subject, keep_none = node.left, is_none == truth
-        elif isinstance(node, cst.Call):
+        elif type(node) is cst.Call:
             self.narrow_isinstance(node, truth)
             return
-        if keep_none is False and isinstance(subject, cst.Attribute):
+        if keep_none is False and type(subject) is cst.Attribute:
             for owner in alternatives(self.eval(subject.value)):
                 self.knowledge.found_set(self, owner, subject.attr.value)
-        if keep_none is None or not isinstance(subject, cst.Name):
+        if keep_none is None or type(subject) is not cst.Name:
             return
         value = self.lookup(subject.value)
         if not isinstance(value, Choice):
@@ -255,10 +284,10 @@ class Conditions:
 
     def truth(self: Interpreter, node: cst.BaseExpression) -> bool | None:
         """Return the truth of a condition where it is certain."""
-        if isinstance(node, cst.UnaryOperation) and isinstance(node.operator, cst.Not):
+        if type(node) is cst.UnaryOperation and type(node.operator) is cst.Not:
             inner = self.truth(node.expression)
             return None if inner is None else not inner
-        if isinstance(node, cst.BooleanOperation):
+        if type(node) is cst.BooleanOperation:
             left, right = self.truth(node.left), self.truth(node.right)
             if isinstance(node.operator, cst.And):
                 return False if False in (left, right) else (True if left and right else None)
@@ -268,11 +297,11 @@ class Conditions:
             held = self.store.get(("?", guard[0], guard[1]))
             if isinstance(held, bool):
                 return held == guard[2]
-        if isinstance(node, cst.Comparison) and len(node.comparisons) == 1:
+        if type(node) is cst.Comparison and len(node.comparisons) == 1:
             return self.compare_truth(node)
-        if isinstance(node, cst.Call):
+        if type(node) is cst.Call:
             return self.isinstance_truth(node)
-        if isinstance(node, cst.Name | cst.SimpleString | cst.Integer | cst.Attribute):
+        if type(node) in _JUDGED:
             value = self.eval(node)
             if isinstance(value, Const) and not value.default:
                 return bool(value.value)

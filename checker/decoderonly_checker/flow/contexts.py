@@ -39,6 +39,9 @@ def expects_failure(node: cst.BaseExpression) -> bool:
 class Contexts:
     """The part of the interpreter that runs `with`."""
 
+    entered: cst.CSTNode | None
+    without_gradients: int
+
     def with_statement(self: Interpreter, node: cst.With) -> Exit:
         return self.run_with(node.items, node.body)
 

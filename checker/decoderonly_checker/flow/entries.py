@@ -22,6 +22,7 @@ class Entries:
     """The part of the interpreter that chooses where to begin."""
 
     relevance: Relevance | None
+    trying: bool
 
     def run_entries(
         self: Interpreter, modules: Sequence[Module], idle: Mapping[Path, Container[str]] | None = None
@@ -71,10 +72,14 @@ class Entries:
     def on_trial(self: Interpreter) -> Iterator[None]:
         """Run functions without keeping what is seen there; they may all be followed again."""
         contexts = dict(self.contexts)
+        tried, self.tried = self.tried, set()
+        trying, self.trying = self.trying, True
         try:
             with self.unrecorded():
                 yield
         finally:
+            self.trying = trying
+            self.tried = tried
             self.contexts = contexts
 
     def run_entry(self: Interpreter, function: Function, receiver: Value | None) -> None:
@@ -158,6 +163,7 @@ class Entries:
         calls, self.calls = self.calls, []
         active, self.active = self.active, []
         budget = self.budget
+        trying, self.trying = self.trying, False
         try:
             self.set_dataclass_fields(cls, ref, None)
             methods = self.methods_of(cls)
@@ -167,9 +173,11 @@ class Entries:
             setters = [m for m in methods.values() if self.sets_attributes(m)]
             with self.on_trial():
                 for method in setters[:20]:
-                    self.run_entry(method, ref)
+                    if method.key not in self.tried:
+                        self.run_entry(method, ref)
         finally:
             self.frames, self.calls, self.active, self.budget = frames, calls, active, budget
+            self.trying = trying
 
     def sets_attributes(self: Interpreter, function: Function) -> bool:
         """Whether a method assigns something that may matter to attributes of `self`."""

@@ -19,7 +19,7 @@ from decoderonly_checker.flow.choices import (
     join_all,
     text_of,
 )
-from decoderonly_checker.flow.frames import Frame
+from decoderonly_checker.flow.frames import STEPS_BETWEEN_LOOKS, Frame
 from decoderonly_checker.flow.labels import IGNORE_INDEX
 from decoderonly_checker.flow.literals import literal_of, plain_text
 from decoderonly_checker.flow.state import MAX_ITEMS, DictRec, ListRec
@@ -41,6 +41,7 @@ from decoderonly_checker.flow.values import (
     alternatives,
     literal,
 )
+from decoderonly_checker.late import late_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,7 +95,7 @@ _BUILTINS = frozenset(
 )
 MAX_LITERAL = 64
 # Names under which a sum of two unknown values is a text, not a number or a list of ids.
-_TEXTLIKE = re.compile(
+_TEXTLIKE = late_pattern(
     r"(?!.*(?:ids|mask|label|len|num|count|index|loss|size|token_id))"
     r".*(?:prompt|question|answer|text|instruct|input|output|response|context|query|completion|title|content|message|story"
     r"|summary|document|article|target|source|eos_token|bos_token|sep_token|chosen|reject|user|system|template|dialog"
@@ -108,7 +109,9 @@ class Expressions:
 
     def eval(self: Interpreter, node: cst.BaseExpression) -> Value:
         """Return what an expression may be."""
-        self.spend()
+        self.budget -= 1
+        if self.budget <= 0 or not self.budget % STEPS_BETWEEN_LOOKS:
+            self.look()
         handler = _EXPRESSIONS.get(type(node))
         return handler(self, node) if handler is not None else Unknown(origin=self.site(node))
 
@@ -328,7 +331,7 @@ class Expressions:
 
     def boolean(self: Interpreter, node: cst.BooleanOperation) -> Value:
         left, right = self.eval(node.left), self.eval(node.right)
-        if isinstance(node.operator, cst.Or):
+        if type(node.operator) is cst.Or:
             kept = [v for v in alternatives(left) if not (isinstance(v, Const) and not v.value)]
             if not kept:
                 return right
@@ -474,6 +477,8 @@ class Expressions:
                     run()
         finally:
             self.frames.pop()
+            if scope not in self.captured:
+                self.store.retire(scope)
         return exact
 
     def kept(self: Interpreter, clause: cst.CompFor, items: tuple[Value, ...]) -> tuple[Value, ...] | None:

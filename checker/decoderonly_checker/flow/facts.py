@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.flow.values import Tri
+from decoderonly_checker.immutable import record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     )
 
 
-@dataclass(eq=False, repr=False, match_args=False)
+@record
 class Record:
     """Base of all records: where it happened, in which module, called from where (outermost first)."""
 
@@ -34,7 +35,7 @@ class Record:
     calls: tuple[Site, ...]
 
 
-@dataclass(eq=False, repr=False, match_args=False)
+@record
 class GenerateCall(Record):
     """`model.generate(…)`, however it was reached.
 
@@ -58,7 +59,7 @@ class GenerateCall(Record):
     by_trainer: bool = False
 
 
-@dataclass(eq=False, repr=False, match_args=False)
+@record
 class Use:
     """Something was done with a text: "printed", "returned", "stored", "passed", "compared", "searched" or "kept".
 
@@ -70,7 +71,7 @@ class Use:
     site: Site
 
 
-@dataclass(eq=False, repr=False, match_args=False)
+@record
 class TextCut(Record):
     """A prompt was taken off decoded text.
 
@@ -84,7 +85,7 @@ class TextCut(Record):
     sure: bool
 
 
-@dataclass(eq=False, repr=False, match_args=False)
+@record
 class Decode(Record):
     """Generated ids became text. `uses` and `cuts` are filled in as the text flows on.
 
@@ -102,7 +103,7 @@ class Decode(Record):
     ignored: str = ""
 
 
-@dataclass(eq=False, repr=False, match_args=False)
+@record
 class IdsCut(Record):
     """Generated ids were sliced from `by` on."""
 
@@ -110,7 +111,7 @@ class IdsCut(Record):
     by: Value
 
 
-@dataclass(eq=False, repr=False, match_args=False)
+@record
 class PipelineCall(Record):
     """A pipeline was called. `uses` and `cuts` as for `Decode`, of its `generated_text`."""
 
@@ -124,7 +125,7 @@ class PipelineCall(Record):
     cuts: list[TextCut] = field(default_factory=list)
 
 
-@dataclass(eq=False, repr=False, match_args=False)
+@record
 class PipelineHandedOn(Record):
     """A text-generation pipeline was given to another library, which reads its output."""
 
@@ -132,7 +133,7 @@ class PipelineHandedOn(Record):
     to: str
 
 
-@dataclass(eq=False, repr=False, match_args=False)
+@record
 class TokenizerCall(Record):
     """A tokenizer or template made an encoding."""
 
@@ -141,7 +142,7 @@ class TokenizerCall(Record):
     args: Args
 
 
-@dataclass(eq=False, repr=False, match_args=False)
+@record
 class LabelsMade(Record):
     """Ids became labels: `labels` is the buffer, `inputs` are the `input_ids` beside it, where they are known.
 
@@ -154,7 +155,7 @@ class LabelsMade(Record):
     model: Model | None = None
 
 
-@dataclass(eq=False, repr=False, match_args=False)
+@record
 class IgnoreWrite(Record):
     """-100 was written into labels. `selector` is the index or mask that was written to, as a value.
 
@@ -169,7 +170,7 @@ class IgnoreWrite(Record):
     kind: str
 
 
-@dataclass(eq=False, repr=False, match_args=False)
+@record
 class LabelBoundary(Record):
     """The front of labels, up to column `count`, was set to -100 (or left so while the rest was filled in).
 
@@ -181,7 +182,7 @@ class LabelBoundary(Record):
     how: str
 
 
-@dataclass(eq=False, repr=False, match_args=False)
+@record
 class IdsWrite(Record):
     """Something other than -100 was written into ids; `selector` and `kind` as for `IgnoreWrite`."""
 
@@ -191,7 +192,7 @@ class IdsWrite(Record):
     value: Value
 
 
-@dataclass(eq=False, repr=False, match_args=False)
+@record
 class Collation(Record):
     """Rows of a dataset became a batch, at the construction of a loader or trainer.
 
@@ -206,7 +207,7 @@ class Collation(Record):
     sure: bool
 
 
-@dataclass(eq=False, repr=False, match_args=False)
+@record
 class TrainingRun(Record):
     """A trainer of transformers or trl was made. `trainer` is its class (of the library, for the project's subclass).
 
@@ -227,7 +228,7 @@ class TrainingRun(Record):
     appends_eos: Tri = Tri.NO
 
 
-@dataclass(eq=False, repr=False, match_args=False)
+@record
 class Stream(Record):
     """The text of an iterated streamer was read; `streamer` is its number on the heap. `uses` and `cuts` as for `Decode`."""
 
@@ -236,7 +237,7 @@ class Stream(Record):
     cuts: list[TextCut] = field(default_factory=list)
 
 
-@dataclass(eq=False, repr=False, match_args=False)
+@record
 class Completion(Record):
     """A text-completion API was asked with `echo`. `scored` is set where its log-probabilities are read."""
 
@@ -246,7 +247,7 @@ class Completion(Record):
     cuts: list[TextCut] = field(default_factory=list)
 
 
-@dataclass(eq=False, repr=False, match_args=False)
+@record
 class TokenComparison(Record):
     """`ids != token`, token by token; `code` is the source of the right side."""
 
@@ -255,7 +256,7 @@ class TokenComparison(Record):
     code: str
 
 
-@dataclass(eq=False, repr=False, match_args=False)
+@record
 class ForwardCall(Record):
     """A model was called. `ids` and `mask` as in `GenerateCall`; `reads` holds what was read from the output.
 
@@ -271,7 +272,7 @@ class ForwardCall(Record):
     overwritten: bool = False
 
 
-@dataclass(eq=False, repr=False, match_args=False)
+@record
 class PositionRead(Record):
     """Positions were picked from a forward's scores: one of each row (`index`), or those from `lower` to `upper`.
 
@@ -286,7 +287,7 @@ class PositionRead(Record):
     conditions: tuple[str, ...] = ()
 
 
-@dataclass(eq=False, repr=False, match_args=False)
+@record
 class Reduction(Record):
     """The scores of positions became one number: `how` is "loss" (the model's own), "cross-entropy", "mean" or "sum".
 
@@ -300,7 +301,7 @@ class Reduction(Record):
     uses: list[Use] = field(default_factory=list)
 
 
-@dataclass
+@record
 class Facts:
     """All records of a run, in the order in which they were made."""
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
+
+from decoderonly_checker.immutable import record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,13 +18,14 @@ if TYPE_CHECKING:
 
 MAX_DEPTH = 10  # calls that are followed within calls
 MODULE_BUDGET = 400_000  # steps of work
+STEPS_BETWEEN_LOOKS = 1024  # at the clock; a power of two
 
 
 class BudgetExhausted(Exception):  # noqa: N818 - no error: the entry is cut short
     """The work allowed for one entry point is used up."""
 
 
-@dataclass
+@record
 class Frame:
     """One running function or module."""
 

@@ -21,7 +21,13 @@ from decoderonly_checker.flow.contexts import Contexts
 from decoderonly_checker.flow.entries import Entries
 from decoderonly_checker.flow.expressions import Expressions
 from decoderonly_checker.flow.facts import Facts, Record, Use
-from decoderonly_checker.flow.frames import MAX_DEPTH, MODULE_BUDGET, BudgetExhausted, Frame
+from decoderonly_checker.flow.frames import (
+    MAX_DEPTH,
+    MODULE_BUDGET,
+    STEPS_BETWEEN_LOOKS,
+    BudgetExhausted,
+    Frame,
+)
 from decoderonly_checker.flow.labels import Labels
 from decoderonly_checker.flow.paths import Paths
 from decoderonly_checker.flow.patterns import Patterns
@@ -63,7 +69,12 @@ if TYPE_CHECKING:
     from decoderonly_checker.knowledge.declared import Declared
 
 MAX_CONTEXTS = 24
-_STEPS_BETWEEN_LOOKS = 256  # at the clock; a power of two
+
+
+_ON_HEAP = (Ref, Model, Tokenizer, Pipeline, Lib)
+_BARE = frozenset(
+    {Unknown, Const, External, Opaque, Function, ClassObj, Model, Tokenizer, Ids}
+)  # hold no text
 
 
 class _Same:
@@ -115,6 +126,7 @@ class Interpreter(
         self.exhausted: list[Module] = []
         self.failures: dict[Module, str] = {}
         self.reached: set[int] = set()
+        self.tried: set[int] = set()  # those that ran on trial
         self.contexts: dict[Hashable, int] = {}
         self.assumed: dict[str, set[tuple[Any, str]]] = {}
         self.asked_about: dict[re.Pattern[str], tuple[int, list[tuple[tuple[Any, str], str]]]] = {}
@@ -129,16 +141,21 @@ class Interpreter(
         self.decorating = 0
         self.setters: set[str] = set()  # properties of the project that can be assigned to
         self.literals: dict[int, Const] = {}
+        self.sites: dict[int, Site] = {}
+        self.decorated_by: dict[int, list[str]] = {}
         self.seen: dict[Hashable, Value] = {}
         self.relevance: Relevance | None = None
         self.idle: Mapping[Path, Container[str]] = {}
         self.stated: set[int] = set()  # comparisons that a test states to be true or false
         self.paths: dict[str, tuple[str, int, str]] = {}
+        self.path_ends: set[str] = set()  # the last parts of all paths that something was kept under
         self.path_roots: dict[str, set[tuple[str, int, str]]] = {}
         self.operands: dict[int, tuple[Value, Value]] = {}
         self.identifiers: dict[int, frozenset[str]] = {}  # of nested functions
+        self.captured: set[int] = set()  # scopes that functions close over
         self.lent: set[int] = set()  # functions that were handed to a call, which may call them
         self.answering: set[int] = set()  # those whose results a library shows to a person or sends
+        self.trying = False  # whether what runs is only run for what it sets
         self.without_gradients = 0  # how many `torch.no_grad()` are open
 
     # -- places and records --------------------------------------------------------------------------------------
@@ -150,8 +167,12 @@ class Interpreter(
 
     def site(self, node: cst.CSTNode) -> Site:
         """Return the place of `node` in the running module."""
-        frame = self.frames[-1]
-        return Site.of(frame.module.source, frame.cell, node)
+        found = self.sites.get(id(node))
+        if found is None:
+            # It holds the node, so that its number is not given away.
+            frame = self.frames[-1]
+            found = self.sites[id(node)] = Site.of(frame.module.source, frame.cell, node)
+        return found
 
     def where(self, node: cst.CSTNode) -> tuple[Site, Module, tuple[Site, ...]]:
         """Return the first three fields of a record made at `node`."""
@@ -165,6 +186,8 @@ class Interpreter(
     def use(self, value: Value, kind: str, node: cst.CSTNode, depth: int = 0) -> None:
         """Note what happens to decoded text, or to a score, that stands in `value`, through containers."""
         if not self.recording:
+            return
+        if type(value) in _BARE:
             return
         for text in decoded_in(value):
             text.decode.uses.append(Use(kind, self.site(node)))
@@ -192,7 +215,12 @@ class Interpreter(
     def spend(self) -> None:
         """Count one step of work."""
         self.budget -= 1
-        if self.budget <= 0 or (not self.budget % _STEPS_BETWEEN_LOOKS and self.clock.is_over()):
+        if self.budget <= 0 or not self.budget % STEPS_BETWEEN_LOOKS:
+            self.look()
+
+    def look(self) -> None:
+        """Stop where the work or the time allowed is used up."""
+        if self.budget <= 0 or self.clock.is_over():
             raise BudgetExhausted
 
     @contextmanager
@@ -232,25 +260,19 @@ class Interpreter(
         finally:
             self.beside = outer
 
-    @contextmanager
-    def discarding(self, node: cst.BaseExpression | None) -> Iterator[None]:
-        """Run a statement that throws the value of `node` away."""
-        outer, self.discarded = self.discarded, node
-        try:
-            yield
-        finally:
-            self.discarded = outer
-
     # -- variables -----------------------------------------------------------------------------------------------
 
     def lookup(self, name: str) -> Value | None:
         """Return the value of a variable, None where it is not bound in the project's code."""
-        for scope in self.frame.scopes:
-            value = self.store.get((scope, name))
+        frame = self.frames[-1]
+        stored = self.store.get
+        for scope in frame.scopes:
+            value = stored((scope, name))
             if value is not None:
-                value = self.settle(value)
-                return self.restricted(value)
-        value = self.starred(name, self.frame.module)
+                if isinstance(value, ImportRef):
+                    value = self._settled(value, frozenset())
+                return self.restricted(value) if isinstance(value, Choice) else value
+        value = self.starred(name, frame.module)
         return None if value is None else self.settle(value)
 
     def starred(self, name: str, importer: Module) -> Value | None:
@@ -328,8 +350,9 @@ class Interpreter(
         if not self.worthwhile(function, args):
             return self.or_annotated(Unknown(hint=function.name, origin=self.site(node)), function, node)
         key = self.call_key(function, args, receiver)
-        if key in self.seen:
-            return self.seen[key]
+        known = self.seen.get(key)
+        if known is not None:
+            return known
         spent = self.contexts.get(function.identity, 0)
         turns = self.active.count(function.identity)
         again = turns > 1 or (turns == 1 and not any(isinstance(v, Ids | Generated) for v in args.all()))
@@ -362,7 +385,7 @@ class Interpreter(
         """Return what makes two calls of a function the same: arguments, and the state of the objects they hold."""
 
         def state(value: Value) -> Hashable:
-            if isinstance(value, Ref | Model | Tokenizer | Pipeline | Lib):
+            if isinstance(value, _ON_HEAP):
                 return (value.id, _Same(self.store.get(value.id)))
             return value
 
@@ -374,6 +397,7 @@ class Interpreter(
             args.open,
             args.star,
             self.recording,
+            self.trying,
         )
 
     def run_function(
@@ -387,8 +411,7 @@ class Interpreter(
         scope = self.store.new_id()
         frame = Frame(function.module, function.cell, (scope, *function.scopes), function, entry=args is None)
         frame.resume = resume
-        if self.recording:
-            self.reached.add(function.key)
+        (self.reached if self.recording else self.tried).add(function.key)
         self.active.append(function.identity)
         caller_frames = len(self.frames)
         bindings = self.bind_parameters(function, args, receiver, frame)
@@ -406,6 +429,8 @@ class Interpreter(
             self.without_gradients -= gradless
             del self.frames[caller_frames:]
             self.active.pop()
+            if scope not in self.captured:
+                self.store.retire(scope)
         for delta in frame.exits:
             # What a branch did before it returned reaches the caller too.
             outer = {k: v for k, v in delta.items() if not (isinstance(k, tuple) and k[0] in (scope, "?"))}
@@ -423,6 +448,11 @@ class Interpreter(
         function.module.source.cell(function.cell).load(function.node)
         return function.node
 
+    @staticmethod
+    def code_of(function: Function) -> str:
+        """Return the code of a function, as it is written."""
+        return function.module.source.cell(function.cell).code_of(function.node)
+
     def run_module(self, module: Module) -> None:
         """Run a module's top level, once, outside any branch that happens to import it."""
         if module.started:
@@ -435,6 +465,7 @@ class Interpreter(
         calls, self.calls = self.calls, []
         active, self.active = self.active, []
         recording, self.recording = self.recording, True
+        trying, self.trying = self.trying, False
         budget, self.budget = self.budget, MODULE_BUDGET
         try:
             with self.on_time_of(module):
@@ -454,6 +485,7 @@ class Interpreter(
             self.fail(module, problem)
         finally:
             self.recording = recording
+            self.trying = trying
             self.active = active
             self.calls = calls
             self.frames = frames

@@ -25,6 +25,7 @@ from decoderonly_checker.flow.values import (
     alternatives,
     literal,
 )
+from decoderonly_checker.late import late_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -34,9 +35,9 @@ if TYPE_CHECKING:
 
 IGNORE_INDEX = -100
 LABELS = frozenset({"input_ids", "masked labels"})  # the fields of ids that the loss may be taken over
-_IGNORES = re.compile(r"ignore|label_?pad", re.IGNORECASE)
+_IGNORES = late_pattern(r"ignore|label_?pad", re.IGNORECASE)
 # A pad token that was set to another token reads as that one.
-_PAD = re.compile(r"(?:^|_)(?:pad(?:ding)?|eos|unk)(?:_|$)", re.IGNORECASE)
+_PAD = late_pattern(r"(?:^|_)(?:pad(?:ding)?|eos|unk)(?:_|$)", re.IGNORECASE)
 
 
 def name_of(value: Value | None) -> str:

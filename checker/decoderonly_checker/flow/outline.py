@@ -9,6 +9,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
+from decoderonly_checker.immutable import record
+from decoderonly_checker.late import late_pattern
 from decoderonly_checker.source.code import code_lines
 from decoderonly_checker.source.words import LEADS, words_in
 
@@ -17,15 +19,15 @@ if TYPE_CHECKING:
 
     from decoderonly_checker.source.files import Cell, SourceFile
 
-_WORDS = re.compile(
+_WORDS = late_pattern(
     r"generate|decode|token|pipeline|labels|from_pretrained|padding|chat_template|input_ids|attention_mask|ignore_index|IGNORE"
     r"|-100|peft|[Ss]treamer|logits|hidden_state|CausalLM|collat|[Pp]rompt|[Ii]nstruction|truncat|\becho\b|completions"
 )
-_SETS = re.compile(r"\bself\.\w+(?:\s*,\s*self\.\w+)*\s*(?::[^=\n]+)?=[^=]")
-_GLOBAL = re.compile(r"(?m)^\s+global \w")
+_SETS = late_pattern(r"\bself\.\w+(?:\s*,\s*self\.\w+)*\s*(?::[^=\n]+)?=[^=]")
+_GLOBAL = late_pattern(r"(?m)^\s+global \w")
 _SHORT = 6  # lines
-_IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
-_ROW_CALLS = re.compile(
+_IDENTIFIER = late_pattern(r"[A-Za-z_]\w*")
+_ROW_CALLS = late_pattern(
     r"\.(?:map|with_transform|set_transform|from_generator)\s*\(|formatting_func|collate_fn|data_collator"
 )
 _ROW_METHODS = frozenset({"map", "with_transform", "set_transform", "from_generator"})
@@ -47,7 +49,7 @@ class Definition:
     names: frozenset[str] = frozenset()
 
 
-@dataclass
+@record
 class Outline:
     """The definitions of a module.
 

@@ -31,11 +31,23 @@ if TYPE_CHECKING:
     from decoderonly_checker.flow.interpreter import Interpreter
 
 _HELD = (Ref, Model, Tokenizer, Pipeline, Lib, ClassObj, ImportRef)
+_FREE = (Unknown, Method, Opaque, External)
+_NAMED = (Model, Tokenizer)
 _SHARED = 3  # a path this long, such as `app.state.model`, is also found behind a parameter: `request.app.state.model`
 
 
 class Paths:
     """The part of the interpreter that keeps what is set on unknown objects."""
+
+    @staticmethod
+    def last_part(node: cst.BaseExpression) -> str | None:
+        """Return the last part of a path."""
+        if type(node) is cst.Attribute:
+            return node.attr.value
+        index = node.slice[0].slice if type(node) is cst.Subscript else None
+        key = index.value if isinstance(index, cst.Index) else None
+        text = plain_text(key) if isinstance(key, cst.SimpleString) else None
+        return text if isinstance(text, str) else None
 
     def set_path(self: Interpreter, owner: Value, target: cst.BaseExpression, value: Value) -> None:
         """Keep what is assigned to an attribute or an entry of an unknown object."""
@@ -48,6 +60,7 @@ class Paths:
     def keep_path(self: Interpreter, key: tuple[str, int, str], value: Value) -> None:
         """Keep a value under a path."""
         self.store.set(key, value)
+        self.path_ends.add(key[2].rpartition(".")[2])
         self.paths[key[2]] = key
         self.path_roots.setdefault(key[2].partition(".")[0], set()).add(key)
 
@@ -59,12 +72,10 @@ class Paths:
 
     def get_path(self: Interpreter, node: cst.BaseExpression, found: Value) -> Value:
         """Return what was set under the path of `node`, else `found`."""
-        if not self.paths:
+        if not self.paths or self.last_part(node) not in self.path_ends:
             return found
         plain = all(
-            isinstance(one, Unknown | Method | Opaque | External)
-            or (isinstance(one, Model | Tokenizer) and one.named)
-            for one in alternatives(found)
+            isinstance(one, _FREE) or (isinstance(one, _NAMED) and one.named) for one in alternatives(found)
         )
         text = path_of(node) if plain else ""
         if not text:
@@ -95,7 +106,7 @@ class Paths:
 
 def path_of(node: cst.BaseExpression) -> str:
     """Return `a.b.c` for `a.b.c` and for `a.b["c"]`; the empty string for anything else."""
-    if isinstance(node, cst.Subscript) and len(node.slice) == 1:
+    if type(node) is cst.Subscript and len(node.slice) == 1:
         index = node.slice[0].slice
         key = index.value if isinstance(index, cst.Index) else None
         text = plain_text(key) if isinstance(key, cst.SimpleString) else None
@@ -103,7 +114,7 @@ def path_of(node: cst.BaseExpression) -> str:
             return ""
         owner = path_of(node.value)
         return f"{owner}.{text}" if owner and text.isidentifier() else ""
-    if isinstance(node, cst.Attribute):
+    if type(node) is cst.Attribute:
         owner = path_of(node.value)
         return f"{owner}.{node.attr.value}" if owner else ""
     return dotted_name(node)

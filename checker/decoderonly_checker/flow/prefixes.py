@@ -7,7 +7,6 @@ same string in both texts. Pure: no interpreter, no tokenizer.
 from __future__ import annotations
 
 import enum
-import re
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.flow.values import (
@@ -21,6 +20,7 @@ from decoderonly_checker.flow.values import (
     literal,
 )
 from decoderonly_checker.immutable import immutable
+from decoderonly_checker.late import late_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator
@@ -31,7 +31,7 @@ _FIRST_HOLE = 0xF0000  # a private plane: no text holds these characters
 _COMMON = frozenset(
     {"", "piece", "text", "answer", "character", "key", "index", "absent", "condition", "chunk"}
 )
-_BOS = re.compile(r"\s*(?:<s>|<bos>|<\|begin_of_text\|>|<[|｜]begin▁of▁sentence[|｜]>)?\s*")  # noqa: RUF001
+_BOS = late_pattern(r"\s*(?:<s>|<bos>|<\|begin_of_text\|>|<[|｜]begin▁of▁sentence[|｜]>)?\s*")  # noqa: RUF001
 _TELLING = 12  # so many literal characters are found in another text by no accident
 _DEPTH = 6
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from decoderonly_checker.flow.outline import Outline, outline_of
+from decoderonly_checker.immutable import record
+from decoderonly_checker.late import late_pattern
 from decoderonly_checker.source.files import SourceError, SourceFile
 from decoderonly_checker.source.libraries import INSTALLED, library_package
 
@@ -19,16 +21,16 @@ if TYPE_CHECKING:
 
     from decoderonly_checker.flow.values import ClassObj, Function
 
-_ENCODER_DECODER = re.compile(
+_ENCODER_DECODER = late_pattern(
     r"Seq2Seq|\bM?T5|FlanT5|flan-t5|\bBart|MBart|Pegasus|Marian|M2M100|Whisper|NLLB|opus-mt|SpeechEncoderDecoder|\bLED\b"
     r"|ProphetNet|is_encoder_decoder|\bt5-(?:small|base|large|3b|11b)|facebook/bart|EncoderDecoderModel|Florence2|TrOCR"
 )
-_DECODER_ONLY = re.compile(
+_DECODER_ONLY = late_pattern(
     r"CausalLM|LMHeadModel|[Ll]lama|GPT|gpt-?[2jn]|Qwen|qwen|[Mm]istral|[Gg]emma|Falcon|Vicuna|vicuna|Phi-?[1-4]|[Dd]eep[Ss]eek|padding_side\s*=\s*.left"
 )
 
 
-@dataclass(eq=False)
+@record
 class Module:
     """One module of the project. `scope` numbers its globals in the store."""
 
@@ -204,13 +206,16 @@ class Project:
 
 def dotted_name(node: cst.BaseExpression | None) -> str:
     """Return `a.b.c` for a chain of names, the empty string for anything else."""
-    import libcst as cst
-
+    # By the names of the classes: `isinstance` of libcst's abstract ones takes many times as long.
+    kind = type(node).__name__
+    if kind == "Name":
+        return cast("cst.Name", node).value
     parts: list[str] = []
-    while isinstance(node, cst.Attribute):
-        parts.append(node.attr.value)
-        node = node.value
-    if not isinstance(node, cst.Name):
+    while kind == "Attribute":
+        parts.append(cast("cst.Attribute", node).attr.value)
+        node = cast("cst.Attribute", node).value
+        kind = type(node).__name__
+    if kind != "Name":
         return ""
-    parts.append(node.value)
+    parts.append(cast("cst.Name", node).value)
     return ".".join(reversed(parts))

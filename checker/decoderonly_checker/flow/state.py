@@ -7,8 +7,8 @@ writes and not what the program holds.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-from dataclasses import field, replace
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import field
 from typing import Any
 
 from decoderonly_checker.flow.choices import join
@@ -38,7 +38,8 @@ class DictRec:
 
     def with_entry(self, key: Any, value: Value) -> DictRec:
         """Return the record with one entry set."""
-        return replace(self, entries={**self.entries, key: value})
+        entries = {**self.entries, key: value}
+        return DictRec(entries, self.open, self.encoding, self.keys, self.dotted)
 
 
 MAX_ITEMS = 256
@@ -72,10 +73,11 @@ class ObjRec:
 
     def with_attr(self, name: str, value: Value) -> ObjRec:
         """Return the record with one attribute set."""
-        return replace(self, attrs={**self.attrs, name: value})
+        return ObjRec(self.cls, {**self.attrs, name: value})
 
 
 Record = DictRec | ListRec | ObjRec
+_RECORDS = (DictRec, ListRec, ObjRec)
 
 
 def _join_maps(
@@ -121,22 +123,32 @@ def join_records(a: Record, b: Record, ga: Guard | None, gb: Guard | None) -> Re
     return a
 
 
+def _joined(a: Any, b: Any, ga: Guard | None, gb: Guard | None) -> Any:
+    """Join what two branches left under one key."""
+    if isinstance(a, Value) and isinstance(b, Value):
+        return join(a, b, ga, gb)
+    if isinstance(a, _RECORDS) and isinstance(b, _RECORDS):
+        return join_records(a, b, ga, gb)
+    return a if a == b else None
+
+
 class Store:
     """Variables `(scope, name)`, heap records `id` and assumptions, in one table with a journal."""
 
+    get: Callable[[Hashable], Any]
+    """Returns what is stored under a key, or None."""
+
     def __init__(self) -> None:
         self._data: dict[Hashable, Any] = {}
+        self.get = self._data.get  # asked millions of times
         self._journal: list[Delta] = []
+        self._retired: set[int] = set()
         self._next = 1
 
     def new_id(self) -> int:
         """Return a fresh number for a scope or a heap object."""
         self._next += 1
         return self._next
-
-    def get(self, key: Hashable) -> Any:
-        """Return what is stored under `key`, or None."""
-        return self._data.get(key)
 
     def set(self, key: Hashable, value: Any) -> None:
         """Store `value` under `key`; undone by `rollback` of the innermost fork."""
@@ -155,6 +167,10 @@ class Store:
         self.set(number, record)
         return number
 
+    def retire(self, scope: int) -> None:
+        """Say that nothing reads the variables of a scope any more: no branch has to join them."""
+        self._retired.add(scope)
+
     def fork(self) -> None:
         """Begin a branch."""
         self._journal.append({})
@@ -162,15 +178,20 @@ class Store:
     def rollback(self) -> Delta:
         """End a branch: take its writes out and return them."""
         frame = self._journal.pop()
+        data = self._data
+        retired = self._retired
         delta: Delta = {}
         for key, old in frame.items():
-            delta[key] = self._data.get(key, _MISSING)
-            if old is _MISSING:
+            if old is not _MISSING:
+                delta[key] = data.get(key, _MISSING)
+                data[key] = old
+            elif key.__class__ is int:
                 # An object that the branch made stays: nothing outside can hold it, but a remembered result may.
-                if not isinstance(key, int):
-                    self._data.pop(key, None)
+                delta[key] = data.get(key, _MISSING)
             else:
-                self._data[key] = old
+                value = data.pop(key, _MISSING)
+                if key[0] not in retired:  # type: ignore[index]
+                    delta[key] = value
         return delta
 
     def commit(self) -> None:
@@ -191,29 +212,27 @@ class Store:
         if len(branches) == 1:
             self.apply(branches[0][0])
             return
-        keys = dict.fromkeys(k for delta, _ in branches for k in delta)
+        present = self._data.get
+        keys: Delta = {}
+        for delta, _ in branches:
+            keys.update(delta)
         for key in keys:
+            before = present(key, _MISSING)
             result: Any = _MISSING
             guard: Guard | None = None
             for delta, branch_guard in branches:
-                value = delta[key] if key in delta else self._data.get(key, _MISSING)
-                result, guard = self._join(result, value, guard, branch_guard)
+                value = delta.get(key, before)
+                if value is True or value is False:
+                    # An assumption does not outlive a join.
+                    result, guard = _MISSING, None
+                elif result is _MISSING:
+                    # Bound in one branch alone: what it is there is the best that is known.
+                    result, guard = value, branch_guard
+                elif value is result:
+                    guard = None
+                elif value is not _MISSING:
+                    result, guard = _joined(result, value, guard, branch_guard), None
             self.set(key, result)
-
-    def _join(self, a: Any, b: Any, ga: Guard | None, gb: Guard | None) -> tuple[Any, Guard | None]:
-        if isinstance(a, bool) or isinstance(b, bool):
-            # An assumption outlives a join only where all branches share it.
-            return (a if a is b else _MISSING), None
-        if a is _MISSING:
-            # Bound in one branch alone: what it is there is the best that is known.
-            return (b, gb)
-        if b is _MISSING:
-            return (a, ga)
-        if isinstance(a, Value) and isinstance(b, Value):
-            return join(a, b, ga, gb), None
-        if isinstance(a, DictRec | ListRec | ObjRec) and isinstance(b, DictRec | ListRec | ObjRec):
-            return join_records(a, b, ga, gb), None
-        return (a if a == b else None), None
 
     @property
     def depth(self) -> int:

@@ -60,6 +60,8 @@ def shown_by_cell(tree: cst.Module) -> cst.Expr | None:
 class Statements:
     """The statement half of the interpreter."""
 
+    discarded: cst.CSTNode | None
+
     def run_block(self: Interpreter, block: cst.BaseSuite) -> Exit:
         """Run an indented block or a one-line suite."""
         if isinstance(block, cst.IndentedBlock):
@@ -70,7 +72,7 @@ class Statements:
         """Run statements in order until one leaves the block."""
         for statement in body:
             self.spend()
-            if isinstance(statement, cst.SimpleStatementLine):
+            if type(statement) is cst.SimpleStatementLine:
                 exit_ = self.run_small(statement.body)
             else:
                 handler = _COMPOUND.get(type(statement))
@@ -94,15 +96,23 @@ class Statements:
 
     def expression_statement(self: Interpreter, node: cst.Expr) -> None:
         shown = node is self.frame.shown
-        with self.discarding(None if shown else node.value):
+        outer = self.discarded
+        self.discarded = None if shown else node.value
+        try:
             value = self.eval(node.value)
+        finally:
+            self.discarded = outer
         if shown:
             self.use(value, "printed", node.value)
 
     def assign_statement(self: Interpreter, node: cst.Assign) -> None:
         first = node.targets[0].target
-        with self.discarding(node.value if isinstance(first, cst.Name) and first.value == "_" else None):
+        outer = self.discarded
+        self.discarded = node.value if type(first) is cst.Name and first.value == "_" else None
+        try:
             value = self.eval(node.value)
+        finally:
+            self.discarded = outer
         for target in node.targets:
             self.assign(target.target, value)
 
@@ -251,9 +261,9 @@ class Statements:
 
     def assign(self: Interpreter, target: cst.BaseExpression, value: Value) -> None:
         """Assign a value to any target."""
-        if isinstance(target, cst.Name):
+        if type(target) is cst.Name:
             self.bind(target.value, value)
-        elif isinstance(target, cst.Tuple | cst.List):
+        elif isinstance(target, (cst.Tuple, cst.List)):
             self.unpack(
                 [element.value for element in target.elements],
                 [isinstance(element, cst.StarredElement) for element in target.elements],
@@ -308,11 +318,11 @@ class Statements:
             return self.run_block(node.body)
 
         def otherwise() -> Exit:
+            if node.orelse is None:
+                return Exit.FALL
             if isinstance(node.orelse, cst.If):
                 return self.if_statement(node.orelse)
-            if isinstance(node.orelse, cst.Else):
-                return self.run_block(node.orelse.body)
-            return Exit.FALL
+            return self.run_block(node.orelse.body)
 
         if truth is False:
             self.assume(node.test, truth=False)
@@ -394,12 +404,12 @@ class Statements:
         *,
         endless: bool = False,
     ) -> Exit:
-        """Run a loop's body, twice in an outermost loop so that what one turn leaves reaches the next."""
+        """Run a loop's body, twice in an outermost loop so that what one turn leaves reaches the next. Once on trial."""
         frame = self.frame
         frame.loop_depth += 1
         left = False
         try:
-            for _ in range(2 if frame.loop_depth == 1 else 1):
+            for _ in range(2 if frame.loop_depth == 1 and not self.trying else 1):
                 frame.loop_exits.append([])
                 self.store.fork()
                 begin()
@@ -457,6 +467,7 @@ class Statements:
         """Return the function value of a definition in the running scope; a method does not see its class's names."""
         frame = self.frame
         seen = frame.scopes if scopes is None else scopes
+        self.captured.update(seen)
         return Function(node, frame.module, frame.cell, seen, owner, id(node), origin=self.site(node))
 
     def class_definition(self: Interpreter, node: cst.ClassDef) -> None:

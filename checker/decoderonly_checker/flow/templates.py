@@ -20,6 +20,7 @@ from decoderonly_checker.flow.values import (
     Value,
     literal,
 )
+from decoderonly_checker.late import late_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from decoderonly_checker.flow.interpreter import Interpreter
 
 Parts = tuple[str | Hole, ...]
-_PERCENT = re.compile(r"%(?:\((\w+)\))?[-#0 +]*[\d*]*(?:\.\d+)?([%sdrfieg])")
+_PERCENT = late_pattern(r"%(?:\((\w+)\))?[-#0 +]*[\d*]*(?:\.\d+)?([%sdrfieg])")
 
 
 def filled(interp: Interpreter, template: Value, name: str, args: Args, node: cst.CSTNode) -> Value:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from dataclasses import field, replace
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import field
+from typing import TYPE_CHECKING, Any
 
-from decoderonly_checker.immutable import immutable
+from decoderonly_checker.immutable import immutable, remember_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     import libcst as cst
 
@@ -50,6 +50,10 @@ class Site:
         ancestors = self.source.cell(self.cell).ancestors
         return ancestors.of(self.node) if ancestors is not None else []
 
+    def code(self, node: cst.CSTNode | None = None) -> str:
+        """Return the code of the site, or of another node of its tree, as it is written."""
+        return self.source.cell(self.cell).code_of(self.node if node is None else node)
+
 
 class Tri(enum.Enum):
     """Three-valued truth."""
@@ -70,7 +74,12 @@ class Value:
 
     def at(self, origin: Site | None) -> Value:
         """Return the same value, made at `origin`."""
-        return replace(self, origin=origin)
+        if origin is self.origin:
+            return self
+        made = object.__new__(type(self))
+        made.__dict__.update(self.__dict__)  # with its hash: the origin takes no part in that
+        made.__dict__["origin"] = origin
+        return made
 
 
 @immutable
@@ -475,22 +484,10 @@ class Args:
             yield self.star
 
 
-def _remember_hash(cls: type) -> None:
-    """Compute the hash of a value once: those made of values are asked for it again and again."""
-    compute = cast("Callable[[Any], int]", cls.__hash__)
-
-    def remembered(self: Any) -> int:
-        known: int | None = self.__dict__.get("_hash")
-        if known is None:
-            known = compute(self)
-            object.__setattr__(self, "_hash", known)
-        return known
-
-    cls.__hash__ = remembered  # type: ignore[method-assign, assignment]
-
-
-for _cls in (Choice, Str, Hole, Rendered, Tuple, Encoding, Ids, Pieces, Alt, Length):
-    _remember_hash(_cls)
+remember_hash(
+    *(Choice, Str, Hole, Scattered, Rendered, Tuple, Encoding, Ids, Pieces, Alt, Length),
+    *(Function, ClassObj, Bound, Method, Partial, Generated, Below, Shape),
+)
 
 UNKNOWN = Unknown()
 NONE = Const(None)
@@ -503,7 +500,7 @@ def alternatives(value: Value | None) -> tuple[Value, ...]:
     if value is None:
         return ()
     if isinstance(value, Choice):
-        return tuple(alt.value for alt in value.alts)
+        return tuple([alt.value for alt in value.alts])
     return (value,)
 
 

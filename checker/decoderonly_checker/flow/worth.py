@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, cast
-
-import libcst as cst
 
 from decoderonly_checker.flow.choices import decoded_in
 from decoderonly_checker.flow.state import DictRec, ListRec, ObjRec
@@ -22,12 +19,13 @@ from decoderonly_checker.flow.values import (
     Value,
     alternatives,
 )
+from decoderonly_checker.late import late_pattern
 
 if TYPE_CHECKING:
     from decoderonly_checker.flow.interpreter import Interpreter
     from decoderonly_checker.flow.relevance import Relevance
 
-_IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
+_IDENTIFIER = late_pattern(r"[A-Za-z_]\w*")
 _GIVES_ROWS = frozenset({"__getitem__", "__iter__", "__next__"})
 MAX_NESTING = 8  # how deep containers are looked into
 _ALWAYS = frozenset({"<lambda>", "__getattr__"})
@@ -84,8 +82,7 @@ class Worth:
             return False
         names = self.identifiers.get(function.key)
         if names is None:
-            code = cst.Module([]).code_for_node(self.loaded(function))
-            names = frozenset(_IDENTIFIER.findall(code))
+            names = frozenset(_IDENTIFIER.findall(self.code_of(function)))
             self.identifiers[function.key] = names
         matters = cast("Relevance", self.relevance).matters
         return any(

@@ -16,10 +16,11 @@ from typing import Any, Literal, cast
 
 from decoderonly_checker.immutable import immutable
 from decoderonly_checker.knowledge.model_classes import Kind, Positions, kind_of_model_type, positions_of
+from decoderonly_checker.late import late_pattern
 
 _DATA = Path(__file__).parent / "data" / "checkpoints.json"
-_SNAPSHOT = re.compile(r"models--(?P<org>.+?)--(?P<name>[^/]+)(?:/|$)")
-_HUB_NAME = re.compile(r"(?P<org>[\w.-]+)/(?P<name>[\w.-]+)")
+_SNAPSHOT = late_pattern(r"models--(?P<org>.+?)--(?P<name>[^/]+)(?:/|$)")
+_HUB_NAME = late_pattern(r"(?P<org>[\w.-]+)/(?P<name>[\w.-]+)")
 _LONGEST = 300  # characters; a longer string is no name
 _PUBLISHED_AS_IS = frozenset({"llm-research", "ai-modelscope", "modelscope", "shakechen", "zhipuai"})
 _LOCAL = frozenset(  # first part of a relative path, not a publisher

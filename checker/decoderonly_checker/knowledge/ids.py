@@ -259,7 +259,7 @@ def register(registry: Registry) -> None:
             start = bounds.lower if start is None else Unknown()
         if isinstance(upper, int) and -FEW <= upper < 0:
             behind += upper
-        offset = _moved(owner.offset, bounds.lower, node)
+        offset = _moved(owner.offset, bounds.lower, interp.site(node))
         origin = owner.origin if offset == owner.offset else interp.site(node)
         return replace(owner, start=start, added=(front, behind), offset=offset, origin=origin)
 
@@ -461,7 +461,7 @@ def _batched_ref(interp: Interpreter, ref: Ref) -> Tri:
     return Tri.MAYBE
 
 
-def _moved(offset: tuple[str, int], lower: Value | None, node: Node) -> tuple[str, int]:
+def _moved(offset: tuple[str, int], lower: Value | None, site: Site) -> tuple[str, int]:
     """Return where ids begin after a slice that begins at `lower`."""
     if lower is None or literal(lower) == 0:
         return offset
@@ -469,12 +469,13 @@ def _moved(offset: tuple[str, int], lower: Value | None, node: Node) -> tuple[st
     shift = literal(lower)
     if isinstance(shift, int) and shift > 0:
         return base, count + shift
-    code, number = _sum(node)
+    code, number = _sum(site)
     return f"{base}|{code}" if base else code, count + number
 
 
-def _sum(node: Node) -> tuple[str, int]:
+def _sum(site: Site) -> tuple[str, int]:
     """Return the lower bound of the last slice of a subscript as an expression and a number added to it: `i + 1`."""
+    node = site.node
     if not isinstance(node, cst.Subscript) or not isinstance(node.slice[-1].slice, cst.Slice):
         return "?", 0
     bound = node.slice[-1].slice.lower
@@ -485,5 +486,7 @@ def _sum(node: Node) -> tuple[str, int]:
         added = literal_of(right.value) if isinstance(right, cst.Integer) else None
         if sign is not None and isinstance(added, int):
             bound, number = bound.left, sign * added
-    code = cst.Module([]).code_for_node(bound) if bound is not None else "?"
+    if bound is None:
+        return "?", number
+    code = bound.value if isinstance(bound, cst.Name) else site.code(bound)
     return "".join(code.split()), number

@@ -27,6 +27,7 @@ from decoderonly_checker.flow.values import (
     alternatives,
     literal,
 )
+from decoderonly_checker.late import late_pattern
 
 if TYPE_CHECKING:
     from decoderonly_checker.flow.interpreter import Interpreter
@@ -35,8 +36,8 @@ if TYPE_CHECKING:
 Node = cst.CSTNode
 _FILLS = ("masked_fill", "masked_fill_")
 # What turns rows around, so that padding ends on their other side: it is not followed.
-_FLIPS = re.compile(r"\bflip|\breversed\b|\[\s*::\s*-1|\.reverse\(")
-_REST = re.compile(r"pad|remain|rest|diff|missing|fill", re.IGNORECASE)
+_FLIPS = late_pattern(r"\bflip|\breversed\b|\[\s*::\s*-1|\.reverse\(")
+_REST = late_pattern(r"pad|remain|rest|diff|missing|fill", re.IGNORECASE)
 
 
 def is_rest(times: Value | None) -> bool:

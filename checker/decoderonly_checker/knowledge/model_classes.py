@@ -6,16 +6,17 @@ The table is `data/model_classes.json`, read on first use and written by `checke
 from __future__ import annotations
 
 import json
-import re
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, cast
+
+from decoderonly_checker.late import late_pattern
 
 Kind = Literal["decoder-only", "encoder-decoder"]
 Positions = Literal["learned", "sinusoidal", "rotary", "alibi", "relative", "derived-from-mask", "none"]
 
 _DATA = Path(__file__).parent / "data" / "model_classes.json"
-_FRAMEWORK = re.compile(r"^(TF|Flax)(?=[A-Z])")
+_FRAMEWORK = late_pattern(r"^(TF|Flax)(?=[A-Z])")
 # What a class is called that a checkpoint, a project or another library (PEFT, TRL, Optimum) brings along.
 _CAUSAL = ("ForCausalLM", "LMHeadModel", "ForCausalLMWithValueHead")
 _SEQ2SEQ = ("ForSeq2SeqLM", "ForSpeechSeq2Seq", "ForSeq2SeqLMWithValueHead")

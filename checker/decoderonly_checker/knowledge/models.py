@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -46,6 +45,7 @@ from decoderonly_checker.knowledge.tokenizers import (
     is_tokenizer_class,
     new_tokenizer,
 )
+from decoderonly_checker.late import late_pattern
 
 if TYPE_CHECKING:
     from decoderonly_checker.flow.interpreter import Interpreter
@@ -82,11 +82,11 @@ _SELF = frozenset(
     }
 )
 _INNER = frozenset({"module", "base_model", "pretrained_model", "_orig_mod", "llm", "model", "_model"})
-_NAME = re.compile(
+_NAME = late_pattern(
     r"^_?(?:model|llm|lm|causal_lm|language_model|base_model|policy_model|actor_model|hf_model|peft_model|gpt|"
     r"actor|ref_model)$|_model$|^model_\d$"
 )
-_NOT_A_MODEL = re.compile(
+_NOT_A_MODEL = late_pattern(
     r"embed|reward|vision|image|audio|speech|clip|encoder|classif|rerank|retriev|spacy|whisper|diffus|vae|unet|"
     r"world|topic|bert|sentence|critic|value|data|view|train"
 )

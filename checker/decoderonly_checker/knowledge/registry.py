@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from decoderonly_checker.flow.choices import each
@@ -283,17 +284,22 @@ class Registry:
 
     def done_by(self, name: str) -> str:
         """Return what a function by this name does with a text that it is given, as a kind of `Use`."""
-        last = name.rpartition(".")[2]
-        if last in _SHOWING or name.startswith(("logging.", "loguru.", "rich.", "IPython.")):
-            return "printed"
-        # unittest's `assertEqual`, numpy's `assert_array_equal`: a test states what comes out.
-        if last in _ASKING or last.startswith("assert"):
-            return "stated"
-        return "passed"
+        return _done_by(name)
 
     def answers_a_person(self, to: str, library: str) -> bool:
         """Whether what a function returns is final where it is handed to `to` of `library`."""
         return answers_a_person(to, library)
+
+
+@lru_cache(maxsize=4096)
+def _done_by(name: str) -> str:
+    last = name.rpartition(".")[2]
+    if last in _SHOWING or name.startswith(("logging.", "loguru.", "rich.", "IPython.")):
+        return "printed"
+    # unittest's `assertEqual`, numpy's `assert_array_equal`: a test states what comes out.
+    if last in _ASKING or last.startswith("assert"):
+        return "stated"
+    return "passed"
 
 
 def is_none(value: Value | None) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +27,7 @@ from decoderonly_checker.flow.values import (
 )
 from decoderonly_checker.knowledge.losses import chained, reduced
 from decoderonly_checker.knowledge.registry import is_none
+from decoderonly_checker.late import late_pattern
 
 if TYPE_CHECKING:
     from decoderonly_checker.flow.interpreter import Interpreter
@@ -91,9 +91,9 @@ _PICKED_BY_TRL = (
     "trl.core.logprobs_from_logits",
 )
 # The variable of a loop; anything else that picks rows may be a mask.
-_COUNTER = re.compile(r"^[a-z]{1,2}$|idx|index|row|sample|batch")
+_COUNTER = late_pattern(r"^[a-z]{1,2}$|idx|index|row|sample|batch")
 # What is asked of padding before the last position is read: `if left_padding:`.
-_ASKS_SIDE = re.compile(r"(?i)left|side|padding|right_pad")
+_ASKS_SIDE = late_pattern(r"(?i)left|side|padding|right_pad")
 
 
 def register(registry: Registry) -> None:

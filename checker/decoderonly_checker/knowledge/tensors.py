@@ -207,7 +207,7 @@ def register(registry: Registry) -> None:
         if not equal and operands is not None:
             for ids, token, node in ((left, right, operands[1]), (right, left, operands[0])):
                 if any(getattr(one, "hint", "").startswith("eos_token") for one in alternatives(token)):
-                    code = cst.Module([]).code_for_node(node)
+                    code = site.code(node)
                     where = interp.where(site.node)
                     interp.record("comparisons", TokenComparison(*where, ids, token, code))
                     break

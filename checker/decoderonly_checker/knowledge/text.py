@@ -32,6 +32,7 @@ from decoderonly_checker.flow.values import (
     alternatives,
     literal,
 )
+from decoderonly_checker.late import late_pattern
 
 if TYPE_CHECKING:
     from decoderonly_checker.flow.facts import GenerateCall
@@ -40,12 +41,12 @@ if TYPE_CHECKING:
     from decoderonly_checker.knowledge.registry import Registry
 
 Node = cst.CSTNode
-_MARKER = re.compile(
+_MARKER = late_pattern(
     r"#{2,}|assistant|response|answer|\[/INST\]|<\|.*\|>|bot|output|completion|model\n|gpt|ai\s*:|summary|reply|<start_of_turn>|:\s*$",
     re.IGNORECASE,
 )
-_THINKING = re.compile(r"</think(?:ing)?>|</reason|final_answer|```|\\boxed|</?s>|<\|end", re.IGNORECASE)
-_BOS = re.compile(r"<s>|<bos>|<\|begin_of_text\|>|<[|｜]begin▁of▁sentence[|｜]>")  # noqa: RUF001
+_THINKING = late_pattern(r"</think(?:ing)?>|</reason|final_answer|```|\\boxed|</?s>|<\|end", re.IGNORECASE)
+_BOS = late_pattern(r"<s>|<bos>|<\|begin_of_text\|>|<[|｜]begin▁of▁sentence[|｜]>")  # noqa: RUF001
 _FOUND = frozenset({"match", "group", "groups"})  # hints of what a pattern found in a text
 _UNCHANGED = frozenset(
     {
@@ -222,7 +223,7 @@ def _asked_for(interp: Interpreter, node: Node, count: int) -> bool:
     """Whether it was asked here which characters a text begins with, before so many of them are left out."""
     if not isinstance(node, cst.Subscript):
         return False
-    code = re.escape(cst.Module([]).code_for_node(node.value))
+    code = re.escape(interp.text_key(node.value) or interp.site(node).code(node.value))
     return bool(interp.held(re.compile(rf"^{code}(?:\[0?:{count}\]|\.startswith\()")))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -42,21 +41,24 @@ from decoderonly_checker.knowledge.ids import batched, new_ids
 from decoderonly_checker.knowledge.python import new_list
 from decoderonly_checker.knowledge.registry import is_none
 from decoderonly_checker.knowledge.text import texts_in
+from decoderonly_checker.late import late_pattern
 
 if TYPE_CHECKING:
     from decoderonly_checker.flow.interpreter import Interpreter
     from decoderonly_checker.knowledge.registry import Registry
 
 Node = cst.CSTNode
-_CLASS = re.compile(r"(?:Tokenizer(?:Fast|Base)?|Processor)$")
-_NOT_TEXT = re.compile(r"(?:Image|Logits|Feature|Video)\w*Processor$")
-_NAME = re.compile(r"^_?(?:tokenizer|tok|tokeniser|tokenizers|processor)$|_tokenizer$|^tokenizer_")
-_SETS_UP = re.compile(r"(?i)token|template|chat|format|set_?up|prepare|special|pad|patch|resize|init|config")
+_CLASS = late_pattern(r"(?:Tokenizer(?:Fast|Base)?|Processor)$")
+_NOT_TEXT = late_pattern(r"(?:Image|Logits|Feature|Video)\w*Processor$")
+_NAME = late_pattern(r"^_?(?:tokenizer|tok|tokeniser|tokenizers|processor)$|_tokenizer$|^tokenizer_")
+_SETS_UP = late_pattern(
+    r"(?i)token|template|chat|format|set_?up|prepare|special|pad|patch|resize|init|config"
+)
 PAD_CHECKED = "#pad token checked"  # an attribute: some code runs only where there is a pad token
 SET_UP = "#set up"  # an attribute: the tokenizer went through code that is not known
 # Options of streamers and pipelines that leave the prompt out, and how; decoding takes them and does nothing.
 PROMPT_OPTIONS = {"skip_prompt": True, "return_full_text": False}
-_LIMIT = re.compile(
+_LIMIT = late_pattern(
     r"(?i)^(?!.*prompt).*(?:max_?(?:input_?|seq_?|source_?)?(?:len|tok|size)|limit|context_(?:len|size)|block_size)"
 )
 _LONG = 256

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import libcst as cst
@@ -21,6 +20,7 @@ from decoderonly_checker.flow.values import (
 from decoderonly_checker.knowledge.models import new_model
 from decoderonly_checker.knowledge.python import new_lib
 from decoderonly_checker.knowledge.tokenizers import SET_UP, new_tokenizer
+from decoderonly_checker.late import late_pattern
 
 if TYPE_CHECKING:
     from decoderonly_checker.flow.interpreter import Interpreter
@@ -56,7 +56,7 @@ _WRAPS_FIRST = (
 )
 
 # Wherever these classes lie: TRL has moved those with value heads more than once.
-_WRAPPER_CLASS = re.compile(
+_WRAPPER_CLASS = late_pattern(
     r"\.(?:AutoPeftModelFor(?:CausalLM|Seq2SeqLM)|AutoModelFor(?:CausalLM|Seq2SeqLM)WithValueHead)\.from_pretrained$"
 )
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import xml.etree.ElementTree as ET
 from typing import TYPE_CHECKING
 
+from decoderonly_checker.late import late_pattern
 from decoderonly_checker.render.places import in_words
 from decoderonly_checker.render.text import location
 from decoderonly_checker.render.width import safe
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from decoderonly_checker.diagnostics import CheckResult, Diagnostic, FileError
 
 # What XML 1.0 cannot hold, not even escaped (https://www.w3.org/TR/xml/#charsets), beside what `safe` spells out.
-_IMPOSSIBLE = re.compile("[\ufffe\uffff]")
+_IMPOSSIBLE = late_pattern("[\ufffe\uffff]")
 
 
 def render_junit(result: CheckResult) -> str:

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Severity
+from decoderonly_checker.late import late_pattern
 from decoderonly_checker.render.text import summary
 from decoderonly_checker.render.width import safe
 
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
 
 # GitHub refuses the summary of a step beyond 1 MiB.
 _ROWS = 1000
-_CODE = re.compile(r"(`+)(?!`)(.+?)(?<!`)\1(?!`)")
-_SPECIAL = re.compile(r"([\\`*_\[\]<>&#~|])")
+_CODE = late_pattern(r"(`+)(?!`)(.+?)(?<!`)\1(?!`)")
+_SPECIAL = late_pattern(r"([\\`*_\[\]<>&#~|])")
 
 
 def render_markdown(result: CheckResult) -> str:

@@ -8,12 +8,14 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from decoderonly_checker.late import late_pattern
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from decoderonly_checker.rules.base import Rule
 
-_FILE = re.compile(r"^(dlm\d{3})_([a-z0-9_]+)\.py$")
+_FILE = late_pattern(r"^(dlm\d{3})_([a-z0-9_]+)\.py$")
 
 
 @cache
@@ -27,7 +29,7 @@ def codes() -> dict[str, str]:
     return found
 
 
-_BASE = re.compile(r"^class \w+\((?:RuntimeRule|CommentRule)\):", re.MULTILINE)
+_BASE = late_pattern(r"^class \w+\((?:RuntimeRule|CommentRule)\):", re.MULTILINE)
 
 
 @cache
@@ -60,7 +62,7 @@ def load(code: str) -> Rule:
     classes = [
         c
         for c in vars(module).values()
-        if isinstance(c, type) and issubclass(c, Rule) and c is not Rule and c.__module__ == module.__name__
+        if isinstance(c, type) and c.__module__ == module.__name__ and issubclass(c, Rule)
     ]
     if len(classes) != 1:
         raise TypeError(f"{module.__name__}: expected one Rule class, found {len(classes)}")

@@ -22,6 +22,7 @@ from decoderonly_checker.flow.values import (
     alternatives,
     literal,
 )
+from decoderonly_checker.late import late_pattern
 from decoderonly_checker.rules.labels import family, held, neighbours, touches
 from decoderonly_checker.rules.training_texts import flattened
 
@@ -29,11 +30,11 @@ if TYPE_CHECKING:
     from decoderonly_checker.flow.facts import Facts, LabelsMade
     from decoderonly_checker.flow.values import Encoding
 
-_RESPONSE = re.compile(
+_RESPONSE = late_pattern(
     r"response|output|answer|completion|target|reply|label|chosen|solution|summary|assistant|gold",
     re.IGNORECASE,
 )
-_COLLATES = re.compile(r"collat|batchify|^pad_batch", re.IGNORECASE)
+_COLLATES = late_pattern(r"collat|batchify|^pad_batch", re.IGNORECASE)
 # Writes that may put labels and ids together; a mask leaves them as they are.
 _JOINS = frozenset({"unknown", "list", "slice", "span", "tail"})
 
@@ -106,11 +107,12 @@ def _names(text: Value) -> set[str]:
 
 def _argument(encoding: Encoding) -> set[str]:
     """Return the identifiers in what the tokenizer was given, where a literal text says nothing."""
-    node = (encoding.made or encoding.site).node
+    site = encoding.made or encoding.site
+    node = site.node
     given = node.args[0].value if isinstance(node, cst.Call) and node.args else None
     if not isinstance(encoding.text, Const | Ref) or given is None:
         return set()
-    return set(re.findall(r"[A-Za-z_]\w+", cst.Module([]).code_for_node(given)))
+    return set(re.findall(r"[A-Za-z_]\w+", site.code(given)))
 
 
 def _one_tokenizer(a: Encoding, b: Encoding) -> bool:

@@ -27,6 +27,7 @@ from decoderonly_checker.flow.values import (
     literal,
 )
 from decoderonly_checker.immutable import immutable
+from decoderonly_checker.late import late_pattern
 from decoderonly_checker.rules.conversations import (
     EXTRA_HEADER,
     LACKS_HEADER,
@@ -46,8 +47,8 @@ if TYPE_CHECKING:
     from decoderonly_checker.rules.evidence import Chain
 
 Parts = tuple[str | Hole, ...]
-_EOS_NAME = re.compile(r"^(?:eos|eot|end_of_(?:text|turn)|im_end|sep)(?:_?tok(?:en)?)?$", re.IGNORECASE)
-_BOS = re.compile(r"^\s*(?:<s>|<bos>|<\|begin_of_text\|>|<[|｜]begin▁of▁sentence[|｜]>)")  # noqa: RUF001
+_EOS_NAME = late_pattern(r"^(?:eos|eot|end_of_(?:text|turn)|im_end|sep)(?:_?tok(?:en)?)?$", re.IGNORECASE)
+_BOS = late_pattern(r"^\s*(?:<s>|<bos>|<\|begin_of_text\|>|<[|｜]begin▁of▁sentence[|｜]>)")  # noqa: RUF001
 _CORRECTION = 4  # a larger number that is added stands for more than special tokens
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from decoderonly_checker.flow.values import Const, alternatives, literal
 from decoderonly_checker.knowledge.checkpoints import is_published, lookup
+from decoderonly_checker.late import late_pattern
 from decoderonly_checker.rules.prompts import texts, tokenizers
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from decoderonly_checker.flow.values import Value
 
 # What the name of a checkpoint that was taught to answer, or tuned for a task, says of it.
-_TAUGHT = re.compile(
+_TAUGHT = late_pattern(
     r"chat|instruct|inst\b|[-_]it(?:[-_]|$)|sft|dpo|ppo|orpo|rlhf|align|assist|dialo|thinking|reason|distill|r1\b|"
     r"tuned|tune|[-_]ft|lora|adapter|task|[-_]qa\b|sql|summar|translat|guard|math|alpaca|vicuna|zephyr|koala|guanaco|dolly|"
     r"hermes|wizard|orca|tulu|oasst|openchat|starling|bloomz|iml|mt0|chatglm|gpt-oss|qwq|yi-34b-200k|beaver|"
@@ -22,7 +23,7 @@ _TAUGHT = re.compile(
     re.IGNORECASE,
 )
 # What a prompt that wants an answer holds: a question, an instruction, the turns of a chat, a slot to be filled in.
-_ASKS = re.compile(
+_ASKS = late_pattern(
     r"\?|###|<[\w|-]+>|\[/?INST|<<SYS|</?s>|<start_of_turn>|\b(?:instruction|question|answer|response|user|human|assistant|system|input|"
     r"output|context|label|sentiment|summary|translation|category|tl;dr)s?\s*:|\b[QA]:|"
     r"^\W*(?:please|write|explain|tell|give|list|describe|translate|summari[sz]e|what|who|whom|whose|why|how|when|where|"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Confidence, Severity
@@ -19,6 +18,7 @@ from decoderonly_checker.flow.values import (
     alternatives,
 )
 from decoderonly_checker.knowledge.tensors import COUNTED
+from decoderonly_checker.late import late_pattern
 from decoderonly_checker.rules.base import Finding, Reference, Rule
 from decoderonly_checker.rules.evidence import (
     decoder_only,
@@ -30,7 +30,7 @@ from decoderonly_checker.rules.evidence import (
 )
 
 # Names of dicts that hold sampling settings and no tensors.
-_SETTINGS = re.compile(
+_SETTINGS = late_pattern(
     r"gen(?:eration)?_?(?:kw|arg|config|param)|generat\w*_(?:kw|arg|param|config)|sampling|config|setting|model_dump|options"
 )
 

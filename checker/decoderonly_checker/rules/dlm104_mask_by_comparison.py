@@ -10,6 +10,7 @@ import libcst as cst
 from decoderonly_checker.diagnostics import Confidence, Severity
 from decoderonly_checker.fixes.masks import compare_mask
 from decoderonly_checker.flow.values import Ids, alternatives
+from decoderonly_checker.late import late_pattern
 from decoderonly_checker.rules.base import Finding, Reference, Rule
 from decoderonly_checker.rules.evidence import encodings, tokenizer_story
 from decoderonly_checker.rules.prompts import checkpoints
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from decoderonly_checker.flow.facts import Facts, TokenComparison
     from decoderonly_checker.flow.values import Site
 
-_PAD = re.compile(r"pad", re.IGNORECASE)
-_MASK = re.compile(r"mask", re.IGNORECASE)
+_PAD = late_pattern(r"pad", re.IGNORECASE)
+_MASK = late_pattern(r"mask", re.IGNORECASE)
 # Methods and functions that leave a mask a mask.
 _KEEPS = frozenset(
     [
@@ -144,9 +145,9 @@ def kept_as(site: Site) -> str | None:
         parent = path.pop()
         if isinstance(parent, cst.Assign | cst.AnnAssign | cst.NamedExpr):
             target = parent.targets[0].target if isinstance(parent, cst.Assign) else parent.target
-            return cst.Module([]).code_for_node(target)
+            return site.code(target)
         if isinstance(parent, cst.DictElement):
-            return cst.Module([]).code_for_node(parent.key)
+            return site.code(parent.key)
         if isinstance(parent, cst.Return):
             within = [node for node in path if isinstance(node, cst.FunctionDef)]
             return within[-1].name.value if within else None

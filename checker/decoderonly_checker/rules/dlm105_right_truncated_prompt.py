@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Confidence, Severity
 from decoderonly_checker.fixes.proposals import Proposal, add_argument
 from decoderonly_checker.flow.values import Const, Unknown, Value, alternatives
 from decoderonly_checker.knowledge.tokenizers import SLICED
+from decoderonly_checker.late import late_pattern
 from decoderonly_checker.rules.base import Finding, Reference, Rule
 from decoderonly_checker.rules.evidence import model_story, tokenizer_story, weakest
 from decoderonly_checker.rules.prompts import Prompt, absent, prompts, tokenizers
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _CUTS = frozenset({SLICED, True, "longest_first", "only_first", "only_second"})
 # Limits that are the tokenizer's own: the code asks for no length.
-_OWN_LIMIT = re.compile(r"model_max_len|max_position|n_positions")
+_OWN_LIMIT = late_pattern(r"model_max_len|max_position|n_positions")
 
 
 class RightTruncatedPrompt(Rule):

@@ -11,6 +11,7 @@ from decoderonly_checker.diagnostics import Confidence, Severity
 from decoderonly_checker.fixes.proposals import rename_argument
 from decoderonly_checker.flow.state import ObjRec
 from decoderonly_checker.flow.values import Const, Kind, Lib, Model, Unknown, Value, alternatives, literal
+from decoderonly_checker.late import late_pattern
 from decoderonly_checker.rules.base import Finding, Reference, Rule
 from decoderonly_checker.rules.evidence import checkpoint_kind, decoder_only, model_story, weakest
 from decoderonly_checker.rules.prompts import absent, pipeline_settings
@@ -22,11 +23,11 @@ if TYPE_CHECKING:
     from decoderonly_checker.rules.evidence import Chain
 
 # Limits that are the model's own: prompt and answer must share them.
-_CONTEXT = re.compile(
+_CONTEXT = late_pattern(
     r"model_max_len|max_position|n_positions|n_ctx|context|max_seq_len|block_size", re.IGNORECASE
 )
 # Names of a `**` that holds tensors, not settings.
-_INPUTS = re.compile(r"input|batch|enc|prompt|features|tokens|tokenized", re.IGNORECASE)
+_INPUTS = late_pattern(r"input|batch|enc|prompt|features|tokens|tokenized", re.IGNORECASE)
 
 
 class MaxLengthCountsPrompt(Rule):

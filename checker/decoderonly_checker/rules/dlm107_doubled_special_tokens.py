@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Confidence, Severity
 from decoderonly_checker.fixes.proposals import add_argument
 from decoderonly_checker.flow.state import ObjRec
 from decoderonly_checker.flow.values import Const, Hole, Rendered, Unknown, Value, alternatives, literal
+from decoderonly_checker.late import late_pattern
 from decoderonly_checker.rules.base import Finding, Reference, Rule
 from decoderonly_checker.rules.evidence import model_story, tokenizer_story, weakest
 from decoderonly_checker.rules.prompts import (
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from decoderonly_checker.rules.evidence import Chain
 
 # BOS tokens whose tokenizers add them to plain text; `<s>` is also written by many that do not.
-_OWN_BOS = re.compile(r"\s*(<\|begin_of_text\|>|<bos>|<[|｜]begin▁of▁sentence[|｜]>|<s>(?=\s*\[INST\]))")  # noqa: RUF001
-_ANY_BOS = re.compile(r"\s*(<s>)")
+_OWN_BOS = late_pattern(r"\s*(<\|begin_of_text\|>|<bos>|<[|｜]begin▁of▁sentence[|｜]>|<s>(?=\s*\[INST\]))")  # noqa: RUF001
+_ANY_BOS = late_pattern(r"\s*(<s>)")
 
 
 class DoubledSpecialTokens(Rule):

@@ -26,6 +26,7 @@ from decoderonly_checker.flow.values import (
     literal,
 )
 from decoderonly_checker.immutable import immutable
+from decoderonly_checker.late import late_pattern
 from decoderonly_checker.rules.base import Finding, Reference, Rule
 from decoderonly_checker.rules.evidence import decoder_only, encodings, model_story, weakest
 
@@ -35,8 +36,8 @@ if TYPE_CHECKING:
     from decoderonly_checker.flow.facts import Facts, GenerateCall, IdsCut
     from decoderonly_checker.flow.values import Site
 
-_TOKENS = re.compile(r"ids|token|inputs?$|encod", re.IGNORECASE)
-_NEW_TOKENS = re.compile(r"new_?tok", re.IGNORECASE)
+_TOKENS = late_pattern(r"ids|token|inputs?$|encod", re.IGNORECASE)
+_NEW_TOKENS = late_pattern(r"new_?tok", re.IGNORECASE)
 
 
 @immutable

@@ -6,11 +6,10 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import libcst as cst
-
 from decoderonly_checker.diagnostics import Confidence, Severity
 from decoderonly_checker.fixes.masks import compare_mask
 from decoderonly_checker.flow.values import Ids, Tokenizer, Tri, alternatives
+from decoderonly_checker.late import late_pattern
 from decoderonly_checker.rules.base import Finding, Reference, Rule
 from decoderonly_checker.rules.evidence import tokenizer_story, weakest
 from decoderonly_checker.rules.labels import scores_around, without_gradient
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from decoderonly_checker.flow.facts import Facts, IgnoreWrite
     from decoderonly_checker.flow.values import Encoding, Site
 
-_PAD = re.compile(r"pad", re.IGNORECASE)
+_PAD = late_pattern(r"pad", re.IGNORECASE)
 
 
 class EosMaskedWithPadding(Rule):
@@ -169,4 +168,4 @@ def _speaks_of_padding(selector: Ids) -> bool:
     """Whether a comparison is written with the pad token, by name, and not with the EOS token itself."""
     if selector.origin is None:
         return False
-    return _PAD.search(cst.Module([]).code_for_node(selector.origin.node)) is not None
+    return _PAD.search(selector.origin.code()) is not None

@@ -10,6 +10,7 @@ import libcst as cst
 from decoderonly_checker.diagnostics import Confidence, Severity
 from decoderonly_checker.fixes.texts import end_text
 from decoderonly_checker.flow.values import Tri
+from decoderonly_checker.late import late_pattern
 from decoderonly_checker.rules.base import Finding, Reference, Rule
 from decoderonly_checker.rules.evidence import encodings, pad_tokens, tokenizer_story, weakest
 from decoderonly_checker.rules.labels import (
@@ -30,9 +31,9 @@ if TYPE_CHECKING:
     from decoderonly_checker.flow.project import Module
     from decoderonly_checker.flow.values import Encoding
 
-_EOS = re.compile(r"eos|eot_id|</s>|endoftext|im_end|end_of_(?:text|turn)|\[SEP\]|sep_token", re.IGNORECASE)
+_EOS = late_pattern(r"eos|eot_id|</s>|endoftext|im_end|end_of_(?:text|turn)|\[SEP\]|sep_token", re.IGNORECASE)
 # What speaks of EOS and appends none: the pad token set to it, and what `generate` is told.
-_ELSEWHERE = re.compile(
+_ELSEWHERE = late_pattern(
     r"#[^\n]*|pad_token(?:_id)?(?:['\"]\])?\s*=\s*[\w.]*eos_token(?:_id)?|eos_token_id\s*=\s*[\w.]+"
     r"|['\"]pad_token['\"]\s*:\s*[\w.]*eos_token|pad_token(?:_id)?\s*==\s*[\w.]*eos_token(?:_id)?"
 )

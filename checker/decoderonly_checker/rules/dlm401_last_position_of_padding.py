@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import libcst as cst
@@ -11,6 +10,7 @@ from decoderonly_checker.diagnostics import Confidence, Severity
 from decoderonly_checker.fixes.masks import read_last_tokens
 from decoderonly_checker.flow.scores import Logits
 from decoderonly_checker.flow.values import Ids, Kind, Length, alternatives, literal
+from decoderonly_checker.late import late_pattern
 from decoderonly_checker.rules.base import Finding, Reference, Rule
 from decoderonly_checker.rules.evidence import checkpoint_kind, model_confidence, tokenizer_kind, weakest
 from decoderonly_checker.rules.padding import right_padding, surely_padded
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from decoderonly_checker.flow.values import Encoding
 
 _NAMES = {"hidden": "hidden states", "token": "scores of tokens", "log_probs": "probabilities"}
-_ASKS_SIDE = re.compile(r"(?i)left|side|padding|right_pad|mask\b\S*[\[.]")
+_ASKS_SIDE = late_pattern(r"(?i)left|side|padding|right_pad|mask\b\S*[\[.]")
 
 
 class LastPositionOfPadding(Rule):
@@ -165,4 +165,4 @@ def of_positions(read: PositionRead, encoding: Encoding) -> Confidence | None:
 def asks_first(read: PositionRead) -> bool:
     """Whether the read stands under a condition on padding."""
     tests = [node.test for node in read.site.around() if isinstance(node, cst.If | cst.IfExp)]
-    return any(_ASKS_SIDE.search(cst.Module([]).code_for_node(test)) for test in tests)
+    return any(_ASKS_SIDE.search(read.site.code(test)) for test in tests)

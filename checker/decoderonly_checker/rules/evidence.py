@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import Confidence
@@ -18,6 +17,7 @@ from decoderonly_checker.flow.values import (
 )
 from decoderonly_checker.knowledge.checkpoints import lookup
 from decoderonly_checker.knowledge.model_classes import tokenizer_class
+from decoderonly_checker.late import late_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from decoderonly_checker.flow.project import Module
     from decoderonly_checker.flow.values import Encoding, Site
 
-_EOS = re.compile(r"\s*(?:</s>|<\|(?:endoftext|im_end|eot_id|end_of_text|end)\|>|<eos>|<end_of_turn>)\s*")
+_EOS = late_pattern(r"\s*(?:</s>|<\|(?:endoftext|im_end|eot_id|end_of_text|end)\|>|<eos>|<end_of_turn>)\s*")
 
 Chain = list[tuple["Site", str]]
 

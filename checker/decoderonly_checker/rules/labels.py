@@ -13,6 +13,7 @@ from decoderonly_checker.flow.labels import IGNORE_INDEX, is_other, is_pad, name
 from decoderonly_checker.flow.state import ListRec
 from decoderonly_checker.flow.values import Ids, Kind, Length, Model, Ref, Tri, Unknown, alternatives, literal
 from decoderonly_checker.knowledge.labels import is_rest
+from decoderonly_checker.late import late_pattern
 from decoderonly_checker.rules.evidence import checkpoint_kind, tokenizer_kind
 
 if TYPE_CHECKING:
@@ -23,10 +24,10 @@ if TYPE_CHECKING:
     from decoderonly_checker.flow.values import Site, Value
 
 PROMPT, PADDING = "prompt", "padding"
-_SCORES = re.compile(r"\b(?:no_grad|inference_mode)\b")
-_LEARNS = re.compile(r"\bbackward\(|Trainer\(|\.train\(\)|training_step|optimizer")
+_SCORES = late_pattern(r"\b(?:no_grad|inference_mode)\b")
+_LEARNS = late_pattern(r"\bbackward\(|Trainer\(|\.train\(\)|training_step|optimizer")
 _EVERYTHING = frozenset({PROMPT, PADDING})
-_MEDIA = re.compile(r"image|img|video|audio|vision|speech|boi|eoi", re.IGNORECASE)
+_MEDIA = late_pattern(r"image|img|video|audio|vision|speech|boi|eoi", re.IGNORECASE)
 # Names that only code has which takes the loss itself, and says what it leaves out.
 _OWN_LOSS = frozenset(
     [
@@ -41,10 +42,10 @@ _REMAKES = frozenset(
         *("DataCollatorForWholeWordMask", "DataCollatorForPermutationLanguageModeling"),
     ]
 )
-_TRAINS = re.compile(r"Trainer\s*[()]|\.backward\(|\btraining_step\b|\bAccelerator\s*\(")
+_TRAINS = late_pattern(r"Trainer\s*[()]|\.backward\(|\btraining_step\b|\bAccelerator\s*\(")
 # What takes the labels of the rows as they are; some versions of TRL's trainers make them anew.
-_KEEPS_LABELS = re.compile(r"\b(?:Seq2Seq)?Trainer\s*[()]|\.backward\(|\btraining_step\b")
-_TRL = re.compile(r"\b(?:SFT|DPO|ORPO|KTO|PPO|GRPO|CPO|Reward)Trainer\s*[()]")
+_KEEPS_LABELS = late_pattern(r"\b(?:Seq2Seq)?Trainer\s*[()]|\.backward\(|\btraining_step\b")
+_TRL = late_pattern(r"\b(?:SFT|DPO|ORPO|KTO|PPO|GRPO|CPO|Reward)Trainer\s*[()]")
 
 
 def covers(write: IgnoreWrite) -> frozenset[str]:
@@ -86,7 +87,7 @@ def _of_media(mask: Ids) -> bool:
     """Whether a comparison finds the placeholders of images or sound, by the names in it."""
     names = " ".join(name_of(one) for one in alternatives(mask.token))
     if mask.origin is not None:
-        names += " " + cst.Module([]).code_for_node(mask.origin.node)
+        names += " " + mask.origin.code()
     return _MEDIA.search(names) is not None and "pad_token" not in names
 
 
@@ -149,7 +150,7 @@ def scores_around(site: Site) -> bool:
     functions = [node for node in site.around() if isinstance(node, cst.FunctionDef)]
     if not functions:
         return False
-    code = cst.Module([]).code_for_node(functions[-1])
+    code = site.code(functions[-1])
     return _SCORES.search(code) is not None and _LEARNS.search(code) is None
 
 

@@ -22,6 +22,7 @@ from decoderonly_checker.flow.values import (
     alternatives,
     literal,
 )
+from decoderonly_checker.late import late_pattern
 from decoderonly_checker.rules.evidence import checkpoint_kind, tokenizer_kind
 from decoderonly_checker.rules.prompts import checkpoints
 
@@ -31,18 +32,18 @@ if TYPE_CHECKING:
     from decoderonly_checker.flow.facts import Facts
     from decoderonly_checker.flow.project import Module
 
-_RESPONSE = re.compile(
+_RESPONSE = late_pattern(
     r"response|output|answer|completion|target|reply|label|chosen|solution|summary|assistant", re.IGNORECASE
 )
-_PROMPT = re.compile(
+_PROMPT = late_pattern(
     r"prompt|instruct|question|input|query|context|source|user|document|article|problem|dialog", re.IGNORECASE
 )
 # Names and texts of what ends a response: a special token, or a marker that the project made up.
-_END_NAME = re.compile(
+_END_NAME = late_pattern(
     r"eos|eot|(?:^|[_.])(?:end|stop|sep|separator|terminator|suffix)(?:_|$)", re.IGNORECASE
 )
-_ENDED = re.compile(r"(?:</s>|<[|｜]?[\w▁]+[|｜]?>|\[(?:EOS|SEP|END)\])\s*$")  # noqa: RUF001
-_FIELD = re.compile(r"\{\w*\}|%s|%\(\w+\)s")
+_ENDED = late_pattern(r"(?:</s>|<[|｜]?[\w▁]+[|｜]?>|\[(?:EOS|SEP|END)\])\s*$")  # noqa: RUF001
+_FIELD = late_pattern(r"\{\w*\}|%s|%\(\w+\)s")
 
 
 def joined(text: Value, facts: Facts) -> tuple[Hole | None, Hole | None]:

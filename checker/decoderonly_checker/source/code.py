@@ -6,6 +6,7 @@ import codecs
 import os.path
 import re
 
+from decoderonly_checker.late import late_pattern
 from decoderonly_checker.source.files import PYTHON_SUFFIXES, SUFFIXES
 
 # What may follow the first character of a string or comment.
@@ -26,7 +27,7 @@ def _pattern(gone: bytes, *kept: bytes) -> re.Pattern[bytes]:
     It begins with a set of characters, which `re` looks for without trying each alternative at each place.
     """
     strings = b"|".join((*kept, _OPEN_TRIPLE, _SHORT, _OPEN_SHORT))
-    return re.compile(rb"""["'#](?:(?<=#)[^\n]*|""" + gone + b"|(" + strings + b"))", re.DOTALL)
+    return late_pattern(rb"""["'#](?:(?<=#)[^\n]*|""" + gone + b"|(" + strings + b"))", re.DOTALL)
 
 
 _NOT_CODE = _pattern(_TRIPLE), _pattern(_UNFORMATTED, _TRIPLE)
@@ -34,15 +35,15 @@ _NOT_CODE = _pattern(_TRIPLE), _pattern(_UNFORMATTED, _TRIPLE)
 _WITH_LINES = _pattern(b"(" + _TRIPLE + b")"), _pattern(b"(" + _UNFORMATTED + b")", _TRIPLE)
 # A string that holds no code, behind those that do. One that nothing closes ends with its line, so that it is read once.
 _PLAIN = rb"""\"[^"\\\n]*(?:\\.[^"\\\n]*)*(\"?)|'[^'\\\n]*(?:\\.[^'\\\n]*)*('?)"""
-_STRING = re.compile(
+_STRING = late_pattern(
     rb"""(\b(?:[fFtT][rR]?|[rR][fFtT])(?:\"{3}(?s:.*?)\"{3}|'{3}(?s:.*?)'{3}|""" + _PLAIN + rb"))|" + _PLAIN
 )
-_SIGNS = (
-    *(b'f"""', b"f'''", b'F"""', b"F'''", b't"""', b"t'''", b'T"""', b"T'''"),
-    *(b'fr"""', b"fr'''", b'tr"""', b"tr'''", b'R"""', b"R'''"),
-    *(b'Fr"""', b"Fr'''", b'Tr"""', b"Tr'''"),
+# Quotes that may open an f-string, told by what stands before them: `re` is quick to look for what begins with a literal.
+_SIGNS = tuple(
+    late_pattern(quotes + rb"(?:(?<=[fFtTR]" + quotes + rb")|(?<=[fFtT]r" + quotes + b"))")
+    for quotes in (b'"""', b"'''")
 )
-_COOKIE = re.compile(rb"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
+_COOKIE = late_pattern(rb"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
 _OTHER_SUFFIXES = SUFFIXES - PYTHON_SUFFIXES
 _PREFIXES = frozenset((b"f", b"F", b"t", b"T", b"r", b"R"))
 
@@ -100,7 +101,7 @@ def code_lines(text: str) -> list[str]:
 def _code(data: bytes, *, keep_lines: bool = False) -> bytes:
     if b"\r" in data:
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    pattern = (_WITH_LINES if keep_lines else _NOT_CODE)[any(sign in data for sign in _SIGNS)]
+    pattern = (_WITH_LINES if keep_lines else _NOT_CODE)[any(sign.search(data) for sign in _SIGNS)]
     whole = data.endswith(b"\n")
     # `sub` would call a function for each match. Between two pieces of code stand the groups of what is not code.
     parts = pattern.split(data if whole else data + b"\n")

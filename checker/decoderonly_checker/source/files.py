@@ -6,13 +6,15 @@ import codecs
 import os
 import re
 import tokenize
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.diagnostics import FileError
+from decoderonly_checker.immutable import record
+from decoderonly_checker.late import late_pattern
 from decoderonly_checker.source.scan import split_lines
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ NOTEBOOK_SUFFIX = ".ipynb"
 MARKDOWN_SUFFIXES = frozenset({".md", ".markdown", ".qmd", ".rmd"})
 SUFFIXES = PYTHON_SUFFIXES | {NOTEBOOK_SUFFIX} | MARKDOWN_SUFFIXES
 
-_LEADING_FORM_FEED = re.compile(r"^[ \t]*\x0c[ \t\x0c]*", re.MULTILINE)
+_LEADING_FORM_FEED = late_pattern(r"^[ \t]*\x0c[ \t\x0c]*", re.MULTILINE)
 
 
 class SourceError(Exception):
@@ -42,7 +44,11 @@ class SourceError(Exception):
         self.error = error
 
 
-@dataclass(eq=False)
+class DifferenceError(Exception):
+    """The tree that was made from Python's own, and libcst's tree of the same text, are not the same."""
+
+
+@record
 class Cell:
     """One piece of code: a whole `.py` file (`index` None) or one code cell of a notebook.
 
@@ -56,6 +62,8 @@ class Cell:
         optional: Perhaps in another language (an unknown cell magic): not parsing is no error.
         embedded: `original` is text with code in it: only `text` may be read as code.
         ranges: The spans of the nodes of `tree`, once somebody has asked for one.
+        foreign: Whether nodes were made from Python's tree that do not fit libcst's: they belong to no tree any more, and
+            what they gave must be found again.
     """
 
     index: int | None
@@ -67,6 +75,7 @@ class Cell:
     embedded: bool = False
     unused: Container[str] = ()
     ranges: Mapping[libcst.CSTNode, CodeRange] | None = field(default=None, repr=False)
+    foreign: bool = field(default=False, repr=False)
     _known: ast.Module | None = field(default=None, repr=False)
     _parsed: bool = field(default=False, repr=False)
     _tree: libcst.Module | LazyTree | None = field(default=None, repr=False)
@@ -87,29 +96,91 @@ class Cell:
         return self._tree.root if isinstance(self._tree, LazyTree) else self._tree
 
     def load(self, node: libcst.FunctionDef | libcst.Lambda) -> None:
-        """Parse the body of a function of the tree, if it is not there yet. One that cannot be is said in `error`."""
-        from decoderonly_checker.source.lazy import LazyTree
+        """Make the body of a function of the tree, if it is not there yet. One that cannot be is said in `error`.
 
-        if isinstance(self._tree, LazyTree):
-            self._refused(lambda: self._tree.load(node))  # type: ignore[union-attr]
+        Raises:
+            DifferenceError: As `tree`.
+        """
+        self._grow(lambda tree: tree.load(node))
+
+    @property
+    def whole(self) -> libcst.Module | None:
+        """The tree with all functions; it may look in another way than the text (see `tree`).
+
+        Raises:
+            DifferenceError: As `tree`.
+        """
+        self._grow(lambda tree: tree.whole())
+        return self.started
 
     @property
     def tree(self) -> libcst.Module | None:
-        """The whole tree, parsed on first use; None where the text does not parse."""
+        """The whole tree, with places, whitespace and comments, parsed on first use; None where the text does not parse.
+
+        Raises:
+            DifferenceError: What was made before is not libcst's tree of the text. It is that from now on; see `foreign`.
+        """
+        self._grow(lambda tree: tree.complete())
+        return self.started
+
+    @property
+    def dressed(self) -> bool:
+        """Whether the nodes look like the text already: else they have no whitespace, and no redundant parentheses."""
+        from decoderonly_checker.source.lazy import LazyTree
+
+        return not isinstance(self._tree, LazyTree) or self._tree.dressed
+
+    def code_of(self, node: libcst.CSTNode) -> str:
+        """Return the code of a node of the tree, as it is written.
+
+        Raises:
+            DifferenceError: As `tree`.
+        """
+        import libcst
+
+        from decoderonly_checker.source.lazy import LazyTree
+        from decoderonly_checker.source.plain import says_all
+
+        self._parse()
+        if isinstance(self._tree, LazyTree) and isinstance(node, libcst.FunctionDef | libcst.Lambda):
+            code = self._tree.code_of(node)
+            if code:
+                return code
+        if not self.dressed and not says_all(node):
+            _ = self.tree
+        return libcst.Module([]).code_for_node(node)
+
+    def _grow(self, work: Callable[[LazyTree], object]) -> None:
         self._parse()
         from decoderonly_checker.source.lazy import LazyTree
 
-        if isinstance(self._tree, LazyTree):
-            self._refused(self._tree.complete)
-            return self._tree.root
-        return self._tree
+        tree = self._tree
+        if not isinstance(tree, LazyTree):
+            return
+        try:
+            self._refused(lambda: work(tree))
+        except DifferenceError:
+            self.plainly()
+            raise
+
+    def plainly(self) -> None:
+        """Have libcst's parser make the tree, now or when it is needed."""
+        if self.foreign:
+            return
+        self.foreign = True
+        if self._parsed:
+            from decoderonly_checker.source.parse import parse
+
+            self._tree = self.ranges = None
+            self.__dict__.pop("ancestors", None)
+            self._refused(lambda: self._keep(parse(self.text)))
 
     @cached_property
     def ancestors(self) -> Ancestors | None:
         """What stands around the nodes of the tree; None where there is none."""
         from decoderonly_checker.source.ancestors import Ancestors
 
-        return None if self.tree is None else Ancestors(self.tree)
+        return None if self.whole is None else Ancestors(self.whole)
 
     @property
     def error(self) -> FileError | None:
@@ -139,7 +210,7 @@ class Cell:
         known = self._known = statements(self.text)
         self._refused(
             lambda: self._keep(
-                LazyTree(self.text, known, self.unused) if known is not None else parse(self.text)
+                parse(self.text) if known is None or self.foreign else LazyTree(self.text, known, self.unused)
             )
         )
 
@@ -157,7 +228,7 @@ class Cell:
                 self._error = FileError(self.shown, problem.message, problem.line, self.index)
 
 
-@dataclass(eq=False)
+@record
 class SourceFile:
     """A file under check.
 
@@ -194,13 +265,18 @@ class SourceFile:
         raise KeyError(index)
 
 
-def shown_path(path: Path) -> str:
+def shown_path(path: Path | str) -> str:
     """Name a path the way messages do: relative to the working directory if below it, with `/`."""
-    absolute = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow symlinks and print another name
-    try:
-        return absolute.relative_to(Path.cwd()).as_posix()
-    except ValueError:
-        return absolute.as_posix()
+    absolute = os.path.abspath(path)  # noqa: PTH100 - resolve() would follow symlinks and print another name
+    if os.sep != "/":
+        try:
+            return Path(absolute).relative_to(Path.cwd()).as_posix()
+        except ValueError:
+            return Path(absolute).as_posix()
+    here = os.getcwd()  # noqa: PTH109 - strings, as this runs for every file
+    if absolute == here:
+        return "."
+    return absolute.removeprefix(here if here.endswith("/") else here + "/")
 
 
 def read_bytes(path: Path) -> bytes:

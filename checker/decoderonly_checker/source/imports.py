@@ -5,24 +5,25 @@
 from __future__ import annotations
 
 import os.path
-import re
 from typing import TYPE_CHECKING
 
+from decoderonly_checker.late import late_pattern
 from decoderonly_checker.source.libraries import library_package
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
-_FROM = re.compile(
-    rb"^[ \t]*from[ \t]+([.\w]+)[ \t]+import[ \t]*(\([^)]*\)|(?:[^\n;\\]|\\\n)*)", re.MULTILINE
+# Behind the line break that comes before, which `re` is quick to look for; `^` it would try everywhere.
+_FROM = late_pattern(rb"\n[ \t]*from[ \t]+([.\w]+)[ \t]+import[ \t]*(\([^)]*\)|[^\n;\\]*(?:\\\n[^\n;\\]*)*)")
+_IMPORT = late_pattern(
+    rb"\n[ \t]*import[ \t]+([\w.]+(?:[ \t]+as[ \t]+\w+)?(?:[ \t]*,[ \t]*[\w.]+(?:[ \t]+as[ \t]+\w+)?)*)"
 )
-_IMPORT = re.compile(
-    rb"^[ \t]*import[ \t]+([\w.]+(?:[ \t]+as[ \t]+\w+)?(?:[ \t]*,[ \t]*[\w.]+(?:[ \t]+as[ \t]+\w+)?)*)",
-    re.MULTILINE,
-)
-IMPORT = re.compile(rb"(?m)" + _FROM.pattern + rb"|" + _IMPORT.pattern)  # a whole statement
-_INLINE = re.compile(rb"[;:][ \t]*((?:from|import)[ \t]+[^\n;]+)")
-_NAMES = re.compile(rb"(\w+)(?:[ \t]+as[ \t]+\w+)?")
+# A whole statement, with the line break before it.
+IMPORT = late_pattern(_FROM.pattern + b"|" + _IMPORT.pattern)
+_INLINE = late_pattern(rb"[;:][ \t]*((?:from|import)[ \t]+[^\n;]+)")
+# The same for one sign: `re` is quick to look for a literal, a set of them it tries everywhere.
+_INLINES = tuple(late_pattern(sign + _INLINE.pattern.partition(b"]")[2]) for sign in (b";", b":"))
+_NAMES = late_pattern(rb"(\w+)(?:[ \t]+as[ \t]+\w+)?")
 EVERYTHING = b"*"  # what `from module import *` imports
 
 
@@ -36,7 +37,8 @@ def imports_of(code: bytes) -> Iterator[tuple[bytes, bytes]]:
     """
     if b"import" not in code:
         return
-    if _INLINE.search(code) is not None:
+    code = b"\n" + code
+    if any(inline.search(code) for inline in _INLINES):
         code += b"\n" + b"\n".join(_INLINE.findall(code))
     for module, names in _FROM.findall(code):
         if b"*" in names:
@@ -64,24 +66,31 @@ class ImportPaths:
         self._known: dict[str, bool] = dict.fromkeys(gone, True)
         self._gone = tuple(gone)
         self._roots: dict[tuple[str, str], bool] = {}
+        self._places: dict[tuple[str, bytes], tuple[str, ...]] = {}
 
     def targets(self, path: str, imports: Iterable[tuple[bytes, bytes]]) -> Iterator[str]:
         """Yield the files that a file imports; of a known library that it is part of, none."""
         folder = os.path.dirname(path)
         library = library_package(path) is not None
         for module, name in imports:
-            text = module.decode("ascii", "replace")
-            inner = text.lstrip(".")
-            dots = len(text) - len(inner)
-            if library and dots:
+            if library and module.startswith(b"."):
                 continue
-            parts = inner.split(".") if inner else []
-            for base in self._bases(folder, dots):
-                if parts and not self._begins(base, parts[0]):
-                    continue
-                yield from self._below(
-                    os.path.join(base, *parts), name.decode("ascii", "replace"), bare=not parts
-                )
+            places = self._places.get((folder, module))
+            if places is None:
+                places = self._places[folder, module] = tuple(self._places_of(folder, module))
+            if places:
+                inner, bare = name.decode("ascii", "replace"), not module.strip(b".")
+                for place in places:
+                    yield from self._below(place, inner, bare=bare)
+
+    def _places_of(self, folder: str, module: bytes) -> Iterator[str]:
+        """Yield where a module may be that a file in a folder imports from, without a suffix."""
+        text = module.decode("ascii", "replace")
+        inner = text.lstrip(".")
+        parts = inner.split(".") if inner else []
+        for base in self._bases(folder, len(text) - len(inner)):
+            if not parts or self._begins(base, parts[0]):
+                yield os.path.join(base, *parts)
 
     def _bases(self, folder: str, dots: int) -> Iterator[str]:
         if dots:

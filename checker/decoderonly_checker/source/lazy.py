@@ -1,41 +1,49 @@
-"""Trees whose function bodies are parsed when they are needed: most functions of a file never are.
+"""Trees whose function bodies are made when they are needed: most functions of a file never are.
 
-The file's text without these bodies is parsed at once; a body is parsed alone and put into its place in that tree, which
-is then, when all are in, the tree of the whole text, node for node.
+Nodes come from Python's own tree of the text (`bare/`). What they look like in the text is put into them when somebody
+asks for the complete tree (`dress.py`): that is done for few files.
 """
 
 from __future__ import annotations
 
-import ast
-import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import libcst
 
+from decoderonly_checker.late import late_pattern
+from decoderonly_checker.source.bare.expressions import UnusualError
+from decoderonly_checker.source.bare.statements import Converter, lines_of
+from decoderonly_checker.source.dress import dress
+from decoderonly_checker.source.dress_parts import dress_in_parts, parts_of, spans_of
 from decoderonly_checker.source.parse import DEEP, ParseError, check_length, nesting, parse
+from decoderonly_checker.source.stack import on_deep_stack
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator, Sequence
+    import ast
+    from collections.abc import Callable, Container, Iterable, Sequence
 
-_STANDS_FOR = "__body_of_function_{}__"
-_MARK = re.compile(r"__body_of_function_(\d+)__$")
-_WORTHWHILE = 3  # lines
-_LINE = re.compile(r"[^\r\n]*(?:\r\n|\n|\r)|[^\r\n]+")
+T = TypeVar("T")
+
+_LINE = late_pattern(r"[^\r\n]*(?:\r\n|\n|\r)|[^\r\n]+")
 # What makes a syntax tree deep; a statement with fewer of them needs no closer look.
-_DEEPENS = re.compile(r"[-+*/%@&|^~<>!.(\[{]|\b(?:not|and|or|if|lambda|await|in|is|for)\b")
+_DEEPENS = late_pattern(r"[-+*/%@&|^~<>!.(\[{]|\b(?:not|and|or|if|lambda|await|in|is|for)\b")
 _SHALLOW = 120
 _SHORT = 240  # characters
+_RECURSION = 20_000
+# libcst's parser needs 500 times the memory of what it is given at once.
+PART = 60_000  # characters
 
 
 class LazyTree:
     """A libcst tree that grows.
 
     Attributes:
-        root: The tree as far as it is parsed.
+        root: The tree as far as it is made.
+        dressed: Whether it is complete, and looks like the text.
     """
 
     def __init__(self, text: str, known: ast.Module, unused: Container[str] = ()) -> None:
-        """Parse what is outside of functions.
+        """Make what is outside of functions.
 
         Args:
             text: The whole text.
@@ -43,179 +51,143 @@ class LazyTree:
             unused: Functions and classes of its top level that are left out altogether.
 
         Raises:
-            ParseError: It is too long or nests too deep, or libcst refuses it.
+            ParseError: It is too long or nests too deep, or is left to libcst, which refuses it.
         """
         check_length(text)
+        self._text = text
         self._lines = _LINE.findall(text)
-        self._parse = libcst.parse_module if _is_shallow(known, self._lines, text) else parse
-        # First and last line, from 0, and what opens it, for the parser; None for a whole definition.
-        self._bodies: list[tuple[int, int, str | None]] = []
-        self._unused = unused
-        kept: list[str] = []
-        done = 0
-        for first, last, opening, indent in self._worthwhile(known.body):
-            if first < done:
-                continue
-            kept += self._lines[done:first]
-            end = self._lines[last - 1]
-            kept.append(indent + _STANDS_FOR.format(len(self._bodies)) + end[len(end.rstrip("\r\n")) :])
-            self._bodies.append((first, last, opening))
-            done = last
-        kept += self._lines[done:]
-        self.root = self._parse("".join(kept))
+        self._shallow = _is_shallow(known, self._lines, text)
+        self._converter = Converter(self._lines)
+        self._left_out: list[tuple[int, ast.stmt]] = []
+        self._spans = spans_of(known.body)
+        self.dressed = False
+        try:
+            self.root, self._left_out = self._deep(lambda: self._converter.module(known, unused))
+        except UnusualError:
+            self._converter.unread.clear()
+            self.dressed = True
+            self.root = self._parsed(text)
+            return
+        if not self._shallow:
+            bodies = [lines_of(node.body) for _, node in self._converter.unread.values()]
+            self._check(bodies + [lines_of([node]) for _, node in self._left_out])
 
-    def _worthwhile(
-        self, body: Sequence[ast.stmt], outer: bool = True
-    ) -> Iterator[tuple[int, int, str | None, str]]:
-        """Yield the bodies of the outermost functions that are worth leaving out, and definitions that are not used."""
-        for node in body:
-            if (
-                outer
-                and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-                and node.name in self._unused
-            ):
-                first = min([node.lineno, *(d.lineno for d in node.decorator_list)]) - 1
-                yield first, self._with_comments(node.end_lineno or node.lineno), None, ""
-            elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                found = self._body(node)
-                if found is not None:
-                    yield found
-            else:
-                for name in ("body", "orelse", "finalbody"):
-                    inner = getattr(node, name, None)
-                    if isinstance(inner, list):
-                        yield from self._worthwhile(inner, outer=False)
-                for part in (*getattr(node, "handlers", ()), *getattr(node, "cases", ())):
-                    yield from self._worthwhile(part.body, outer=False)
+    def _deep(self, work: Callable[[], T]) -> T:
+        """Do some work that recurses as deep as the tree."""
+        try:
+            if self._shallow:
+                return work()
+        except RecursionError:
+            pass
+        try:
+            return on_deep_stack(work, recursion_limit=_RECURSION)
+        except (RecursionError, MemoryError):
+            nesting(self._text)
+            raise ParseError("nests too deep to be parsed", None) from None
 
-    def _with_comments(self, last: int) -> int:
-        """Return where a definition ends with the indented comments behind it, which belong to it."""
-        for number in range(last, len(self._lines)):
-            text = self._lines[number].strip()
-            if text.startswith("#") and self._lines[number][0] in " \t":
-                last = number + 1
-            elif text:
-                break
-        return last
-
-    def _body(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> tuple[int, int, str, str] | None:
-        start = node.body[0]
-        decorators = getattr(start, "decorator_list", ())
-        line = min([start.lineno, *(d.lineno for d in decorators)]) - 1
-        first = self._lines[line]
-        indent = first[: len(first) - len(first.lstrip())]
-        starts_line = (
-            first.lstrip().startswith("@") if decorators else len(indent.encode()) == start.col_offset
-        )
-        header = line
-        while header > node.lineno and (
-            not (text := self._lines[header - 1].strip()) or text.startswith("#")
-        ):
-            header -= 1
-        before = self._lines[header - 1].rstrip()
-        last = node.end_lineno or 0
-        if not starts_line or "\f" in indent or before.endswith("\\") or last - header < _WORTHWHILE:
-            return None
-        outer = self._lines[node.lineno - 1]
-        outer = outer[: len(outer) - len(outer.lstrip())]
-        word = "async def" if isinstance(node, ast.AsyncFunctionDef) else "def"
-        opening = f"{outer}{word} _():\n"
-        return header, last, f"if 1:\n{opening}" if outer else opening, indent
+    def _check(self, absent: Iterable[tuple[int, int]], first: int = 1, last: int | None = None) -> None:
+        """Refuse what nests too deep, between two lines, without those that are not there yet."""
+        lines = self._lines[first - 1 : last]
+        for begin, end in absent:
+            lines[begin - 1 : end] = ["\n"] * (end - begin + 1)
+        try:
+            nesting("".join(lines))
+        except ParseError as problem:
+            line = None if problem.line is None else problem.line + first - 1
+            raise ParseError(problem.message, line) from None
 
     def load(self, node: libcst.FunctionDef | libcst.Lambda) -> None:
-        """Parse the body of a function of this tree, if that has not been done.
+        """Make the body of a function of this tree, if that has not been done.
 
         Raises:
-            ParseError: libcst refuses what Python accepts.
+            ParseError: It nests too deep, or is left to libcst, which refuses it.
+            DifferenceError: It is left to libcst, whose tree is another.
         """
-        number = _number(node)
-        if number is None:
+        _, known = self._converter.unread.get(id(node), (None, None))
+        if known is None:
             return
-        first, last, opening = self._bodies[number]
-        if opening is None:
+        if not self._shallow:
+            self._check((), *lines_of(known.body))
+        try:
+            body = self._deep(lambda: self._converter.block(known.body))
+        except UnusualError:
+            self.complete()
             return
-        # The first line break is a module's usual one, which its tree does not repeat.
-        opening = opening.replace("\n", self.root.default_newline)
-        module = self._parse(opening + "".join(self._lines[first:last]))
-        inner: libcst.CSTNode = module.body[0]
-        if isinstance(inner, libcst.If):
-            inner = inner.body.body[0]
-        block = inner.body if isinstance(inner, libcst.FunctionDef) else None
-        if not isinstance(block, libcst.IndentedBlock):
-            raise ParseError("syntax error: a function's body is not where it was expected", None)
-        if module.default_indent != self.root.default_indent:
-            _say_indents(block, module.default_indent)
-        # Nodes are frozen for those who share trees; this one is still being made.
-        object.__setattr__(node.body, "body", block.body)
+        object.__setattr__(node, "body", body)
+        del self._converter.unread[id(node)]
 
-    def complete(self) -> libcst.Module:
-        """Return the tree of the whole text.
+    def whole(self) -> libcst.Module:
+        """Return the tree with all functions, whatever they look like.
 
         Raises:
-            ParseError: libcst refuses what Python accepts.
+            ParseError: As in `load`.
+            DifferenceError: As in `load`.
         """
-        body: list[libcst.SimpleStatementLine | libcst.BaseCompoundStatement] = []
-        between: tuple[libcst.EmptyLine, ...] = ()  # comments that belong to nothing before them
-        for statement in self.root.body:
-            if between:
-                object.__setattr__(statement, "leading_lines", (*between, *statement.leading_lines))
-                between = ()
-            number = _number_of(statement)
-            if number is None:
-                body.append(statement)
-                continue
-            first, last, _ = self._bodies[number]
-            module = self._parse(self.root.default_newline + "".join(self._lines[first:last]))
-            if module.default_indent != self.root.default_indent:
-                _say_indents(module, module.default_indent)
-            (whole,) = module.body
-            leading = (*module.header, *whole.leading_lines)[1:]
-            object.__setattr__(whole, "leading_lines", (*statement.leading_lines, *leading))
-            body.append(whole)
-            between = tuple(module.footer)
-        object.__setattr__(self.root, "footer", (*between, *self.root.footer))
-        object.__setattr__(self.root, "body", body)
-        pending: list[object] = [self.root]
-        while pending:
-            node = pending.pop()
-            if isinstance(node, libcst.FunctionDef):
-                self.load(node)
-                continue
-            for name in _STATEMENTS_IN:
-                inner = getattr(node, name, None)
-                pending += inner if isinstance(inner, (list, tuple)) else [inner] if inner is not None else []
+        body = [*self.root.body]
+        for number, node in self._left_out:
+            if not self._shallow:
+                self._check((), *lines_of([node]))
+            try:
+                body[number] = self._deep(lambda: self._converter.statement(node))  # noqa: B023 - run at once
+            except UnusualError:
+                return self.complete()
+        if self._left_out:
+            self._left_out = []
+            object.__setattr__(self.root, "body", tuple(body))
+        for function, _ in list(self._converter.unread.values()):
+            self.load(function)
         return self.root
 
+    def complete(self, part: int = PART) -> libcst.Module:
+        """Return the tree of the whole text, as libcst has it.
 
-# The fields of nodes that may hold statements.
-_STATEMENTS_IN = ("body", "orelse", "handlers", "finalbody", "cases")
+        Args:
+            part: How many characters libcst is given at once, about.
+
+        Raises:
+            ParseError: libcst refuses what Python accepts, or it nests too deep.
+            DifferenceError: libcst's tree is another: a mistake in the making of this one.
+        """
+        if not self.dressed:
+            self._converter.unread.clear()  # with Python's tree
+            self._left_out = []
+            parts = parts_of(self._lines, self._spans, part) if self._shallow else []
+            if len(parts) > 1 and len(self._spans) == len(self.root.body):
+                dress_in_parts(self.root, parts, self._lines, self._parsed)
+            else:
+                dress(self.root, [self._parsed(self._text)])
+            self.dressed = True
+        return self.root
+
+    def code_of(self, node: libcst.FunctionDef | libcst.Lambda) -> str:
+        """Return the text of a function or lambda of this tree, a function's with the comments around it; "" if unknown."""
+        span = self._converter.functions.get(id(node))
+        if span is None:
+            return ""
+        first, column, last, _ = span
+        if isinstance(node, libcst.Lambda):
+            return self._converter.between(*span)
+        while first > 1 and (indent := _comment(self._lines[first - 2])) is not None and indent <= column:
+            first -= 1
+        while (
+            last < len(self._lines)
+            and (indent := _comment(self._lines[last])) is not None
+            and (not indent or indent > column)
+        ):
+            last += 1
+        return "".join(self._lines[first - 1 : last])
+
+    def _parsed(self, text: str) -> libcst.Module:
+        try:
+            return libcst.parse_module(text) if self._shallow else parse(text)
+        except libcst.ParserSyntaxError:
+            return parse(self._text)  # which has better words for it
 
 
-def _number(node: libcst.FunctionDef | libcst.Lambda) -> int | None:
-    """Return which left-out body a function has; None for one that is there."""
-    if not isinstance(node.body, libcst.IndentedBlock):
-        return None
-    return _number_of(node.body.body[0]) if node.body.body else None
-
-
-def _number_of(line: libcst.CSTNode) -> int | None:
-    small = line.body[0] if isinstance(line, libcst.SimpleStatementLine) else None
-    if not isinstance(small, libcst.Expr) or not isinstance(small.value, libcst.Name):
-        return None
-    match = _MARK.match(small.value.value)
-    return int(match[1]) if match is not None else None
-
-
-def _say_indents(block: libcst.IndentedBlock | libcst.Module, indent: str) -> None:
-    """Write down the indentation of blocks that use their own module's usual one, as they are moved to another."""
-    pending: list[object] = [*block.body]
-    while pending:
-        node = pending.pop()
-        if isinstance(node, libcst.IndentedBlock) and node.indent is None:
-            object.__setattr__(node, "indent", indent)
-        for name in _STATEMENTS_IN:
-            inner = getattr(node, name, None)
-            pending += inner if isinstance(inner, (list, tuple)) else [inner] if inner is not None else []
+def _comment(line: str) -> int | None:
+    """Return how far the comment on a line is indented, 0 for one that is empty; None for code."""
+    begin = line.lstrip()
+    return None if begin and not begin.startswith("#") else len(line) - len(begin) if begin else 0
 
 
 def _is_shallow(known: ast.Module, lines: Sequence[str], text: str) -> bool:

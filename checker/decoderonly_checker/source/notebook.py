@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from decoderonly_checker.diagnostics import FileError
+from decoderonly_checker.late import late_pattern
 from decoderonly_checker.source.files import Cell, SourceError
 from decoderonly_checker.source.scan import read_logical_line, split_lines
 
@@ -66,19 +67,19 @@ _FOREIGN_MAGICS = frozenset(
     )
 )
 # Line magics that run the Python statement behind them.
-_STATEMENT_MAGIC = re.compile(
+_STATEMENT_MAGIC = late_pattern(
     r"(?P<indent>[ \t]*)%(?:time|prun|memit|timeit)(?:[ \t]+-[a-zA-Z]+(?:[ \t]*\d+)?)*[ \t]+(?=[^\s-])"
 )
-_LINE_MAGIC = re.compile(r"(?P<indent>[ \t]*)(?:[%!?,;/]|\?\?)")
+_LINE_MAGIC = late_pattern(r"(?P<indent>[ \t]*)(?:[%!?,;/]|\?\?)")
 # What IPython runs without a `%` too, unless a variable has that name ("automagic").
-_AUTOMAGIC = re.compile(
+_AUTOMAGIC = late_pattern(
     r"(?P<indent>[ \t]*)(?:pip|conda|mamba|cd|ls|mkdir|rmdir|rm|mv|cp|cat)[ \t]+"
     r"(?:-[A-Za-z]+[ \t]+)?(?!(?:and|else|for|if|in|is|not|or)\b)(?:[A-Za-z_~]|\.\.|\./)"
 )
-_HELP = re.compile(r"(?P<indent>[ \t]*)[%\w.*]+(?:\([^()\r\n]*\))?\?{1,2}[ \t]*(?:\#[^\r\n]*)?(?=\r|\n|\Z)")
-_ASSIGNED = re.compile(r"(?P<target>[ \t]*[\w.,* \t\[\]'\"()]+?=[ \t]*)(?:!|%(?=[a-zA-Z]))")
-_PHYSICAL_LINE = re.compile(r"(?:\\(?:\r\n|\r|\n)|[^\r\n])*(?:\r\n|\r|\n)?")
-_CELL_MAGIC = re.compile(r"\s*%%[ \t]*(?P<name>!|\w*)")
+_HELP = late_pattern(r"(?P<indent>[ \t]*)[%\w.*]+(?:\([^()\r\n]*\))?\?{1,2}[ \t]*(?:\#[^\r\n]*)?(?=\r|\n|\Z)")
+_ASSIGNED = late_pattern(r"(?P<target>[ \t]*[\w.,* \t\[\]'\"()]+?=[ \t]*)(?:!|%(?=[a-zA-Z]))")
+_PHYSICAL_LINE = late_pattern(r"(?:\\(?:\r\n|\r|\n)|[^\r\n])*(?:\r\n|\r|\n)?")
+_CELL_MAGIC = late_pattern(r"\s*%%[ \t]*(?P<name>!|\w*)")
 
 
 def read_notebook(data: bytes, shown: str) -> list[Cell]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
 import libcst
 
+from decoderonly_checker.late import late_pattern
 from decoderonly_checker.source.scan import logical_lines
 from decoderonly_checker.source.stack import on_deep_stack
 from decoderonly_checker.source.syntax import syntax_error
@@ -20,7 +19,7 @@ MAX_NESTING = 1000
 # as much into one file by hand.
 MAX_LENGTH = 2_500_000
 
-_LIBCST_PLACE = re.compile(r"error at (\d+):\d+: (.*)")
+_LIBCST_PLACE = late_pattern(r"error at (\d+):\d+: (.*)")
 
 
 class ParseError(Exception):

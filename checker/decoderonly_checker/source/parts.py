@@ -8,25 +8,30 @@ import re
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.immutable import immutable
+from decoderonly_checker.late import late_pattern
 from decoderonly_checker.source.code import without_strings
-from decoderonly_checker.source.imports import IMPORT, imports_of
-from decoderonly_checker.source.words import USES, words_in
+from decoderonly_checker.source.imports import IMPORT
+from decoderonly_checker.source.words import USES, tests_for_parts, words_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-DEFINED = re.compile(
-    rb"^(?:async[ \t]+)?(?:def|class)[ \t]+(\w+)|^(\w+)[ \t]*(?::[^=\n]+)?=(?!=)", re.MULTILINE
-)
-_STATEMENT = re.compile(rb"^[A-Za-z_@]", re.MULTILINE)
+    from decoderonly_checker.source.words import Tests
+
+_DEFINED = rb"(?:async[ \t]+)?(?:def|class)[ \t]+(\w+)", rb"(\w+)[ \t]*(?::[^=\n]+)?=(?!=)"
+DEFINED = late_pattern(rb"^" + rb"|^".join(_DEFINED), re.MULTILINE)
+# The same behind a line break: `re` is quick to look for a literal, `^` it tries everywhere.
+DEFINITION = late_pattern(rb"\n(?=\w)(?:" + b"|".join(_DEFINED) + b")")
+# These too, but for `DEFINED`, look behind line breaks.
+_STATEMENT = late_pattern(rb"\n(?=[A-Za-z_@])")
 # `models["a"] = load()`; arguments by keyword match too: better one too many.
-_SETS = re.compile(rb"^([ \t]*)([A-Za-z_]\w*)(?:\.\w|\[)[^=\n]*=(?!=)", re.MULTILINE)
+_SETS = late_pattern(rb"\n([ \t]*)([A-Za-z_]\w*)(?:\.\w|\[)[^=\n]*=(?!=)")
 # `Shared.run = model.generate` anywhere: who reads it from the class gets what was set.
-_ATTRIBUTE_SET = re.compile(rb"^[ \t]*([A-Za-z_]\w*)(?:\.\w+)+[ \t]*(?::[^=\n]+)?=(?!=)", re.MULTILINE)
-_GLOBAL = re.compile(rb"^[ \t]+global[ \t]+([\w, \t]+)", re.MULTILINE)
-_NAME = re.compile(rb"[A-Za-z_]\w*")
+_ATTRIBUTE_SET = late_pattern(rb"\n[ \t]*([A-Za-z_]\w*)(?:\.\w+)+[ \t]*(?::[^=\n]+)?=(?!=)")
+_GLOBAL = late_pattern(rb"\n[ \t]+global[ \t]+([\w, \t]+)")
+_NAME = late_pattern(rb"[A-Za-z_]\w*")
 _ARGUMENTS = rb"\((?:[^()]|\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\))*\)"
-_DECORATOR = re.compile(rb"^@[\w.]+(?:" + _ARGUMENTS + rb")?", re.MULTILINE)
+_DECORATOR = late_pattern(rb"\n@[\w.]+(?:" + _ARGUMENTS + rb")?")
 _BUILT_IN = frozenset(name.encode() for name in (*dir(builtins), *keyword.kwlist, "self", "__main__"))
 # What transformers defines and everything in it imports: a copy of the library in a project does not make all of it matter.
 # What these do for code that uses them is known.
@@ -63,7 +68,9 @@ class Parts:
     decorated: frozenset[bytes]  # by something that the file defines or imports from the project
     bases: Mapping[bytes, frozenset[bytes]]  # of classes
     names: frozenset[bytes]
-    imported: Mapping[bytes, bytes]  # from the project: the module that a name comes from
+    imported: Mapping[
+        bytes, Sequence[bytes]
+    ]  # from the project: the modules that a name comes from, in branches from several
     starred: Sequence[bytes]  # the modules of the project that it imports all of
     gives: Mapping[
         bytes, list[bytes]
@@ -71,26 +78,29 @@ class Parts:
     known: frozenset[bytes]  # what it defines or imports
 
 
-def parts_of(code: bytes, imported: Mapping[bytes, bytes], starred: Sequence[bytes]) -> Parts:
+def parts_of(
+    code: bytes,
+    words: int,
+    imports: Iterable[tuple[bytes, bytes]],
+    imported: Mapping[bytes, Sequence[bytes]],
+    starred: Sequence[bytes],
+) -> Parts:
     """Take a file's code apart.
 
     Args:
         code: What `code_of` leaves of it.
+        words: Those that occur in it.
+        imports: All that it imports, as `imports_of` says it.
         imported: The names that it imports from the project, and from which module.
         starred: The modules of the project that it imports all of.
     """
+    lines = b"\n" + code
     texts: dict[bytes, list[bytes]] = {}
     variables: set[bytes] = set()
     decorators: dict[bytes, set[bytes]] = {}
     bases: dict[bytes, frozenset[bytes]] = {}
     waiting: set[bytes] = set()
-    # Lines of a text in triple quotes may look like statements; only f-strings are left in the code.
-    statement = DEFINED if b'"""' in code or b"'''" in code else _STATEMENT
-    starts = [0, *(match.start() for match in statement.finditer(code))]
-    for start, end in zip(starts, [*starts[1:], len(code)], strict=False):
-        match = DEFINED.match(code, start)
-        name = b"" if match is None else match[1] or match[2]
-        text = code[start:end]
+    for name, match, text in _statements(code):
         texts.setdefault(name, []).append(text)
         if match is None:
             if text.startswith(b"@"):
@@ -103,43 +113,48 @@ def parts_of(code: bytes, imported: Mapping[bytes, bytes], starred: Sequence[byt
         else:
             variables.add(name)
         waiting.clear()
-    blocks = {}
+    blocks: dict[bytes, tuple[int, frozenset[bytes]]] = {}
+    sets: dict[bytes, set[bytes]] = {}
+    attributes: dict[bytes, set[bytes]] = {}
+    among = tests_for_parts(code, words)
+    within: set[bytes] = set()  # what has parts that a function sets: a module, a class, an object
     for name, parts in texts.items():
         text = b"".join(parts)
-        words = words_in(text)
+        own = words_in(text, among=among)
         if name in variables:
             # Tables of names call nothing; keys as of a batch are what it is used for.
-            words = words & USES | words_in(without_strings(text))
-        named = b"" if name == b"__all__" else text
-        blocks[name] = (words, frozenset(_NAME.findall(named)) - {name, *LIBRARY})
+            own = own & USES | words_in(without_strings(text), among=among)
+        blocks[name] = (own, _mentioned(name, text))
+        if b"=" in text:
+            text = b"\n" + text
+            changed = _SETS.findall(text)
+            sets[name] = {one for _, one in changed}
+            within.update(one for indent, one in changed if indent)
+            if b"." in text:
+                attributes[name] = set(_ATTRIBUTE_SET.findall(text))
     names = frozenset[bytes]().union(*(mentioned for _, mentioned in blocks.values()))
-    declared = variables.union(*(_NAME.findall(found) for found in _GLOBAL.findall(code)))
-    # What has parts that a function sets: a module, a class, an object.
-    declared |= {name for indent, name in _SETS.findall(code) if indent} & (blocks.keys() | imported.keys())
+    declared = set(variables)
+    if b"global" in code:
+        declared.update(*(_NAME.findall(found) for found in _GLOBAL.findall(lines)))
+    declared |= within & (blocks.keys() | imported.keys())
     # What loops, branches and unpacking bind outside of definitions.
     declared |= (
-        _may_bind(texts.get(b"", ()), imported)
+        _may_bind(texts.get(b"", ()), imported, among)
         - blocks.keys()
-        - {name for _, name in imports_of(code)}
+        - {name for _, name in imports}
         - _BUILT_IN
     )
     users: dict[bytes, list[bytes]] = {}
     for name, (_, mentioned) in blocks.items():
         for one in mentioned & declared:
             users.setdefault(one, []).append(name)
-    if b"." in code:
-        for name, parts in texts.items():
-            for one in {
-                found for text in parts for found in _ATTRIBUTE_SET.findall(text)
-            } & blocks.keys() - declared:
-                users.setdefault(one, []).append(name)
+    for name, touched in attributes.items():
+        for one in (touched & blocks.keys()) - declared:
+            users.setdefault(one, []).append(name)
     gives: dict[bytes, list[bytes]] = {}
     if imported:
-        for name, parts in texts.items():
-            changed = {found for text in parts for _, found in _SETS.findall(text)} | decorators.get(
-                name, set()
-            )
-            for one in changed & imported.keys():
+        for name in texts:
+            for one in (sets.get(name, set()) | decorators.get(name, set())) & imported.keys():
                 gives.setdefault(one, []).append(name)
     known = frozenset(blocks) | imported.keys() | users.keys()
     decorated = frozenset(name for name, by in decorators.items() if by & known)
@@ -148,13 +163,47 @@ def parts_of(code: bytes, imported: Mapping[bytes, bytes], starred: Sequence[byt
     )
 
 
-def _may_bind(texts: Iterable[bytes], imported: Mapping[bytes, bytes]) -> frozenset[bytes]:
+def names_of(code: bytes) -> frozenset[bytes]:
+    """Return `Parts.names` of a file's code, which is had sooner than the rest.
+
+    Args:
+        code: What `code_of` leaves of it.
+    """
+    texts: dict[bytes, list[bytes]] = {}
+    for name, _, text in _statements(code):
+        texts.setdefault(name, []).append(text)
+    return frozenset[bytes]().union(*(_mentioned(name, b"".join(parts)) for name, parts in texts.items()))
+
+
+def _statements(code: bytes) -> Iterator[tuple[bytes, re.Match[bytes] | None, bytes]]:
+    """Yield the texts that code falls into, each with the name that it binds, b"" for none, and the match of `DEFINED`."""
+    # Lines of a text in triple quotes may look like statements; only f-strings are left in the code.
+    statement = DEFINITION if b'"""' in code or b"'''" in code else _STATEMENT
+    starts = [0, *(match.start() for match in statement.finditer(b"\n" + code))]
+    for start, end in zip(starts, [*starts[1:], len(code)], strict=False):
+        match = DEFINED.match(code, start)
+        yield b"" if match is None else match[1] or match[2], match, code[start:end]
+
+
+def _mentioned(name: bytes, text: bytes) -> frozenset[bytes]:
+    """Return the names that a definition mentions."""
+    return frozenset(_NAME.findall(b"" if name == b"__all__" else text)) - LIBRARY - {name}
+
+
+def _may_bind(
+    texts: Iterable[bytes], imported: Mapping[bytes, Sequence[bytes]], among: Tests
+) -> frozenset[bytes]:
     """Return the names in statements that may bind them: in no decorator, no string, no import of what does not matter."""
 
     def kept(match: re.Match[bytes]) -> bytes:
+        text = match[0]
         return (
-            match[0] if words_in(match[0]) or not imported.keys().isdisjoint(_NAME.findall(match[0])) else b""
+            text
+            if not imported.keys().isdisjoint(_NAME.findall(text)) or words_in(text, among=among)
+            else b""
         )
 
-    code = without_strings(b"\n".join(texts))
-    return frozenset(_NAME.findall(IMPORT.sub(kept, _DECORATOR.sub(b"", code)))) - LIBRARY
+    code = b"\n" + without_strings(b"\n".join(texts))
+    if b"@" in code:
+        code = _DECORATOR.sub(b"\n", code)
+    return frozenset(_NAME.findall(IMPORT.sub(kept, code))) - LIBRARY

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from libcst.metadata import MetadataWrapper, PositionProvider
+from libcst.metadata import PositionProvider
 
 from decoderonly_checker.diagnostics import Place
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import libcst
+    from libcst.metadata import CodeRange
 
     from decoderonly_checker.source.files import SourceFile
+
+
+class _Ranges(PositionProvider):
+    """libcst's own positions, without what a `MetadataWrapper` adds: a copy of the tree, and a visit to each of its nodes."""
+
+    def of(self, module: libcst.Module) -> Mapping[libcst.CSTNode, CodeRange]:
+        """Return the spans of all nodes of a tree."""
+        self._gen_impl(module)
+        return self._computed  # type: ignore[return-value]
 
 
 class Positions:
@@ -35,9 +47,7 @@ class Positions:
         if cell.ranges is None:
             if cell.tree is None:
                 raise KeyError(node)
-            # The tree is never changed: the copy that the wrapper makes by default would cost a parse.
-            wrapper = MetadataWrapper(cell.tree, unsafe_skip_copy=True)
-            cell.ranges = wrapper.resolve(PositionProvider)
+            cell.ranges = _Ranges().of(cell.tree)
         span = cell.ranges[node]
         start, end = span.start, span.end
         return Place(

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
-from decoderonly_checker.immutable import immutable
+from decoderonly_checker.immutable import immutable, record
+from decoderonly_checker.late import late_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_TOKEN = re.compile(
+_TOKEN = late_pattern(
     r"""
     (?P<comment>\#[^\r\n]*)
   | (?P<string>\b[bBfFrRtTuU]{1,2}(?=["'])|["'])
@@ -32,14 +33,14 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 _NESTING_WORDS = frozenset({"not", "and", "or", "if", "lambda", "await", "in", "is", "for"})
-_LINE_END = re.compile(r"\r\n|\n|\r")
+_LINE_END = late_pattern(r"\r\n|\n|\r")
 _STRING_STOP = {
-    "'": re.compile(r"['\\\r\n]"),
-    '"': re.compile(r'["\\\r\n]'),
-    "'''": re.compile(r"'''|\\"),
-    '"""': re.compile(r'"""|\\'),
+    "'": late_pattern(r"['\\\r\n]"),
+    '"': late_pattern(r'["\\\r\n]'),
+    "'''": late_pattern(r"'''|\\"),
+    '"""': late_pattern(r'"""|\\'),
 }
-_FIELD_STOP = re.compile(r"[{}\\\"'\r\n]")
+_FIELD_STOP = late_pattern(r"[{}\\\"'\r\n]")
 
 
 @immutable
@@ -51,7 +52,7 @@ class Comment:
     alone: bool
 
 
-@dataclass
+@record
 class LogicalLine:
     """One logical line, with the comments in it.
 

@@ -5,18 +5,20 @@
 
 from __future__ import annotations
 
-import re
 from functools import cached_property
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from decoderonly_checker.immutable import immutable
+from decoderonly_checker.late import late_pattern
 from decoderonly_checker.source.code import code_of_file
 from decoderonly_checker.source.imports import EVERYTHING, imports_of
 from decoderonly_checker.source.libraries import library_package
-from decoderonly_checker.source.parts import DEFINED, LIBRARY, NOTHING, Parts, parts_of
+from decoderonly_checker.source.parts import DEFINITION, LIBRARY, NOTHING, Parts, names_of, parts_of
+from decoderonly_checker.source.reach import reached
 from decoderonly_checker.source.words import (
     ALL,
+    ASKS,
     GENERATES,
     LOADS,
     PADS,
@@ -30,7 +32,8 @@ from decoderonly_checker.source.words import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-_OTHER_NAME = re.compile(rb"^(?:[ \t]*(?:from|import)[ \t][^\n]*|[ \t]+\w+)[ \t]as[ \t]+(\w+)", re.MULTILINE)
+_OTHER_NAME = late_pattern(rb"(?:[ \t]*(?:from|import)[ \t][^\n]*|[ \t]+\w+)[ \t]as[ \t]+(\w+)")
+_AS = late_pattern(rb"as[ \t](?<=[ \t]as[ \t])")
 _BY_TEXT = frozenset((b"getattr", b"vars", b"__dict__", b"import_module", b"globals"))
 
 
@@ -82,13 +85,23 @@ def scan(data: bytes, name: str = "") -> Scan:
 
 
 def _defined(code: bytes) -> Iterable[bytes]:
-    yield from (a or b for a, b in DEFINED.findall(code))
+    """Yield the names that a file's top level binds, and other names for what is imported anywhere."""
+    yield from (a or b for a, b in DEFINITION.findall(b"\n" + code))
     if b" as " in code:
-        yield from _OTHER_NAME.findall(code)
+        end = 0
+        while (found := _AS.search(code, end)) is not None:
+            name = _OTHER_NAME.match(code, code.rfind(b"\n", end, found.start()) + 1)
+            if name is not None:
+                yield name[1]
+            end = code.find(b"\n", found.end())
+            if end < 0:
+                return
 
 
-# A file and a name of its top level; None for all of a file in which the words that are looked for do not occur.
-_Node = tuple[str, "bytes | None"]
+# A file, a name of its top level, and which words are looked for behind it; no name: all of a file in which these words do not
+# occur. `_ALONE` asks of a definition what it amounts to by itself: not what is made of it elsewhere.
+_Node = tuple[str, "bytes | None", int]
+_ALONE = -1
 
 
 class Selection:
@@ -106,9 +119,10 @@ class Selection:
         self._definers: dict[bytes, list[str]] = {}  # the files whose top level binds a name
         self._modules: dict[bytes, list[str]] = {}  # the files by the last part of their module's name
         self._parts: dict[str, Parts] = {}
-        self._known: dict[tuple[_Node, int], int] = {}
+        self._known: dict[_Node, int] = {}
+        self._imports: dict[str, tuple[tuple[bytes, bytes], ...]] = {}
         self._lives: dict[str, frozenset[bytes]] = {}
-        self._changes: dict[bytes, list[_Node]] = {}
+        self._changes: dict[bytes, list[tuple[str, bytes]]] = {}
         self._folders: dict[str, frozenset[bytes]] = {}
         self._roots = {b""}
         for path, found in scans.items():
@@ -149,19 +163,26 @@ class Selection:
         if self._scans[path].opaque:
             return frozenset()
         parts, live = self._parts_of(path), self._live(path)
-        outside = frozenset() if library_package(path) is not None else self._all_imported
-        reached: set[bytes] = set()
-        pending = [*live, b"", *parts.variables, *parts.decorated, *(parts.blocks.keys() & outside)]
+        used: set[bytes] = set()
+        followed: set[bytes] = set()
+        pending = [*live, b"", *parts.variables, *parts.decorated]
         pending += [name for name, bases in parts.bases.items() if bases & live]
+        asked = library_package(path) is not None  # nobody follows what other files import of it
         while pending:
             name = pending.pop()
-            if name not in reached and name in parts.blocks:
-                reached.add(name)
-                for one in parts.blocks[name][1] & parts.known:
+            if name not in used and name in parts.blocks:
+                used.add(name)
+                mentioned = (parts.blocks[name][1] & parts.known) - followed
+                followed |= mentioned
+                for one in mentioned:
                     pending += [one, *parts.users.get(one, ())]
                 if parts.blocks[name][1] & _BY_TEXT:
-                    pending += parts.blocks
-        return frozenset(name.decode("ascii", "replace") for name in parts.blocks.keys() - reached)
+                    return frozenset()
+            if not pending and not asked and len(used) < len(parts.blocks):
+                # All files must be taken apart to know this: only if something is left.
+                asked = True
+                pending += filter(self._all_imported.__contains__, parts.blocks.keys() - used)
+        return frozenset(name.decode("ascii", "replace") for name in parts.blocks.keys() - used)
 
     @cached_property
     def _all_imported(self) -> frozenset[bytes]:
@@ -169,7 +190,8 @@ class Selection:
         for path, one in self._scans.items():
             if any(name in (EVERYTHING, module.rpartition(b".")[2]) for module, name in one.imports):
                 # A whole module, or all of it: whatever is mentioned there may come from it.
-                found |= self._parts_of(path).names
+                parts = self._parts.get(path)
+                found |= names_of(self._code_of(path)) if parts is None else parts.names
             found.update(name for _, name in one.imports)
         return frozenset(found)
 
@@ -193,50 +215,40 @@ class Selection:
                 words = self._imported(path, USES | PADS, words)
             if not suffice(words):
                 return frozenset()
-        parts = self._parts_of(path)
-        return frozenset(name for name in parts.blocks if suffice(self._closure(path, parts, name)))
+        return frozenset(
+            name for name in self._parts_of(path).blocks if suffice(self._words_behind((path, name, _ALONE)))
+        )
 
-    def _closure(self, path: str, parts: Parts, start: bytes) -> int:
-        """Return the words of a definition and of what it mentions, until they suffice."""
-        words, seen, pending = 0, {start}, [start]
-        while pending:
-            name = pending.pop()
-            own, mentioned = parts.blocks[name]
-            words |= own
-            for node in self._starred(parts, path, ALL, mentioned):
-                words |= self._evidence(node, ALL)
-            for one in mentioned & parts.known:
-                if suffice(words):
-                    return words
-                if one in parts.blocks or one in parts.users:
-                    fresh = [*((one,) if one in parts.blocks else ()), *parts.users.get(one, ())]
-                    pending += [other for other in fresh if other not in seen]
-                    seen.update(fresh)
-                    for node in self._changed(one):
-                        words |= self._evidence(node, ALL)
-                if one in parts.imported:
-                    # By another name it may be used anywhere.
-                    used = mentioned if name else parts.names
-                    for node in self._given(parts.imported[one], one, path, ALL, used):
-                        words |= self._evidence(node, ALL)
-        return words
+    def _words_behind(self, start: _Node) -> int:
+        """Return what is wanted of the words of a definition and of all that it mentions, at whatever remove.
+
+        Where they are all there, or more are not asked for, some may be missing.
+        """
+        return reached(start, self._own, self._mentioned, _enough, self._known)
 
     def _imported(self, path: str, wanted: int, words: int) -> int:
         """Return what is `wanted` of the words behind the names that a file imports; it has `words` itself."""
         for module, name in self._own_imports(path):
             for node in self._given(module, name, path, wanted, None):
-                words |= self._evidence(node, wanted)
+                words |= self._words_behind(node)
                 if suffice(words):
                     return words
         return words
 
-    def _own_imports(self, path: str) -> Iterable[tuple[bytes, bytes]]:
-        """Yield what a file imports from the project: from where, and which name."""
-        if library_package(path) is not None:
-            return
-        for module, name in self._scans[path].imports:
-            if name not in LIBRARY and module.partition(b".")[0] in self._roots:
-                yield module, name
+    def _own_imports(self, path: str) -> tuple[tuple[bytes, bytes], ...]:
+        """Return what a file imports from the project: from where, and which name."""
+        known = self._imports.get(path)
+        if known is None:
+            known = self._imports[path] = (
+                ()
+                if library_package(path) is not None
+                else tuple(
+                    (module, name)
+                    for module, name in self._scans[path].imports
+                    if name not in LIBRARY and module.partition(b".")[0] in self._roots
+                )
+            )
+        return known
 
     def _given(
         self, module: bytes, name: bytes, importer: str, wanted: int, mentioned: frozenset[bytes] | None
@@ -248,9 +260,9 @@ class Selection:
             # A package may hand on what any module in it defines.
             if path != importer and (not last or last in self._folders[path]):
                 found = True
-                yield (path, name if self._scans[path].words & wanted else None)
+                yield (path, name if self._scans[path].words & wanted else None, wanted)
                 for user in self._parts_of(path).users.get(name, ()):
-                    yield from self._changed(user)  # what fills it: `@register`
+                    yield from self._changed(user, wanted)  # what fills it: `@register`
         for path in self._modules.get(last if name == EVERYTHING else name, ()):
             if path != importer:
                 found = True
@@ -259,13 +271,13 @@ class Selection:
             # Bound in a way that is not seen at a glance: in a branch, by unpacking.
             for path in self._modules.get(last or self._package_of(importer, module), ()):
                 if path != importer:
-                    yield (path, b"" if self._scans[path].words & wanted else None)
+                    yield (path, b"" if self._scans[path].words & wanted else None, wanted)
                     for inner, one in self._own_imports(path):
                         if one == EVERYTHING:
                             yield from self._given(inner, EVERYTHING, path, wanted, frozenset({name}))
-        yield from self._changed(name)
+        yield from self._changed(name, wanted)
 
-    def _changed(self, name: bytes) -> list[_Node]:
+    def _changed(self, name: bytes, wanted: int) -> Iterable[_Node]:
         """Return the definitions that set parts of what they import by this name, or register themselves there."""
         known = self._changes.get(name)
         if known is None:
@@ -274,7 +286,7 @@ class Selection:
                 for path in self._importers.get(name, ())
                 for block in self._parts_of(path).gives.get(name, ())
             ]
-        return known
+        return [(path, block, wanted) for path, block in known]
 
     @cached_property
     def _importers(self) -> Mapping[bytes, list[str]]:
@@ -293,10 +305,10 @@ class Selection:
         seen.add(path)
         defined = self._scans[path].defines
         if not self._scans[path].words & wanted:
-            yield (path, None)
+            yield (path, None, wanted)
         else:
             for inner in defined if mentioned & _BY_TEXT else defined & mentioned:
-                yield (path, inner)
+                yield (path, inner, wanted)
         # `package.module.function`; by another name, it may be any.
         hits = mentioned & defined
         renamed = bool(hits) and not hits <= self._parts_of(path).blocks.keys()
@@ -322,67 +334,61 @@ class Selection:
         for module in parts.starred:
             yield from self._given(module, EVERYTHING, path, wanted, mentioned)
 
-    def _evidence(self, start: _Node, wanted: int) -> int:
-        """Return what is `wanted` of the words of a definition and of all that it mentions, at whatever remove."""
-        known = self._known.get((start, wanted))
-        if known is not None:
-            return known
-        words = 0
-        seen = {start}
-        pending = [start]
-        while pending and not words & SERVES and words != wanted:
-            node = pending.pop()
-            before = self._known.get((node, wanted))
-            if before is not None:
-                words |= before
-                continue
-            for fresh in self._mentioned(node, wanted):
-                if fresh not in seen:
-                    seen.add(fresh)
-                    pending.append(fresh)
-            words |= self._own(node) & wanted
-        if words:
-            self._known[start, wanted] = words
-        else:
-            self._known.update(dict.fromkeys(((node, wanted) for node in seen), words))
-        return words
-
     def _own(self, node: _Node) -> int:
-        path, name = node
-        return 0 if name is None else self._parts_of(path).blocks.get(name, NOTHING)[0]
+        path, name, wanted = node
+        return 0 if name is None else self._parts_of(path).blocks.get(name, NOTHING)[0] & wanted
 
-    def _mentioned(self, node: _Node, wanted: int) -> Iterable[_Node]:
-        path, name = node
+    def _mentioned(self, node: _Node) -> Iterable[_Node]:
+        path, name, wanted = node
         if name is None:
             for module, one in self._own_imports(path):
                 yield from self._given(module, one, path, wanted, None)
             return
         parts = self._parts_of(path)
-        yield from ((path, user) for user in parts.users.get(name, ()))
+        alone = wanted == _ALONE
+        elsewhere = ALL if alone else wanted
+        if not alone:
+            yield from ((path, user, wanted) for user in parts.users.get(name, ()))
         names = parts.blocks.get(name, NOTHING)[1]
-        yield from self._starred(parts, path, wanted, names)
+        yield from self._starred(parts, path, elsewhere, names)
         for one in names & parts.known:
             if one in parts.blocks:
-                yield (path, one)
-                yield from self._changed(one)
-            for user in parts.users.get(one, ()):
-                yield (path, user)
+                yield (path, one, wanted)
+            users = parts.users.get(one, ())
+            for user in users:
+                yield (path, user, wanted)
+            if one in parts.blocks or (alone and users):
+                yield from self._changed(one, elsewhere)
             if one in parts.imported:
-                yield from self._given(parts.imported[one], one, path, wanted, names if name else parts.names)
+                # By another name it may be used anywhere.
+                used = names if name else parts.names
+                for module in parts.imported[one]:
+                    yield from self._given(module, one, path, elsewhere, used)
+
+    def _code_of(self, path: str) -> bytes:
+        return code_of_file(self._read(path), path) or b""
 
     def _parts_of(self, path: str) -> Parts:
         parts = self._parts.get(path)
         if parts is None:
-            imported, starred = {}, []
+            imported: dict[bytes, list[bytes]] = {}
+            starred = []
             for module, name in self._own_imports(path):
                 if name == EVERYTHING:
                     starred.append(module)
                 else:
-                    imported[name] = module
-            code = code_of_file(self._read(path), path) or b""
-            parts = self._parts[path] = parts_of(code, imported, starred)
+                    imported.setdefault(name, []).append(module)
+            parts = self._parts[path] = parts_of(
+                self._code_of(path), self._scans[path].words, self._scans[path].imports, imported, starred
+            )
         return parts
 
 
-_LOUD = SERVES | GENERATES | TOKENIZES | LOADS
+def _enough(node: _Node, words: int) -> bool:
+    """Whether more words behind a definition would change nothing."""
+    wanted = node[2]
+    return suffice(words) if wanted == _ALONE else bool(words & SERVES) or words == wanted
+
+
+_LOUD = SERVES | GENERATES | ASKS | TOKENIZES | LOADS
 _ANYTHING = frozenset({b""})

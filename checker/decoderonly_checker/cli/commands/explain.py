@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import click
 
 from decoderonly_checker.config import SettingsError, load_settings
+from decoderonly_checker.late import late_pattern
 from decoderonly_checker.source.files import SourceError
 
-_PLACE = re.compile(r"^(?P<path>.+?)(?::cell (?P<cell>\d+))?:(?P<line>\d+)(?::\d+)?$")
+_PLACE = late_pattern(r"^(?P<path>.+?)(?::cell (?P<cell>\d+))?:(?P<line>\d+)(?::\d+)?$")
 
 
 @click.command("explain", short_help="Tell what the checker believes at a line.")

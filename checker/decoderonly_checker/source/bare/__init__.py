@@ -1,0 +1,1 @@
+"""libcst's nodes made from Python's own tree: what the code means, and nothing of what it looks like."""
