@@ -90,8 +90,11 @@ class Remembered:
         for one in outcomes:
             whole.found += one.found
             whole.errors += one.errors
-            whole.read |= {path: told for path, told in one.read.items() if path not in self._keyed}
+            whole.read |= one.read
             whole.missed += one.missed
+        # Also what was looked over and led to nothing, or was analysed: discovery may leave out what the project imports.
+        whole.read |= self._digests
+        whole.read = {path: told for path, told in whole.read.items() if path not in self._keyed}
         whole.missed = list(dict.fromkeys(whole.missed))
         held = {
             "checked": plan.checked,

@@ -294,6 +294,20 @@ def test_a_module_that_is_no_file_of_the_run_is_seen_when_units_were_remembered_
     assert agreed(project, ".") != before
 
 
+def test_a_module_that_discovery_leaves_out_and_that_is_analysed_with_its_callers_is_seen(project):
+    write("app/.gitignore", "*.py\n")(project)
+    write("serve.py", TEXTS["serve.py"][1])(project)
+    before = agreed(project, ".")
+    write("app/complete.py", TEXTS["app/complete.py"][2])(project)
+    assert agreed(project, ".") != before
+    write("app/complete.py", "def complete(prompt):\n    return prompt\n")(
+        project
+    )  # and of one without model code
+    silent = agreed(project, ".")
+    write("app/complete.py", TEXTS["app/complete.py"][2])(project)
+    assert agreed(project, ".") != silent
+
+
 @pytest.mark.parametrize(
     "options",
     [

@@ -80,14 +80,24 @@ def test_a_model_that_does_not_see_the_mask_is_changed_by_batches():
     assert all(a.deviation > 1e-2 for a in cell(study, "left").answers if a.verdict == "different")
 
 
-def test_ties_in_half_precision_are_rounding():
+def test_ties_in_half_precision_are_rounding(monkeypatch):
+    linear = torch.nn.functional.linear
+
+    def in_two_halves(given, weight, bias=None):
+        """Add up a batch in another order than a single row, as most devices do; some CPUs do not."""
+        if len(given) == 1:
+            return linear(given, weight, bias)
+        half = weight.shape[1] // 2
+        return linear(given[..., :half], weight[:, :half]) + linear(given[..., half:], weight[:, half:], bias)
+
+    monkeypatch.setattr(torch.nn.functional, "linear", in_two_halves)
     study = ask(
         tiny_decoder("qwen2", dtype="bfloat16"),
         tasks=read_tasks(BUILT_IN),
         plan=Plan(BATCHED[:1], (8,), (0, 3), max_new_tokens=12, rounds=1),
     )
     ties = [answer for each in study.cells for answer in each.answers if answer.verdict == "rounding"]
-    assert ties, "no answer of 48 differs: this device adds up alike for all shapes"
+    assert ties
     assert all(answer.deviation < 1e-4 and answer.step is not None for answer in ties)
     assert verdicts(study) == {"left": "safe"}
     assert "different by rounding" in said(study)
