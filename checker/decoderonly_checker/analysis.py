@@ -65,6 +65,7 @@ class Analyser:
         self._idle: Mapping[Path, Container[str]] = {}
         self._plain: set[Path] = set()
         self._modules: Sequence[Module] = ()
+        self._linked: list[object] = []
         self.errors: list[FileError] = []
         self.read: dict[Path, bytes] = {}
         self.missed: list[str] = []
@@ -81,7 +82,14 @@ class Analyser:
         """
         self._idle = idle or {}
         # Modules that import modules, and calls that are followed into calls, nest deeper than Python's usual limit.
-        return self._with_true_trees(sources, lambda: self._analyse(sources))
+        try:
+            return self._with_true_trees(sources, lambda: self._analyse(sources))
+        finally:
+            # They hold each other: to look for that takes Python as long as a tenth of the analysis.
+            for one in self._linked:
+                vars(one).clear()
+            self._linked.clear()
+            self._modules = ()
 
     def facts(self, sources: Sequence[SourceFile]) -> Facts:
         """Return what the interpreter saw in `sources`, for rules and for explanations."""
@@ -91,6 +99,7 @@ class Analyser:
             for module in self._modules:
                 for cell in module.source.cells:
                     _ = cell.tree  # whoever asks for facts asks for places
+            self._linked.clear()  # they are still needed
             return facts
 
         return self._with_true_trees(sources, work)
@@ -134,8 +143,10 @@ class Analyser:
         clock = Clock(self._timeout, self._stop)
         project = Project(self._loaded, store.new_id, self._roots)
         interpreter = Interpreter(store, project, clock, self._declared())
+        self._linked += [store, project, interpreter]
         interpreter.run_entries([project.add(source) for source in sources], self._idle)
         self._modules = project.modules
+        self._linked += self._modules
         given = {source.path for source in sources}
         self.read |= {m.path: m.source.data for m in project.modules if m.path not in given}
         self.read |= dict.fromkeys(project.failed, b"")

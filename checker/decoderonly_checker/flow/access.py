@@ -79,7 +79,7 @@ class Access:
         if imports and (dotted := dotted_name(node)):
             module = imports.get(dotted)
             if module is not None:
-                return ImportRef(module, None, str(module.path))
+                return ImportRef(module, None, module.name)
         name = node.attr.value
         if isinstance(owner, Choice):
             found = each(owner, lambda one: self.get_attribute(one, name, node))

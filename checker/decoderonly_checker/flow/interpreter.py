@@ -304,7 +304,7 @@ class Interpreter(
             sub = self.project.resolve(module, value.name, 1) if module.path.name == "__init__.py" else None
             if sub is None:
                 return Unknown(hint=value.name, origin=value.origin)
-            return ImportRef(sub, None, str(sub.path))
+            return ImportRef(sub, None, sub.name)
         alts = inner.alts if isinstance(inner, Choice) else (Alt(inner),)
         if not any(isinstance(alt.value, ImportRef) for alt in alts):
             return inner

@@ -1,7 +1,10 @@
 """The modules of a project: found on demand, each read and parsed once."""
 
+# ruff: noqa: PTH113, PTH118, PTH119, PTH120, PTH206 - strings instead of Path objects: this runs for every import
+
 from __future__ import annotations
 
+import os.path
 import re
 from dataclasses import field
 from functools import cached_property
@@ -49,6 +52,11 @@ class Module:
         return self.source.path
 
     @cached_property
+    def name(self) -> str:
+        """The path of the module's file."""
+        return str(self.source.path)
+
+    @cached_property
     def text(self) -> str:
         """All code of the module."""
         return "\n".join(cell.text for cell in self.source.cells)
@@ -93,10 +101,11 @@ class Project:
     ) -> None:
         self._loader = loader
         self._new_scope = new_scope
-        self._roots = list(dict.fromkeys(root.resolve() for root in roots))
+        self._roots = list(dict.fromkeys(str(root.resolve()) for root in roots))
         self._modules: dict[Path, Module | None] = {}
-        self._resolved: dict[tuple[Path, str, int], Module | None] = {}
-        self._files: dict[Path, bool] = {}
+        self._resolved: dict[tuple[str, str, int], Module | None] = {}
+        self._files: dict[str, bool] = {}
+        self._search_paths: dict[str, list[str]] = {}
         self.failed: dict[Path, SourceError] = {}
 
     def add(self, source: SourceFile) -> Module:
@@ -118,22 +127,22 @@ class Project:
                 self._modules[path] = None
         return self._modules[path]
 
-    def _is_file(self, path: Path) -> bool:
+    def _is_file(self, path: str) -> bool:
         known = self._files.get(path)
         if known is None:
-            known = self._files[path] = path.is_file()
+            known = self._files[path] = os.path.isfile(path)
         return known
 
-    def _below(self, root: Path, parts: Sequence[str]) -> Path | None:
-        base = root.joinpath(*parts)
-        if parts and self._is_file(base.with_name(base.name + ".py")):
-            return base.with_name(base.name + ".py")
-        init = base / "__init__.py"
+    def _below(self, root: str, parts: Sequence[str]) -> str | None:
+        base = os.path.join(root, *parts)
+        if parts and self._is_file(f"{base}.py"):
+            return f"{base}.py"
+        init = os.path.join(base, "__init__.py")
         return init if self._is_file(init) else None
 
     def library_name(self, importer: Module, dotted: str, level: int) -> str:
         """Return what a relative import means where the importer is itself part of a library that is known; else ""."""
-        package = library_package(str(importer.path))
+        package = library_package(importer.name)
         if not level or package is None:
             return ""
         folder = importer.path.parent
@@ -150,58 +159,73 @@ class Project:
 
         A copy of a library that is known is not followed: what it does for those who use it stands in the knowledge.
         """
-        key = (importer.path, dotted, level)
+        key = (importer.name, dotted, level)
         if key in self._resolved:
             return self._resolved[key]
-        parts = [part for part in dotted.split(".") if part]
-        found: Path | None = None
-        if level:
-            base = importer.path.parent
-            for _ in range(level - 1):
-                base = base.parent
-            found = self._below(base, parts)
-        else:
-            for root in self._search_path(importer.path):
-                if root.name in INSTALLED and parts[:1] != list(importer.path.relative_to(root).parts[:1]):
-                    continue  # another distribution
-                found = self._below(root, parts)
-                if found is not None:
-                    break
+        found = self._find(importer, dotted, level)
         module = None
-        if found is not None and found != importer.path and library_package(str(found)) is None:
-            module = self.load(found)
+        if found is not None and found != importer.name and library_package(found) is None:
+            module = self.load(Path(found))
             if module is not None:
                 importer.linked.add(module)
                 module.linked.add(importer)
         self._resolved[key] = module
         return module
 
-    def _search_path(self, path: Path) -> list[Path]:
+    def _find(self, importer: Module, dotted: str, level: int) -> str | None:
+        parts = [part for part in dotted.split(".") if part]
+        package = library_package(importer.name)
+        base = os.path.dirname(importer.name)
+        if level:
+            for _ in range(level - 1):
+                base = os.path.dirname(base)
+            if package is not None and f"{base}{os.sep}".startswith(f"{package}{os.sep}"):
+                return None
+            return self._below(base, parts)
+        if package is not None and parts[:1] == [os.path.basename(package)]:
+            return None
+        for root in self._search_path(base):
+            if os.path.basename(root) in INSTALLED and parts[:1] != _names_below(importer.name, root)[:1]:
+                continue  # another distribution
+            found = self._below(root, parts)
+            if found is not None:
+                return found
+        return None
+
+    def _search_path(self, folder: str) -> list[str]:
         """Return where Python would look: beside the script, above its packages, and at the project's roots."""
-        roots = [path.parent]
-        top = path.parent
-        while self._is_file(top / "__init__.py") and top.parent != top:
-            top = top.parent
-        roots.append(top)
+        known = self._search_paths.get(folder)
+        if known is not None:
+            return known
+        top = folder
+        while self._is_file(os.path.join(top, "__init__.py")) and os.path.dirname(top) != top:
+            top = os.path.dirname(top)
+        places = [folder, top]
         for root in self._roots:
-            roots.append(root)
-            roots.append(root / "src")
-            folder = path.parent
+            places += [root, os.path.join(root, "src")]
             # A script in a sub-folder is often run from any folder above it.
-            while folder != root and root in folder.parents:
-                roots.append(folder)
-                folder = folder.parent
-        return list(dict.fromkeys(roots))
+            above = folder
+            while above != root and _names_below(above, root):
+                places.append(above)
+                above = os.path.dirname(above)
+        known = self._search_paths[folder] = list(dict.fromkeys(places))
+        return known
 
     @property
     def missed(self) -> list[str]:
         """The files that were looked for and are not there."""
-        return [str(path) for path, there in self._files.items() if not there]
+        return [path for path, there in self._files.items() if not there]
 
     @property
     def modules(self) -> list[Module]:
         """All modules that were read."""
         return [module for module in self._modules.values() if module is not None]
+
+
+def _names_below(path: str, root: str) -> list[str]:
+    """Return the names of the folders that lead from a root to a path; none where it is not below it."""
+    lead = root if root.endswith(os.sep) else root + os.sep
+    return path[len(lead) :].split(os.sep) if path.startswith(lead) else []
 
 
 def dotted_name(node: cst.BaseExpression | None) -> str:

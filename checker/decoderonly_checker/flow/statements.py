@@ -208,14 +208,14 @@ class Statements:
             dotted = dotted_name(alias.name)
             found = self.project.resolve(module, dotted, 0)
             if alias.asname is not None and isinstance(alias.asname.name, cst.Name):
-                value: Value = External(dotted) if found is None else ImportRef(found, None, str(found.path))
+                value: Value = External(dotted) if found is None else ImportRef(found, None, found.name)
                 self.bind(alias.asname.name.value, value.at(self.site(node)))
                 continue
             first = dotted.partition(".")[0]
             root = self.project.resolve(module, first, 0) if found is not None else None
             if found is not None and root is None:
                 root = found if "." not in dotted else None
-            self.bind(first, External(first) if root is None else ImportRef(root, None, str(root.path)))
+            self.bind(first, External(first) if root is None else ImportRef(root, None, root.name))
             if found is not None and "." in dotted:
                 self.frame.module.imports[dotted] = found
 
@@ -239,17 +239,15 @@ class Statements:
                 alias.asname.name.value if alias.asname and isinstance(alias.asname.name, cst.Name) else name
             )
             if found is not None:
-                value: Value = ImportRef(found, name, f"{found.path}:{name}")
+                value: Value = ImportRef(found, name, f"{found.name}:{name}")
             elif level and not dotted:
                 sub = self.project.resolve(module, name, level)
-                value = ImportRef(sub, None, str(sub.path)) if sub else Unknown(hint=name)
+                value = ImportRef(sub, None, sub.name) if sub else Unknown(hint=name)
             elif level:
                 value = Unknown(hint=name)
             else:
                 package = self.project.resolve(module, f"{dotted}.{name}", 0)
-                value = (
-                    ImportRef(package, None, str(package.path)) if package else External(f"{dotted}.{name}")
-                )
+                value = ImportRef(package, None, package.name) if package else External(f"{dotted}.{name}")
             self.bind(bound, value)
 
     def bind_star(self: Interpreter, dotted: str) -> None:

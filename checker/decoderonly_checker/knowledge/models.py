@@ -52,9 +52,7 @@ if TYPE_CHECKING:
     from decoderonly_checker.knowledge.registry import Registry
 
 Node = cst.CSTNode
-_MAKERS = frozenset(
-    {"from_pretrained", "from_config", "_from_config", "from_quantized", "load_model", "load_low_bit"}
-)
+_MAKERS = frozenset({"from_pretrained", "from_config", "from_quantized", "load_model", "load_low_bit"})
 _SELF = frozenset(
     {
         "to",

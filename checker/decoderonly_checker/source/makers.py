@@ -14,8 +14,16 @@ _AS = late_pattern(rb"[ \t]+as[ \t]")
 # Before a class's name: annotations of all kinds, and the prose of an f-string; not the key of a table.
 _ANNOTATES = late_pattern(rb"(?:\w:|\||\w\[|->|`~?)[ \t]*[\"']?(?:\w+\.)*\Z")
 _QUOTES = (b"`", b"~")
-# What makes nothing by itself: `tokenizer = None`, `has_tokenizer=True`, `tokenizer: Tokenizer`.
-_IDLE = late_pattern(rb"[ \t]*(?:=[ \t]*(?:None|True|False|\{|\[\]|\d|[\"'])|:(?!=))")
+# What makes nothing by itself: `tokenizer = None`, `has_tokenizer=True`, `tokenizer: Tokenizer`, `tokenizer is None`.
+_IDLE = late_pattern(
+    rb"[ \t]*(?:=[ \t]*(?:None|True|False|\{|\[\]|\d|[\"'])|:(?!=))|[ \t]+is[ \t]+(?:not[ \t]+)?None\b"
+)
+# `tokenizer.save_pretrained(folder)`: nothing of it is made of a text.
+_KEPT = late_pattern(
+    rb"[ \t]*\.(?:save_pretrained|save_vocabulary|push_to_hub|init_kwargs|name_or_path|vocab_size)\b"
+)
+# Asks what something is, or whether it has one.
+_ASKS = late_pattern(rb"\b(?:isinstance|issubclass|hasattr)\([^()]*(?:\([^()]*)?\Z")
 _CLASS = late_pattern(rb"(?:Tokeni[sz]er(?:Fast|Base)?s?|Processor)\Z")
 # `tokenizer_path`, `slow_tokenizer_class`: about a tokenizer, and none unless it is called.
 _ABOUT = late_pattern(
@@ -60,8 +68,12 @@ def _is_use(code: bytes, start: int, end: int) -> bool:
     is_class = _CLASS.search(name) is not None
     if not is_class and name.lstrip(b"_")[:1].isupper():
         return False  # of settings, say; where the project defines it, that tells what it does
-    if follows in {b"(", b"."}:
+    if follows == b"(":
         return True
+    if follows == b".":
+        return _KEPT.match(after) is None
+    if (is_class or before.endswith((b'"', b"'"))) and _ASKS.search(before) is not None:
+        return False
     if is_class:
         alone = not inner and follows in {b",", b"\n"}  # in a list of imports
         return not alone and _ANNOTATES.search(before) is None

@@ -9,6 +9,7 @@ are read with. A set of these is an int, since whole projects are put through he
 
 from __future__ import annotations
 
+import keyword
 import re
 from typing import Final, Protocol
 
@@ -89,19 +90,44 @@ class _NotItsOwn:
 
 
 _LOADS: tuple[_Test, ...] = (
-    (b"from_", late_pattern(rb"from_(?:pretrained|config)\b(?<!def from_pretrained)(?<!def from_config)")),
+    (
+        b"from_",
+        late_pattern(
+            rb"from_(?:pretrained|config)\b(?<!_from_config)(?<!def from_pretrained)(?<!def from_config)"
+        ),
+    ),
     (b"CausalLM", _NotItsOwn(rb"CausalLM\b")),
     (b"LMHead", _NotItsOwn(rb"LMHead(?:Model)?\b")),
     (b"AutoModel", None),
     (b"Generation(", _NotItsOwn(rb"Generation\(")),
 )
+
+
+class _PipelineCalled:
+    """Looks for calls of pipelines: `def chat_pipeline(…)` is none, nor are calls of what is defined so beside them."""
+
+    def search(self, code: bytes, /) -> bool:
+        for match in _PIPELINE_CALLED.finditer(code):
+            before = code[max(0, match.start() - 80) : match.start()]
+            first = before[len(before.rstrip(_WORD)) :]
+            if first:
+                if b"def " + first + b"pipeline(" not in code:
+                    return True
+            elif not before.endswith(b"def "):
+                return True
+        return False
+
+
+_PIPELINE_CALLED = late_pattern(rb"pipeline\s*\(")
+_WORD: Final = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_"
 _SERVES: tuple[_Test, ...] = (
     (
         b"ipeline",
         late_pattern(
-            rb"pipeline\s*\(|[Pp]ipeline\b[^\n]*[\"']text|TextGenerationPipeline|HuggingFacePipeline|import[^\n]*\bpipeline\b|\bpipeline\s*[,)]"
+            rb"[Pp]ipeline\b[^\n]*[\"']text|TextGenerationPipeline|HuggingFacePipeline|import[^\n]*\bpipeline\b|\bpipeline\s*[,)]"
         ),
     ),
+    (b"pipeline", _PipelineCalled()),
     (b"text-generation", None),
     (b"generated_text", late_pattern(rb"[\"'.]\s*generated_text\b")),
     (b"Streamer", late_pattern(rb"(?<!Base)Streamer")),
@@ -117,7 +143,8 @@ _TOKENIZES: tuple[_Test, ...] = (
         Uses(rb"Processor\b(?<!ogitsProcessor)(?<!mageProcessor)(?<!ideoProcessor)(?<!eatureProcessor)"),
     ),
     (b"rocessor", late_pattern(rb"\b_?processor\b(?=\s*(?:[(\[,)=:\]\"']|\.\w))")),
-    (b"tok", late_pattern(rb"tok\b(?:(?<=\btok)|(?<=\b_tok))")),
+    # Not a token: `for tok in tokens`.
+    (b"tok", late_pattern(rb"tok\b(?:(?<=\btok)|(?<=\b_tok))(?=\s*(?:[(.,)]|=(?!=)))")),
 )
 # `padding_side == "left"`, `padding_strategy != PaddingStrategy.DO_NOT_PAD`, `length % pad_to_multiple_of != 0`
 _NOT_ID: Final = rb"(?!ded|_to_|ding_?(?:side|strategy|mode))"
@@ -139,15 +166,32 @@ class _AnyCase:
         return any(pattern.search(small) for pattern in self._patterns)
 
 
+class _MinusHundred:
+    """Looks for the number -100: `score - 100` is another one."""
+
+    def search(self, code: bytes, /) -> bool:
+        for match in _MINUS_HUNDRED.finditer(code):
+            before = code[max(0, match.start() - 20) : match.start()].rstrip()
+            last = before[len(before.rstrip(_WORD)) :]
+            if last in _BEFORE_NUMBER if last else not before.endswith((b")", b"]")):
+                return True
+        return False
+
+
+_MINUS_HUNDRED = late_pattern(rb"-\s*100\b(?!\.\d)")
+_BEFORE_NUMBER: Final = frozenset(
+    name.encode() for name in keyword.kwlist if name not in {"None", "True", "False"}
+)
 _USES: tuple[_Test, ...] = (
     (b"logits", late_pattern(rb"logits\b(?<=\blogits)")),
     (b"hidden_state", late_pattern(rb"last_hidden_state|\.\s*hidden_states|[\"']hidden_states[\"']\s*[\]),]")),
-    *((word, None) for word in (b"loss", b"label_ids", b"ollat", b"erplexity", b"softmax")),
+    *((word, None) for word in (b"loss", b"label_ids", b"erplexity", b"softmax")),
+    (b"ollat", late_pattern(rb"ollat(?!e_word|ion|eral)")),
     *((word, None) for word in (b"log_prob", b"logprob", b"ross_entropy", b"rossEntropy")),
     (b"nll", late_pattern(rb"(?<!co)nll(?!b)")),  # NLLB is a model, CoNLL a data set
     (b"IGNORE", late_pattern(rb"IGNORE(?!CASE)")),
     (b"labels", late_pattern(rb"""labels(?<![\w.]labels)(?:["']\s*[:\],)]|\s*=(?!=)(?!\s*(?:labels|None)\b))""")),
-    (b"100", late_pattern(rb"-\s*100\b(?!\.\d)")),
+    (b"100", _MinusHundred()),
     (b"gnore", _AnyCase(rb"ignore_?(?:index|idx|id|token|label|value)")),
     (b"label", _AnyCase(rb"label_pad", rb"labelpad")),
     # A mask made by comparing ids with the pad token.

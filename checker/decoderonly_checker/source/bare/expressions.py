@@ -32,10 +32,10 @@ class UnusualError(Exception):
     """Code that is left to libcst's parser."""
 
 
-class _Makers(dict[type, "Callable[[Any], Any]"]):
-    """What makes a node of which kind."""
+class _Makers(dict[type, "Callable[[Any, Any], Any]"]):
+    """The methods that make a node, by the kind of Python's node."""
 
-    def __missing__(self, kind: type) -> Callable[[Any], Any]:
+    def __missing__(self, kind: type) -> Callable[[Any, Any], Any]:
         raise UnusualError(kind.__name__)
 
 
@@ -46,22 +46,23 @@ class Expressions:
         functions: Where all functions and lambdas stand that were made so far: lines from 1, columns in bytes.
     """
 
-    _methods: ClassVar[dict[type, str]]
+    _of: ClassVar[_Makers]
 
     def __init_subclass__(cls) -> None:
         """Find the methods that convert Python's nodes, by their names."""
-        cls._methods = {
-            kind: name
-            for kind in vars(ast).values()
-            if isinstance(kind, type) and issubclass(kind, ast.stmt | ast.expr | ast.pattern)
-            if hasattr(cls, name := f"_{kind.__name__.lower()}")
-        }
+        cls._of = _Makers(
+            {
+                kind: getattr(cls, name)
+                for kind in vars(ast).values()
+                if isinstance(kind, type) and issubclass(kind, ast.stmt | ast.expr | ast.pattern)
+                if hasattr(cls, name := f"_{kind.__name__.lower()}")
+            }
+        )
 
     def __init__(self, lines: Sequence[str]) -> None:
         """Convert code that stands in `lines`, which keep their breaks."""
         self._lines = lines
         self.functions: dict[int, tuple[int, int, int, int]] = {}
-        self._of = _Makers({kind: getattr(self, name) for kind, name in self._methods.items()})
 
     def _raw(self, node: Any) -> str:
         return self.between(node.lineno, node.col_offset, node.end_lineno, node.end_col_offset)
@@ -83,16 +84,16 @@ class Expressions:
         )
 
     def _any(self, node: ast.expr) -> Any:
-        return self._of[node.__class__](node)
+        return self._of[node.__class__](self, node)
 
     def _maybe(self, node: ast.expr | None) -> Any:
-        return None if node is None else self._of[node.__class__](node)
+        return None if node is None else self._of[node.__class__](self, node)
 
     def _name(self, node: ast.Name) -> cst.Name:
         return make.name(node.id)
 
     def _attribute(self, node: ast.Attribute) -> cst.Attribute:
-        return make.attribute(self._of[node.value.__class__](node.value), make.name(node.attr))
+        return make.attribute(self._of[node.value.__class__](self, node.value), make.name(node.attr))
 
     def _constant(self, node: ast.Constant) -> cst.BaseExpression:
         value = node.value
@@ -186,13 +187,13 @@ class Expressions:
                 [
                     self._starred_arg(a)
                     if a.__class__ is ast.Starred
-                    else make.positional(of[a.__class__](a))
+                    else make.positional(of[a.__class__](self, a))
                     for a in args
                 ]
             )
         else:
             made = self._args(args, keywords)
-        return make.call(of[node.func.__class__](node.func), made)
+        return make.call(of[node.func.__class__](self, node.func), made)
 
     def _starred_arg(self, node: Any) -> cst.Arg:
         return make.arg(self._any(node.value), None, "*")
@@ -207,9 +208,9 @@ class Expressions:
                 mixed = True
                 made.append(self._starred_arg(one))
             else:
-                made.append(make.positional(of[one.__class__](one)))
+                made.append(make.positional(of[one.__class__](self, one)))
         for given in keywords:
-            value = of[given.value.__class__](given.value)
+            value = of[given.value.__class__](self, given.value)
             made.append(
                 make.arg(value, None, "**")
                 if given.arg is None
@@ -224,7 +225,7 @@ class Expressions:
     def _subscript(self, node: ast.Subscript) -> cst.Subscript:
         of = self._of
         key: Any = node.slice
-        value = of[node.value.__class__](node.value)
+        value = of[node.value.__class__](self, node.value)
         if key.__class__ is ast.Tuple and key.elts and not self._wrapped(key, key.elts):
             return make.subscript(
                 value, tuple([make.subscript_element(self._index(one)) for one in key.elts])
@@ -236,7 +237,7 @@ class Expressions:
             return make.slice_(self._maybe(node.lower), self._maybe(node.upper), self._maybe(node.step))
         if node.__class__ is ast.Starred:
             return make.index(self._any(node.value), "*")
-        return make.index(self._of[node.__class__](node), None)
+        return make.index(self._of[node.__class__](self, node), None)
 
     def _wrapped(self, node: Any, elements: Sequence[Any], opening: str = "(") -> bool:
         """Whether a tuple, or a pattern of several, stands in parentheses or brackets of its own."""
@@ -257,7 +258,9 @@ class Expressions:
         of = self._of
         return tuple(
             [
-                self._starred(one) if one.__class__ is ast.Starred else make.element(of[one.__class__](one))
+                self._starred(one)
+                if one.__class__ is ast.Starred
+                else make.element(of[one.__class__](self, one))
                 for one in nodes
             ]
         )
@@ -279,9 +282,9 @@ class Expressions:
         return make.dict_(
             tuple(
                 [
-                    make.starred_dict_element(of[value.__class__](value))
+                    make.starred_dict_element(of[value.__class__](self, value))
                     if key is None
-                    else make.dict_element(of[key.__class__](key), of[value.__class__](value))
+                    else make.dict_element(of[key.__class__](self, key), of[value.__class__](self, value))
                     for key, value in zip(node.keys, node.values, strict=True)
                 ]
             )
@@ -291,28 +294,30 @@ class Expressions:
         of = self._of
         left, right = node.left, node.right
         return make.binary(
-            of[left.__class__](left), make.BINARY[node.op.__class__][0], of[right.__class__](right)
+            of[left.__class__](self, left),
+            make.BINARY[node.op.__class__][0],
+            of[right.__class__](self, right),
         )
 
     def _boolop(self, node: ast.BoolOp) -> cst.BooleanOperation:
         operator = make.BOOLEAN[node.op.__class__]
-        values = [self._of[one.__class__](one) for one in node.values]
+        values = [self._of[one.__class__](self, one) for one in node.values]
         made = values[0]
         for one in values[1:]:
             made = make.boolean(made, operator, one)
         return made  # type: ignore[no-any-return]
 
     def _unaryop(self, node: ast.UnaryOp) -> cst.UnaryOperation:
-        return make.unary(make.UNARY[node.op.__class__], self._of[node.operand.__class__](node.operand))
+        return make.unary(make.UNARY[node.op.__class__], self._of[node.operand.__class__](self, node.operand))
 
     def _compare(self, node: ast.Compare) -> cst.Comparison:
         of = self._of
-        left = of[node.left.__class__](node.left)
+        left = of[node.left.__class__](self, node.left)
         return make.comparison(
             left,
             tuple(
                 [
-                    make.comparison_target(make.COMPARISON[operator.__class__], of[one.__class__](one))
+                    make.comparison_target(make.COMPARISON[operator.__class__], of[one.__class__](self, one))
                     for operator, one in zip(node.ops, node.comparators, strict=True)
                 ]
             ),

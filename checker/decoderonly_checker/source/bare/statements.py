@@ -52,8 +52,6 @@ class Converter(Expressions):
     def __init__(self, lines: Sequence[str]) -> None:
         """Convert code that stands in `lines`, which keep their breaks."""
         super().__init__(lines)
-        self._of |= {ast.Pass: lambda _: make.pass_(), ast.Break: lambda _: make.break_()}
-        self._of[ast.Continue] = lambda _: make.continue_()
         self._continued = any(line.rstrip("\r\n").endswith("\\") for line in lines)
         self.unread: dict[int, tuple[cst.FunctionDef, ast.FunctionDef | ast.AsyncFunctionDef]] = {}
         self._putting_off = False
@@ -118,7 +116,7 @@ class Converter(Expressions):
                 if small:
                     found.append(make.line(tuple(small)))
                     small = []
-                found.append(convert(node))
+                found.append(convert(self, node))
                 end = 0
             else:
                 if small and node.lineno != end:
@@ -126,7 +124,7 @@ class Converter(Expressions):
                         self._no_continuation(end)
                     found.append(make.line(tuple(small)))
                     small = []
-                small.append(convert(node))
+                small.append(convert(self, node))
                 end = node.end_lineno or 0
         if small:
             found.append(make.line(tuple(small)))
@@ -139,7 +137,7 @@ class Converter(Expressions):
                 self._no_continuation(first.lineno - 1)
             return make.block(tuple(self._statements(body)))
         of = self._of
-        return make.suite(tuple([of[node.__class__](node) for node in body]))
+        return make.suite(tuple([of[node.__class__](self, node) for node in body]))
 
     def _begins_line(self, node: ast.stmt) -> bool:
         return not self._lines[node.lineno - 1][: node.col_offset].strip()
@@ -150,13 +148,22 @@ class Converter(Expressions):
         if text.endswith("\\") and not text.startswith("#"):
             raise UnusualError("a line goes on in the next one")
 
+    def _pass(self, _: ast.Pass) -> cst.Pass:
+        return make.pass_()
+
+    def _break(self, _: ast.Break) -> cst.Break:
+        return make.break_()
+
+    def _continue(self, _: ast.Continue) -> cst.Continue:
+        return make.continue_()
+
     def _expr(self, node: ast.Expr) -> cst.Expr:
-        return make.expr(self._of[node.value.__class__](node.value))
+        return make.expr(self._of[node.value.__class__](self, node.value))
 
     def _assign(self, node: ast.Assign) -> cst.Assign:
         of = self._of
-        targets = tuple([make.assign_target(of[one.__class__](one)) for one in node.targets])
-        return make.assign(targets, of[node.value.__class__](node.value))
+        targets = tuple([make.assign_target(of[one.__class__](self, one)) for one in node.targets])
+        return make.assign(targets, of[node.value.__class__](self, node.value))
 
     def _annassign(self, node: ast.AnnAssign) -> cst.AnnAssign:
         return make.ann_assign(
@@ -217,7 +224,7 @@ class Converter(Expressions):
                 orelse = self._if(first)
             else:
                 orelse = make.else_(self._block(node.orelse))
-        return make.if_(self._of[node.test.__class__](node.test), self._block(node.body), orelse)
+        return make.if_(self._of[node.test.__class__](self, node.test), self._block(node.body), orelse)
 
     def _else(self, body: Sequence[ast.stmt]) -> cst.Else | None:
         return make.else_(self._block(body)) if body else None
