@@ -19,6 +19,7 @@ from decoderonly_checker.diagnostics import (
     Related,
     Severity,
 )
+from decoderonly_checker.source.libraries import library_package
 from decoderonly_checker.source.selection import Scan
 from decoderonly_checker.work import Outcome, telling_names
 
@@ -143,7 +144,8 @@ class Remembered:
 
     def _scan_key(self, path: str) -> bytes:
         suffix = os.path.splitext(path)[1].lower()  # noqa: PTH122
-        return key_of(self._tool, suffix, self._telling, self.digest(path))
+        library = "library" if library_package(path) is not None else ""
+        return key_of(self._tool, suffix, library, self._telling, self.digest(path))
 
     def _unit_key(self, unit: Unit) -> bytes:
         parts = [part for path in unit.files for part in (path, self.digest(path))]

@@ -12,17 +12,41 @@ from weakref import WeakKeyDictionary
 from decoderonly_checker.immutable import record
 from decoderonly_checker.late import late_pattern
 from decoderonly_checker.source.code import code_lines
-from decoderonly_checker.source.words import LEADS, words_in
+from decoderonly_checker.source.words import LEADS, tests_for_parts, words_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from decoderonly_checker.source.files import Cell, SourceFile
 
-_WORDS = late_pattern(
-    r"generate|decode|token|pipeline|labels|from_pretrained|padding|chat_template|input_ids|attention_mask|ignore_index|IGNORE"
-    r"|-100|peft|[Ss]treamer|logits|hidden_state|CausalLM|collat|[Pp]rompt|[Ii]nstruction|truncat|\becho\b|completions"
+# In the order of how often they are there; a capital may begin some.
+_WORDS = (
+    *(
+        "token",
+        "logits",
+        "labels",
+        "decode",
+        "input_ids",
+        "attention_mask",
+        "hidden_state",
+        "generate",
+        "padding",
+        "rompt",
+    ),
+    *(
+        "from_pretrained",
+        "truncat",
+        "collat",
+        "pipeline",
+        "treamer",
+        "CausalLM",
+        "nstruction",
+        "chat_template",
+        "-100",
+    ),
+    *("ignore_index", "IGNORE", "peft", "completions"),
 )
+_ECHO = late_pattern(r"\becho\b")
 _SETS = late_pattern(r"\bself\.\w+(?:\s*,\s*self\.\w+)*\s*(?::[^=\n]+)?=[^=]")
 _GLOBAL = late_pattern(r"(?m)^\s+global \w")
 _SHORT = 6  # lines
@@ -118,54 +142,98 @@ class _Reader:
         self._outline = outline
         # What stands in comments, documentation and prose names nothing.
         self._lines = code_lines(text)
+        code = "\n".join(self._lines)
+        self._tests = tests_for_parts(code.encode("utf-8", "surrogatepass"), LEADS)
 
-    def read(self, body: Sequence[ast.stmt], owner: str = "", *, inside: bool = False) -> None:
-        """Read the statements of a module, or of the class `owner`; `inside` a function, names are its own."""
+    def read(
+        self, body: Sequence[ast.stmt], owner: str = "", *, inside: bool = False, words: int = LEADS
+    ) -> None:
+        """Read statements.
+
+        Args:
+            body: The statements.
+            owner: The class whose body it is, if it is one's.
+            inside: Whether a function is around it: names are its own.
+            words: What can occur there at all.
+        """
         for node in body:
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                self._define(node, owner)
-                is_class = isinstance(node, ast.ClassDef)
-                self.read(node.body, node.name if is_class else "", inside=inside or not is_class)
+            kind = node.__class__
+            if kind in _SIMPLE:
+                continue
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                made = self._function(node, owner)
+                self.read(node.body, inside=True, words=made.words)
+            elif isinstance(node, ast.ClassDef):
+                self._class(node, owner, inside=inside)
             elif isinstance(node, ast.Assign | ast.AnnAssign):
                 # `run = model.generate`: who calls it generates.
                 targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                kept = [one for one in targets if not inside or not isinstance(one, ast.Name)]
+                if not words and not kept:
+                    continue
                 text = self._text(node) if node.value else ""
-                words = _words(text)
-                if words:
-                    self._outline.bound += [(name, words) for one in targets for name in _bound(one)]
+                found = self._words(text, words)
+                if found:
+                    self._outline.bound += [(name, found) for one in targets for name in _bound(one)]
                 else:
                     # `run = answer`, `self.run = answer`.
-                    kept = [one for one in targets if not inside or not isinstance(one, ast.Name)]
                     given = frozenset(_IDENTIFIER.findall(text)) if kept else frozenset()
                     self._outline.given += [(name, given) for one in kept for name in _bound(one)]
             elif isinstance(node, ast.ImportFrom):
                 self._outline.aliases += [(a.asname, a.name) for a in node.names if a.asname is not None]
-            elif not isinstance(node, _SIMPLE):
+            else:
                 for name in ("body", "orelse", "finalbody"):
                     inner = getattr(node, name, None)
                     if isinstance(inner, list):
-                        self.read(inner, owner, inside=inside)
+                        self.read(inner, owner, inside=inside, words=words)
                 for part in (*getattr(node, "handlers", ()), *getattr(node, "cases", ())):
-                    self.read(part.body, owner, inside=inside)
+                    self.read(part.body, owner, inside=inside, words=words)
 
     def _text(self, node: ast.stmt) -> str:
         return "\n".join(self._lines[node.lineno - 1 : node.end_lineno])
 
-    def _define(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef, owner: str) -> None:
-        body = self._text(node)
-        is_class = isinstance(node, ast.ClassDef)
-        telling = _WORDS.search(body) is not None
-        made = Definition(node.name, owner, is_class, telling, _words(body))
+    def _words(self, text: str, wanted: int = LEADS) -> int:
+        return words_in(text.encode("utf-8", "surrogatepass"), wanted, self._tests) if wanted else 0
+
+    def _function(self, node: ast.FunctionDef | ast.AsyncFunctionDef, owner: str) -> Definition:
+        text = self._text(node)
+        made = Definition(node.name, owner, False, _tells(text), self._words(text))
         self._outline.definitions.append(made)
-        made.names = frozenset(_IDENTIFIER.findall(body)) - {node.name}
-        if is_class:
-            return
+        made.names = frozenset(_IDENTIFIER.findall(text)) - {node.name}
         made.short = (node.end_lineno or node.lineno) - node.lineno <= _SHORT
-        made.sets_globals = "global" in body and _GLOBAL.search(body) is not None
-        made.sets_attributes = "self." in body and _SETS.search(body) is not None
+        made.sets_globals = "global" in text and _GLOBAL.search(text) is not None
+        made.sets_attributes = "self." in text and _SETS.search(text) is not None
+        return made
+
+    def _class(self, node: ast.ClassDef, owner: str, *, inside: bool) -> None:
+        made = Definition(node.name, owner, True, False, 0)
+        own = self._outline.definitions
+        own.append(made)
+        begin = len(own)
+        self.read(node.body, node.name, inside=inside)
+        # What its functions and classes say need not be read once more: what stands between them does.
+        rest: list[str] = []
+        first = node.lineno - 1
+        for inner in node.body:
+            if isinstance(inner, _DEFINITIONS):
+                rest += self._lines[first : inner.lineno - 1]
+                first = inner.end_lineno or inner.lineno
+        text = "\n".join([*rest, *self._lines[first : node.end_lineno]])
+        made.words = self._words(text)
+        made.telling = _tells(text)
+        names = set(_IDENTIFIER.findall(text))
+        for one in own[begin:]:
+            made.words |= one.words
+            made.telling |= one.telling
+            names |= one.names
+            names.add(one.name)
+        made.names = frozenset(names) - {node.name}
 
 
-_SIMPLE = (ast.Expr, ast.Return, ast.AugAssign, ast.Import, ast.Raise, ast.Pass, ast.Assert, ast.Delete)
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_SIMPLE = frozenset(
+    {ast.Expr, ast.Return, ast.AugAssign, ast.Import, ast.Raise, ast.Pass, ast.Assert, ast.Delete}
+)
 
 
 def _bound(target: ast.expr) -> Iterator[str]:
@@ -181,8 +249,9 @@ def _bound(target: ast.expr) -> Iterator[str]:
             yield from _bound(one)
 
 
-def _words(text: str) -> int:
-    return words_in(text.encode("utf-8", "surrogatepass"), LEADS)
+def _tells(text: str) -> bool:
+    """Whether text holds a word that some rule or knowledge entry needs."""
+    return any(map(text.__contains__, _WORDS)) or ("echo" in text and _ECHO.search(text) is not None)
 
 
 def _row_functions(call: ast.Call) -> Iterator[str]:

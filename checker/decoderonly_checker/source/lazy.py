@@ -197,7 +197,10 @@ def _is_shallow(known: ast.Module, lines: Sequence[str], text: str) -> bool:
     pending = [*known.body]
     while pending:
         node = pending.pop()
-        end = node.end_lineno or node.lineno
+        first = node.lineno - 1
+        end = node.end_lineno or first
+        if end - first == 1 and len(lines[first]) <= _SHORT:
+            continue
         for name in ("body", "orelse", "finalbody"):
             inner = getattr(node, name, None)
             if inner and isinstance(inner, list):
@@ -206,7 +209,7 @@ def _is_shallow(known: ast.Module, lines: Sequence[str], text: str) -> bool:
         for part in (*getattr(node, "handlers", ()), *getattr(node, "cases", ())):
             end = min(end, part.body[0].lineno)
             pending += part.body
-        own = lines[node.lineno - 1 : end]
+        own = lines[first:end]
         if sum(map(len, own)) > _SHORT and len(_DEEPENS.findall("".join(own))) > _SHALLOW:
             try:
                 if nesting("".join(own)) > DEEP:

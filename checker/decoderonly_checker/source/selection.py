@@ -75,6 +75,14 @@ def scan(data: bytes, name: str = "") -> Scan:
     silencing = any(mark in data for mark in _SILENCING)
     if code is None:
         return Scan(ALL, len(data), opaque=True, silencing=silencing)
+    if library_package(name) is not None:
+        # Nobody follows it, or what it imports: only its own words count, and then only some of them.
+        words = words_in(code, _LOUD)
+        return Scan(
+            words | words_in(code, USES | PADS) if words & TOKENIZES else words,
+            len(data),
+            silencing=silencing,
+        )
     return Scan(
         words_in(code),
         len(data),
@@ -378,9 +386,10 @@ class Selection:
                     starred.append(module)
                 else:
                     imported.setdefault(name, []).append(module)
-            parts = self._parts[path] = parts_of(
-                self._code_of(path), self._scans[path].words, self._scans[path].imports, imported, starred
-            )
+            code = self._code_of(path)
+            # Of a library, `scan` leaves that out.
+            imports = self._scans[path].imports or frozenset(imports_of(code))
+            parts = self._parts[path] = parts_of(code, self._scans[path].words, imports, imported, starred)
         return parts
 
 
